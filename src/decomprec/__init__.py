@@ -1,1 +1,27 @@
-"""decomprec."""
+"""Semantic segmentation from image tags alone, by reconstruction from a structured decomposition (Zeng 2024)."""
+
+from decomprec import functional
+from decomprec.decomposition import Decomposition, LossTerms
+from decomprec.functional import recompose
+from decomprec.guide import FilledView, FrozenGuide, component_view
+from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss, ReconLoss
+from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.priors import HingeAreaLoss
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ClsLoss",
+    "Decomposition",
+    "DecompositionLoss",
+    "DecompositionSegmenter",
+    "FilledView",
+    "FrozenGuide",
+    "HingeAreaLoss",
+    "LossTerms",
+    "MaskLoss",
+    "ReconLoss",
+    "component_view",
+    "functional",
+    "recompose",
+]

@@ -1,0 +1,183 @@
+"""The paper's equations, one pure function each, in the paper's order.
+
+Slot 0 is the background; the paper counts it last. B is the batch, K the number of classes including the
+background, y the tags without the background (which is always present). Losses are computed in float32 for
+half-precision input and in float64 for float64 input, and are averaged over the batch (Eq. 8).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import einsum, rearrange
+from torch import Tensor
+
+Absent = Literal["ignore", "reject"]
+
+
+def components(masks: Tensor, imagelets: Tensor) -> Tensor:
+    """What each slot contributes to the reconstruction, Î_k = M_k · X_k (above Eq. 6).
+
+    Args:
+        masks: M, shape (B, K, H, W), non-negative, summing to one over K.
+        imagelets: X, shape (B, K, C, H, W).
+
+    Returns:
+        Î_k, shape (B, K, C, H, W).
+
+    Example:
+        >>> masks = torch.tensor([0.25, 0.75]).view(1, 2, 1, 1)
+        >>> components(masks, torch.ones(1, 2, 3, 1, 1))[0, :, 0, 0, 0]
+        tensor([0.2500, 0.7500])
+    """
+    return rearrange(masks, "b k h w -> b k 1 h w") * imagelets
+
+
+def recompose(masks: Tensor, imagelets: Tensor) -> Tensor:
+    """Put the image together from its parts, Î = Σ_k M_k · X_k (Eq. 1).
+
+    Args:
+        masks: M, shape (B, K, H, W), non-negative, summing to one over K.
+        imagelets: X, shape (B, K, C, H, W).
+
+    Returns:
+        Î, shape (B, C, H, W).
+
+    Example:
+        >>> masks = torch.tensor([0.25, 0.75]).view(1, 2, 1, 1)
+        >>> imagelets = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1)
+        >>> recompose(masks, imagelets).item()
+        0.25
+    """
+    return einsum(masks, imagelets, "b k h w, b k c h w -> b c h w")
+
+
+def recon_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
+    """Squared error of the reconstruction, averaged over batch, channels and pixels (Eq. 2).
+
+    Args:
+        reconstruction: Î, shape (B, C, H, W).
+        images: I, same shape.
+
+    Returns:
+        A scalar, float32 or float64.
+
+    Example:
+        >>> recon_loss(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5)).item()
+        0.25
+    """
+    return F.mse_loss(_full_precision(reconstruction), _full_precision(images))
+
+
+def mask_areas(masks: Tensor) -> Tensor:
+    """Mean of each mask-let over the pixels, ŷ_k, the expected share of the picture (Eq. 3).
+
+    Args:
+        masks: M, shape (B, K, H, W).
+
+    Returns:
+        ŷ, shape (B, K), in [0, 1], float32 or float64 (half precision could not tell 1 - ŷ from 0).
+
+    Example:
+        >>> mask_areas(torch.tensor([0.0, 1.0, 1.0, 1.0]).view(1, 1, 2, 2))
+        tensor([[0.7500]])
+    """
+    return _full_precision(masks).mean(dim=(-2, -1))
+
+
+def with_background(tags: Tensor) -> Tensor:
+    """Put the background, which is always present, before the tags: y of Eq. 4.
+
+    Args:
+        tags: shape (B, K-1).
+
+    Returns:
+        y, shape (B, K), whose column 0 is one.
+
+    Example:
+        >>> with_background(torch.tensor([[0.0, 1.0]]))
+        tensor([[1., 0., 1.]])
+    """
+    return F.pad(tags, (1, 0), value=1)
+
+
+def mask_loss(areas: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy-like fit of the areas to the tags (Eq. 4), averaged over K and the batch.
+
+    For present classes (y_k = 1) the area should be large, for absent ones (y_k = 0) small. With K' classes
+    present, background included, the minimum is at an area of 1/K' each. A soft y_k states the known area
+    of class k (the volumetric prior of section 3.1.2), and then the minimum is at ŷ = y.
+
+    Args:
+        areas: ŷ, shape (B, K), in [0, 1].
+        targets: y, shape (B, K), in [0, 1], background first.
+
+    Returns:
+        A scalar. Areas are kept one rounding unit away from 0 and 1, so it is always finite.
+
+    Example:
+        >>> areas = torch.tensor([[0.5, 0.5]])
+        >>> mask_loss(areas, torch.tensor([[1.0, 1.0]]))  # ln 2
+        tensor(0.6931)
+    """
+    areas = _full_precision(areas)
+    unit = torch.finfo(areas.dtype).eps
+    areas = areas.clamp(unit, 1 - unit)
+    targets = targets.to(areas.dtype)
+    return -(targets * areas.log() + (1 - targets) * torch.log1p(-areas)).mean()
+
+
+def cls_loss(guide_logits: Tensor, tags: Tensor, absent: Absent = "ignore") -> Tensor:
+    """What the guide should see in each component: its own class and no other (Eq. 6).
+
+    A present class k is asked for by -log g_k(Î_k); every other class j is refused in Î_k by
+    -log(1 - g_j(Î_k)). The background (slot 0) has no class of its own, so it refuses all of them.
+
+    Args:
+        guide_logits: g before its sigmoid, on every component, shape (B, K, K-1).
+        tags: y without the background, shape (B, K-1), {0, 1}.
+        absent: what an absent class's own component is asked: "ignore" asks nothing (Eq. 6), "reject" refuses
+            the class there too (as the published code did).
+
+    Returns:
+        A scalar: the sum over classes, averaged over the K slots and the batch.
+
+    Example:
+        >>> undecided = torch.zeros(1, 2, 1)
+        >>> cls_loss(undecided, torch.tensor([[1.0]]))  # ln 2 for each of 2 slots
+        tensor(0.6931)
+        >>> cls_loss(undecided, torch.tensor([[0.0]]))  # only the background is asked
+        tensor(0.3466)
+    """
+    logits = _full_precision(guide_logits)
+    slots = logits.shape[-2]
+    own = torch.eye(slots, device=logits.device, dtype=logits.dtype)[:, 1:]
+    present = own * rearrange(tags.to(logits.dtype), "b j -> b 1 j")
+    refused = 1 - own if absent == "ignore" else 1 - present
+    accept, refuse = F.logsigmoid(logits), F.logsigmoid(-logits)
+    return -(present * accept + refused * refuse).sum(dim=(-2, -1)).mean() / slots
+
+
+def guide_loss(logits: Tensor, tags: Tensor) -> Tensor:
+    """The classifier's own loss on whole images: binary cross-entropy, summed over classes (Eq. 9).
+
+    Args:
+        logits: g before its sigmoid, shape (B, K-1).
+        tags: y without the background, shape (B, K-1), {0, 1}.
+
+    Returns:
+        A scalar, averaged over the batch.
+
+    Example:
+        >>> guide_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))  # 2 ln 2
+        tensor(1.3863)
+    """
+    logits = _full_precision(logits)
+    per_class = F.binary_cross_entropy_with_logits(logits, tags.to(logits.dtype), reduction="none")
+    return per_class.sum(dim=-1).mean()
+
+
+def _full_precision(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

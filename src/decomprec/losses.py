@@ -1,0 +1,203 @@
+"""The losses as modules: `functional` with its options bound, and the overall loss of Eq. 7."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import get_args
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from decomprec import functional as DF
+from decomprec.decomposition import (
+    Decomposition,
+    LossTerms,
+    check_decomposition,
+    check_images,
+    check_tags,
+)
+from decomprec.guide import View, component_view
+
+
+class ReconLoss(nn.Module):
+    """Squared error between the reconstruction and the image (Eq. 2): `functional.recon_loss` as a module.
+
+    Example:
+        >>> ReconLoss()(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5)).item()
+        0.25
+    """
+
+    def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
+        """The loss of Î against I, both (B, 3, H, W), a scalar."""
+        if reconstruction.shape != images.shape:
+            raise ValueError(
+                f"Expected `reconstruction` to have the shape of `images`, {tuple(images.shape)}, "
+                f"but got {tuple(reconstruction.shape)}."
+            )
+        return DF.recon_loss(reconstruction, images)
+
+
+class MaskLoss(nn.Module):
+    """Fit of the mask areas to the tags, or to known areas (Eq. 4): `functional.mask_loss` as a module.
+
+    Example:
+        >>> areas = torch.tensor([[0.5, 0.5]])
+        >>> MaskLoss()(areas, torch.tensor([[1.0]]))  # tags: (B, K-1)
+        tensor(0.6931)
+        >>> MaskLoss()(areas, torch.tensor([[0.7, 0.3]]))  # known areas, background first: (B, K)
+        tensor(0.6931)
+    """
+
+    def forward(self, areas: Tensor, targets: Tensor) -> Tensor:
+        """The loss of areas (B, K) against tags (B, K-1) or normalised areas (B, K), a scalar.
+
+        Raises:
+            ValueError: if `targets` has another shape, or values outside [0, 1].
+        """
+        batch, slots = areas.shape
+        if tuple(targets.shape) == (batch, slots - 1):
+            check_tags(targets, batch, slots, name="targets")
+            targets = DF.with_background(targets)
+        elif tuple(targets.shape) != (batch, slots):
+            raise ValueError(
+                f"Expected `targets` to be tags of shape (B, K-1) = {(batch, slots - 1)} or areas of shape "
+                f"(B, K) = {(batch, slots)}, but got {tuple(targets.shape)}."
+            )
+        elif not torch.compiler.is_compiling() and not ((targets >= 0) & (targets <= 1)).all():
+            raise ValueError("Expected `targets` to be areas in [0, 1], but got other values.")
+        return DF.mask_loss(areas, targets)
+
+
+class ClsLoss(nn.Module):
+    """What the guide should see in each component: its own class and no other (Eq. 6).
+
+    Args:
+        guide: maps images (N, 3, H, W) in [0, 1] to logits (N, K-1); usually a `FrozenGuide`.
+        absent: "ignore" leaves an absent class's own component alone (Eq. 6), "reject" refuses its class there.
+        view: what the guide is shown of the decomposition; the paper shows the components on black.
+
+    Raises:
+        ValueError: for another `absent`.
+
+    Example:
+        >>> guide = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1))
+        >>> out = Decomposition(torch.zeros(2, 2, 8, 8), torch.rand(2, 2, 3, 8, 8))
+        >>> ClsLoss(guide)(out, torch.rand(2, 3, 8, 8), torch.tensor([[1.0], [0.0]])).shape
+        torch.Size([])
+    """
+
+    def __init__(
+        self,
+        guide: Callable[[Tensor], Tensor],
+        absent: DF.Absent = "ignore",
+        view: View = component_view,
+    ) -> None:
+        super().__init__()
+        if absent not in get_args(DF.Absent):
+            raise ValueError(f"Expected `absent` to be one of {get_args(DF.Absent)}, but got {absent!r}.")
+        self.guide = guide
+        self.absent = absent
+        self.view = view
+
+    def guide_logits(self, out: Decomposition, images: Tensor) -> Tensor:
+        """The guide's logits on the view of every slot, (B, K, K-1)."""
+        shown = self.view(out, images)
+        batch, slots = shown.shape[:2]
+        logits = self.guide(rearrange(shown, "b k c h w -> (b k) c h w"))
+        if tuple(logits.shape) != (batch * slots, slots - 1):
+            raise ValueError(
+                f"Expected the guide to give logits of shape (N, K-1) = {(batch * slots, slots - 1)} for K = "
+                f"{slots} slots, but got {tuple(logits.shape)}; train it on the classes without the background."
+            )
+        return rearrange(logits, "(b k) j -> b k j", k=slots)
+
+    def forward(self, out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
+        """The loss of a decomposition of `images` (B, 3, H, W) with `tags` (B, K-1), a scalar."""
+        return DF.cls_loss(self.guide_logits(out, images), tags, absent=self.absent)
+
+
+ExtraLoss = Callable[[Decomposition, Tensor, Tensor], Tensor]
+
+
+class DecompositionLoss(nn.Module):
+    """The overall loss, L = L_recon + λ_m L_mask + λ_c L_cls (Eq. 7).
+
+    Every term can be replaced by a callable of the same form.
+
+    Args:
+        guide: the frozen classifier g; what `ClsLoss` takes. Not needed if `cls_loss` is given.
+        lambda_mask: λ_m, not negative.
+        lambda_cls: λ_c, not negative.
+        recon_loss: (reconstruction, images) -> scalar.
+        mask_loss: (areas, targets) -> scalar.
+        cls_loss: (out, images, tags) -> scalar; default `ClsLoss(guide)`.
+        extra: further terms by name, each a weight and a callable (out, images, tags) -> scalar.
+
+    Raises:
+        ValueError: if a weight is negative, or both or neither of `guide` and `cls_loss` are given.
+
+    Example:
+        >>> guide = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1))
+        >>> out = Decomposition(torch.zeros(2, 2, 8, 8), torch.rand(2, 2, 3, 8, 8))
+        >>> terms = DecompositionLoss(guide)(out, torch.rand(2, 3, 8, 8), torch.tensor([[1.0], [0.0]]))
+        >>> torch.isclose(terms.total, terms.recon + 1e-3 * terms.mask + 1e-3 * terms.cls).item()
+        True
+    """
+
+    def __init__(
+        self,
+        guide: Callable[[Tensor], Tensor] | None = None,
+        lambda_mask: float = 1e-3,
+        lambda_cls: float = 1e-3,
+        *,
+        recon_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        mask_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        cls_loss: ExtraLoss | None = None,
+        extra: Mapping[str, tuple[float, ExtraLoss]] | None = None,
+    ) -> None:
+        super().__init__()
+        if (guide is None) == (cls_loss is None):
+            raise ValueError(
+                "Expected either `guide` or `cls_loss` (which brings its own guide), but got both or neither."
+            )
+        extra = dict(extra or {})
+        weights = {
+            "lambda_mask": lambda_mask,
+            "lambda_cls": lambda_cls,
+            **{n: w for n, (w, _) in extra.items()},
+        }
+        for name, weight in weights.items():
+            if not weight >= 0:
+                raise ValueError(f"Expected the weight `{name}` to be at least 0, but got {weight}.")
+        self.lambda_mask = lambda_mask
+        self.lambda_cls = lambda_cls
+        self.recon_loss = recon_loss or ReconLoss()
+        self.mask_loss = mask_loss or MaskLoss()
+        self.cls_loss = cls_loss or ClsLoss(guide)  # type: ignore[arg-type]  # one of them is given
+        self.extra = extra
+
+    def forward(self, out: Decomposition, images: Tensor, tags: Tensor, areas: Tensor | None = None) -> LossTerms:
+        """All terms for a decomposition.
+
+        Args:
+            out: the decomposition of `images`.
+            images: (B, 3, H, W), in [0, 1].
+            tags: (B, K-1), {0, 1}, without the background.
+            areas: known normalised areas (B, K), background first, for L_mask to aim at instead of the tags.
+
+        Raises:
+            ValueError: if shapes, dtypes or ranges are not these.
+        """
+        check_images(images)
+        check_decomposition(out, images)
+        check_tags(tags, batch=images.shape[0], num_classes=out.mask_logits.shape[1])
+        recon = self.recon_loss(out.reconstruction, images)
+        mask = self.mask_loss(out.areas, tags if areas is None else areas)
+        cls = self.cls_loss(out, images, tags)
+        total = recon + self.lambda_mask * mask + self.lambda_cls * cls
+        extra: dict[str, Tensor] = {}
+        for name, (weight, term) in self.extra.items():
+            extra[name] = term(out, images, tags)
+            total = total + weight * extra[name]
+        return LossTerms(total=total, recon=recon, mask=mask, cls=cls, extra=extra)

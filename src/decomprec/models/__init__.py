@@ -1,0 +1,1 @@
+"""The segmenter, its encoders and decoders, and the classifiers that become guides."""

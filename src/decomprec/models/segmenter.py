@@ -1,0 +1,141 @@
+"""The network f: one encoder, a mask decoder f_m and an image decoder f_x."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from decomprec.decomposition import Decomposition, check_images, labels_from_logits
+from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
+
+
+class DecompositionSegmenter(nn.Module):
+    """Splits images into mask-lets and image-lets, one per class (Figure 1).
+
+    The default is the paper's Appendix A, to the parameter. Any other encoder of smp or timm gets two U-Net
+    decoders of smp; encoder and decoders can also be your own modules.
+
+    Args:
+        num_classes: K, background included, at least 2.
+        encoder: "paper" (Appendix A), a name that smp or timm knows, or a module that maps images (B, 3, H, W)
+            to a list of features from fine to coarse, at strides 2, 4, ..., and that has `out_channels` (of
+            each) and `stride` (of which H and W must be multiples).
+        encoder_weights: "imagenet" (downloaded), a local .safetensors file, or None; for named encoders.
+        encoder_options: passed on to a named encoder's network, such as {"pad_type": "same"}.
+        decoder_widths: channels of each decoder block from coarse to fine; for decoders of smp.
+        mask_decoder: a module of your own from the list of features to (B, K, H, W).
+        image_decoder: likewise to (B, 3K, H, W), before the sigmoid.
+
+    Raises:
+        ValueError: for fewer than 2 classes, an unknown encoder, or options that the encoder doesn't take.
+
+    Example:
+        >>> model = DecompositionSegmenter(num_classes=2)
+        >>> out = model(torch.rand(1, 3, 50, 70))  # any size
+        >>> out.masks.shape, out.imagelets.shape
+        (torch.Size([1, 2, 50, 70]), torch.Size([1, 2, 3, 50, 70]))
+        >>> model.predict(torch.rand(1, 3, 50, 70)).shape
+        torch.Size([1, 50, 70])
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 2,
+        encoder: str | nn.Module = "paper",
+        encoder_weights: str | Path | None = None,
+        *,
+        encoder_options: dict[str, Any] | None = None,
+        decoder_widths: Sequence[int] | None = None,
+        mask_decoder: nn.Module | None = None,
+        image_decoder: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(num_classes, int) or num_classes < 2:
+            raise ValueError(
+                f"Expected `num_classes` (background included) to be an integer of at least 2, but got {num_classes!r}."
+            )
+        if not isinstance(encoder, str) or encoder == "paper":
+            unused = {"encoder_weights": encoder_weights, "encoder_options": encoder_options}
+            for name, value in unused.items():
+                if value is not None:
+                    raise ValueError(f"Expected no `{name}` for this encoder, but got {value!r}; name an encoder.")
+        self.num_classes = num_classes
+        if encoder == "paper":
+            if decoder_widths is not None:
+                raise ValueError("Expected no `decoder_widths` for the paper's decoders; name another encoder.")
+            self.encoder: nn.Module = PaperEncoder()
+            self.mask_decoder = mask_decoder or PaperDecoder(num_classes)
+            self.image_decoder = image_decoder or PaperDecoder(3 * num_classes)
+        else:
+            from decomprec.models.encoders import PretrainedEncoder, UnetDecoder  # heavy: smp and timm
+
+            if isinstance(encoder, str):
+                encoder = PretrainedEncoder(encoder, encoder_weights, **(encoder_options or {}))
+            _check_encoder(encoder)
+            channels: Any = encoder.out_channels
+            self.encoder = encoder
+            self.mask_decoder = mask_decoder or UnetDecoder(channels, num_classes, decoder_widths)
+            self.image_decoder = image_decoder or UnetDecoder(channels, 3 * num_classes, decoder_widths)
+
+    def forward(self, images: Tensor) -> Decomposition:
+        """Decompose images.
+
+        Args:
+            images: (B, 3, H, W), in [0, 1], of any size: padded inside to the encoder's stride and cropped back.
+
+        Raises:
+            ValueError: if shape, dtype or range are not these.
+        """
+        features = self._features(images)
+        height, width = images.shape[-2:]
+        mask_logits = self.mask_decoder(features)[..., :height, :width]
+        imagelets = self.image_decoder(features)[..., :height, :width].sigmoid()
+        return Decomposition(mask_logits, rearrange(imagelets, "b (k c) h w -> b k c h w", c=3))
+
+    def mask_logits(self, images: Tensor) -> Tensor:
+        """The mask branch alone: logits (B, K, H, W) of images (B, 3, H, W) in [0, 1]."""
+        height, width = images.shape[-2:]
+        logits: Tensor = self.mask_decoder(self._features(images))[..., :height, :width]
+        return logits
+
+    def predict(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
+        """Label maps of images, in eval mode and without gradients.
+
+        Args:
+            images: (B, 3, H, W), in [0, 1], of any size.
+            tags: (B, K-1), {0, 1}, if known: then only the background and tagged classes are predicted.
+
+        Returns:
+            (B, H, W), int64: 0 is the background, tag j is class j+1.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                return labels_from_logits(self.mask_logits(images), tags)
+        finally:
+            self.train(was_training)
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        check_images(images)
+        stride: Any = self.encoder.stride
+        bottom, right = (-size % stride for size in images.shape[-2:])
+        if bottom or right:
+            images = F.pad(images, (0, right, 0, bottom), mode="replicate")
+        features: list[Tensor] = self.encoder(images)
+        return features
+
+
+def _check_encoder(encoder: nn.Module) -> None:
+    for name in ("out_channels", "stride"):
+        if not hasattr(encoder, name):
+            raise ValueError(
+                f"Expected an encoder module to have the attribute `{name}`, but {type(encoder).__name__} has none; "
+                "see DecompositionSegmenter."
+            )
