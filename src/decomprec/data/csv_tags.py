@@ -1,0 +1,152 @@
+"""A CSV file that lists pictures with any number of tags each."""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from .items import Transform
+from .pictures import IMAGE_SUFFIXES
+from .tagged import MaskValues, Record, TaggedImages, choose_classes
+
+
+class TaggedCSV(TaggedImages):
+    r"""Pictures listed in a CSV file with columns for the picture, the split and the tags.
+
+    If any cell of the tags column holds a comma or a semicolon, these two separate the tags of all cells, and
+    names may hold spaces; otherwise white space does.
+
+    Args:
+        csv: The CSV file, UTF-8, with a header.
+        images: Folder of the pictures; by default ``images`` beside the CSV file, else its own folder.
+        masks_dir: Folder of the masks, named as the pictures but ``.png``; by default ``masks`` beside the
+            CSV file. Opened only with ``masks=True``.
+        split: Value in the split column; None for all rows.
+        classes: Selects and orders the foreground classes; other tags are dropped, and their pixels are
+            background. None for all tags that occur, sorted.
+        mask_classes: What mask values mean: names by value (the first is the background), or a file with a
+            name per line. By default value `j` is the `j`-th of `classes`. 255 is always ignore.
+        image_column: Column with the picture's path below `images`; its extension may lack.
+        split_column: Column with the split.
+        tags_column: Column with the tags.
+        masks: Whether items hold a ``mask`` (see `TaggedImages`).
+        transform: Joint transform of picture and mask, see `make_item`.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a column is missing, the split is unknown, or a class occurs in no row.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in "abc":
+        ...     Image.new("RGB", (4, 4)).save(root / f"{name}.png")
+        >>> _ = (root / "tags.csv").write_text("image,split,tags\na,train,dog cat\nb,train,\nc,val,dog")
+        >>> data = TaggedCSV(root / "tags.csv", split="train")
+        >>> data.class_names, data.tags.tolist()
+        (('cat', 'dog'), [[1.0, 1.0], [0.0, 0.0]])
+    """
+
+    def __init__(
+        self,
+        csv: str | Path,
+        *,
+        images: str | Path | None = None,
+        masks_dir: str | Path | None = None,
+        split: str | None = None,
+        classes: Sequence[str] | None = None,
+        mask_classes: Sequence[str] | str | Path | None = None,
+        image_column: str = "image",
+        split_column: str = "split",
+        tags_column: str = "tags",
+        masks: bool = False,
+        transform: Transform | None = None,
+    ) -> None:
+        path = Path(csv)
+        columns = [image_column, tags_column, *([] if split is None else [split_column])]
+        rows = _read_rows(path, columns)
+        folder = Path(images) if images is not None else path.parent / "images"
+        if images is None and not folder.is_dir():
+            folder = path.parent
+        masks_folder = Path(masks_dir) if masks_dir is not None else path.parent / "masks"
+        for argument, value in (("images", folder), ("masks_dir", masks_folder)):
+            if not value.is_dir() and (argument == "images" or (masks and masks_dir is not None)):
+                raise FileNotFoundError(f"Expected `{argument}` to be a folder, but got {value}.")
+
+        tags = split_tags([row[tags_column] for row in rows])
+        class_names = choose_classes(classes, sorted({tag for cell in tags for tag in cell}), path)
+        if split is not None and all(row[split_column] != split for row in rows):
+            found = sorted({row[split_column] for row in rows})
+            raise ValueError(f"Expected `split` to be one of {found} or None, but got {split!r}.")
+        decode_mask = None
+        if masks and mask_classes is not None:
+            decode_mask = _mask_values(mask_classes, class_names)
+
+        records = []
+        for row, cell in zip(rows, tags, strict=True):
+            if split is not None and row[split_column] != split:
+                continue
+            image = _find_image(folder, row[image_column])
+            relative = image.relative_to(folder) if image.is_relative_to(folder) else Path(image.name)
+            mask = masks_folder / relative.with_suffix(".png")
+            present = tuple(tag for tag in cell if tag in class_names)
+            records.append(Record(image, present, relative.stem, mask if masks and mask.is_file() else None))
+        super().__init__(records, class_names, masks=masks, decode_mask=decode_mask, transform=transform)
+
+
+def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
+    """Split the cells of a tags column: by commas and semicolons if any cell has one, else by white space.
+
+    Args:
+        cells: Every cell of the column.
+
+    Returns:
+        The tags of each cell, without repeats, in the cell's order.
+
+    Example:
+        >>> split_tags(["dog cat", "", "dog"])
+        [('dog', 'cat'), (), ('dog',)]
+        >>> split_tags(["striped disc", "ringed star; striped disc"])
+        [('striped disc',), ('ringed star', 'striped disc')]
+    """
+    separator = r"[,;]" if any(re.search(r"[,;]", cell) for cell in cells) else r"\s"
+    parts = [[part.strip() for part in re.split(separator, cell)] for cell in cells]
+    return [tuple(dict.fromkeys(part for part in cell if part)) for cell in parts]
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected `csv` to be a file, but got {path}.")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, restval="")
+        header = list(reader.fieldnames or [])
+        for column in columns:
+            if column not in header:
+                raise ValueError(f"Expected {path} to have a column {column!r}, but got {header}.")
+        rows = list(reader)
+    if not rows:
+        raise ValueError(f"Expected {path} to list at least one picture, but got none.")
+    return rows
+
+
+def _find_image(folder: Path, name: str) -> Path:
+    """The picture's file; where none exists the path as written, which `TaggedImages` then reports."""
+    for suffix in ("", *IMAGE_SUFFIXES, ".JPEG", ".JPG", ".PNG"):
+        file = folder / f"{name}{suffix}"
+        if file.is_file():
+            return file
+    return folder / name
+
+
+def _mask_values(mask_classes: Sequence[str] | str | Path, class_names: Sequence[str]) -> MaskValues:
+    if isinstance(mask_classes, str | Path):
+        file = Path(mask_classes)
+        if not file.is_file():
+            raise FileNotFoundError(f"Expected `mask_classes` to be names or a file, but got {file}.")
+        mask_classes = file.read_text(encoding="utf-8").splitlines()
+    names = [name.strip() for name in mask_classes]
+    unknown = [name for name in class_names if name not in names[1:]]
+    if unknown:
+        raise ValueError(f"Expected `mask_classes` to name all classes, but {unknown} have no mask value.")
+    return MaskValues.from_names(names, class_names)

@@ -1,0 +1,51 @@
+"""The one form of a sample that every dataset of this package returns."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+IGNORE = 255
+"""Value of a label map where nobody knows the class: losses and metrics leave these pixels out."""
+
+Transform = Callable[..., Any]
+"""``transform(image)`` or ``transform(image, mask)`` on tv_tensors, as in ``torchvision.transforms.v2``."""
+
+
+def make_item(
+    image: Tensor, tags: Tensor, name: str, *, mask: Tensor | None = None, transform: Transform | None = None
+) -> dict[str, Any]:
+    """Transform one picture, jointly with its mask if there is one, and convert it.
+
+    Args:
+        image: (3, H, W), uint8.
+        tags: (K-1,), {0, 1}, without the background.
+        name: What the picture is called.
+        mask: (H, W), integer label map, or None.
+        transform: Called on a `tv_tensors.Image` and, if there is a mask, a `tv_tensors.Mask`.
+
+    Returns:
+        ``image`` (3, H', W') float32 in [0, 1], ``tags`` (K-1,) float32, ``name``, and ``mask`` (H', W')
+        int64 only if one was given.
+
+    Example:
+        >>> item = make_item(torch.full((3, 2, 2), 255, dtype=torch.uint8), torch.tensor([1, 0]), "white")
+        >>> item["image"].max(), item["tags"], "mask" in item
+        (tensor(1.), tensor([1., 0.]), False)
+    """
+    image = tv_tensors.Image(image)
+    label_map = None if mask is None else tv_tensors.Mask(mask)
+    if transform is not None:
+        if label_map is None:
+            image = transform(image)
+        else:
+            image, label_map = transform(image, label_map)
+    pixels = image.as_subclass(torch.Tensor)
+    if not pixels.is_floating_point():
+        pixels = pixels.float() / 255
+    item: dict[str, Any] = {"image": pixels.float(), "tags": tags.float(), "name": name}
+    if label_map is not None:
+        item["mask"] = label_map.as_subclass(torch.Tensor).long()
+    return item

@@ -1,0 +1,106 @@
+"""Batches for training and validation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+Item = dict[str, Any]
+
+
+class TaggedDataModule(LightningDataModule):
+    """Serves a training set (tags only) and a validation set.
+
+    The training set is shuffled by `seed`, and its last, incomplete batch is left out.
+
+    Args:
+        train_set: Items as of `TaggedImages`, without masks.
+        val_set: Items as of `TaggedImages`, with or without masks.
+        batch_size: Pictures in a batch.
+        num_workers: Processes that load; they stay alive between epochs.
+        seed: Seeds the shuffling and the workers.
+
+    Raises:
+        ValueError: If the training set holds masks or less than one batch, or the sets' classes differ.
+
+    Example:
+        >>> from decomprec.data import SyntheticScenes
+        >>> data = TaggedDataModule(SyntheticScenes(6, size=16), SyntheticScenes(2, size=16, seed=1), batch_size=4)
+        >>> [batch["image"].shape for batch in data.train_dataloader()]
+        [torch.Size([4, 3, 16, 16])]
+    """
+
+    def __init__(
+        self,
+        train_set: Dataset[Item],
+        val_set: Dataset[Item],
+        batch_size: int,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if getattr(train_set, "masks", False):
+            raise ValueError("Expected `train_set` to hold tags only, but got masks; build it with masks=False.")
+        count = len(train_set)  # type: ignore[arg-type]
+        if not 1 <= batch_size <= count:
+            raise ValueError(
+                f"Expected `batch_size` to be 1 to {count}, the size of `train_set`, but got {batch_size}."
+            )
+        names = [getattr(dataset, "class_names", None) for dataset in (train_set, val_set)]
+        if None not in names and names[0] != names[1]:
+            raise ValueError(f"Expected both sets to have the same `class_names`, but got {names}.")
+        self.train_set = train_set
+        self.val_set = val_set
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Shuffled batches of tagged pictures."""
+        return self._loader(self.train_set, train=True)
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """All validation pictures in order."""
+        return self._loader(self.val_set, train=False)
+
+    def _loader(self, dataset: Dataset[Item], *, train: bool) -> DataLoader[Item]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            shuffle=train,
+            drop_last=train,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=collate,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+
+def collate(items: Sequence[Item]) -> Item:
+    """Stack items into a batch: tensors (B, ...), names a list.
+
+    Args:
+        items: Items as of `TaggedImages`.
+
+    Raises:
+        ValueError: If the pictures differ in size.
+
+    Example:
+        >>> item = {"image": torch.zeros(3, 2, 2), "tags": torch.ones(1), "name": "a"}
+        >>> batch = collate([item, item])
+        >>> batch["image"].shape, batch["name"]
+        (torch.Size([2, 3, 2, 2]), ['a', 'a'])
+    """
+    first = items[0]
+    for item in items[1:]:
+        if item["image"].shape != first["image"].shape:
+            raise ValueError(
+                f"Expected pictures of a batch to have one size, but got {first['name']} with "
+                f"{tuple(first['image'].shape)} and {item['name']} with {tuple(item['image'].shape)}; "
+                "give the dataset a transform with a size, or use batches of 1."
+            )
+    batch: Item = default_collate(list(items))
+    return batch

@@ -1,0 +1,74 @@
+"""The Oxford-IIIT Pet data set, through torchvision."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.datasets import OxfordIIITPet
+
+from .items import IGNORE, Transform
+from .tagged import Record, TaggedImages, choose_classes
+
+_SPLITS = {"train": "trainval", "val": "test"}
+_SPECIES = {"1": "cat", "2": "dog"}
+_PET, _BORDER = 1, 3
+
+
+class OxfordPets(TaggedImages):
+    """Cats and dogs, with masks from the trimaps: their border is 255 (ignore).
+
+    Args:
+        root: The folder in which ``oxford-iiit-pet`` lies, or is to lie.
+        split: "train" (the set's trainval) or "val" (its test).
+        classes: "cat", "dog" or both; the other animal is then background.
+        download: Whether to download what is missing.
+        masks: Whether items hold a ``mask`` (see `TaggedImages`).
+        transform: Joint transform of picture and mask, see `make_item`.
+
+    Raises:
+        FileNotFoundError: If the data are not there, and could not be downloaded.
+        ValueError: If `split` or `classes` is unknown.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        classes: Sequence[str] = ("cat", "dog"),
+        download: bool = False,
+        masks: bool = False,
+        transform: Transform | None = None,
+    ) -> None:
+        if split not in _SPLITS:
+            raise ValueError(f"Expected `split` to be one of {list(_SPLITS)}, but got {split!r}.")
+        class_names = choose_classes(classes, tuple(_SPECIES.values()), "Oxford-IIIT Pet")
+        base = Path(root) / "oxford-iiit-pet"
+        try:
+            OxfordIIITPet(root, split=_SPLITS[split], download=download)
+        except (RuntimeError, OSError) as error:
+            raise FileNotFoundError(
+                f"Expected Oxford-IIIT Pet in {base}, but got: {error} Pass download=True, or unpack "
+                "images.tar.gz and annotations.tar.gz of https://www.robots.ox.ac.uk/~vgg/data/pets there."
+            ) from error
+        records = []
+        for line in (base / "annotations" / f"{_SPLITS[split]}.txt").read_text().splitlines():
+            name, _, species, _ = line.split()
+            tag = _SPECIES[species]
+            records.append(
+                Record(
+                    image=base / "images" / f"{name}.jpg",
+                    tags=(tag,) if tag in class_names else (),
+                    name=name,
+                    mask=base / "annotations" / "trimaps" / f"{name}.png" if masks else None,
+                )
+            )
+        super().__init__(records, class_names, masks=masks, decode_mask=self._from_trimap, transform=transform)
+
+    def _from_trimap(self, trimap: Tensor, record: Record) -> Tensor:
+        labels = torch.zeros(trimap.shape, dtype=torch.int64)
+        if record.tags:
+            labels[trimap == _PET] = self.class_names.index(record.tags[0]) + 1
+            labels[trimap == _BORDER] = IGNORE
+        return labels

@@ -1,0 +1,159 @@
+"""Picture files with tags: the dataset that all loaders of this package build on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .items import IGNORE, Transform, make_item
+from .pictures import read_image, read_mask
+
+
+@dataclass(frozen=True)
+class Record:
+    """A picture file, what is in it, and where its mask is.
+
+    Attributes:
+        image: Picture file.
+        tags: Names of the classes in the picture; empty if there is none of them.
+        name: What the picture is called.
+        mask: Mask file, or None.
+    """
+
+    image: Path
+    tags: tuple[str, ...]
+    name: str
+    mask: Path | None = None
+
+
+MaskDecoder = Callable[[Tensor, Record], Tensor]
+"""Turns a mask file's values (H, W), uint8, into a label map of the same size, given its record."""
+
+
+class MaskValues:
+    """A `MaskDecoder` that looks every value up.
+
+    Args:
+        labels: Label of every value that may occur; 255 means ignore unless it is given.
+
+    Raises:
+        ValueError: When called with a value that has no label.
+
+    Example:
+        >>> decode = MaskValues({0: 0, 7: 1})
+        >>> decode(torch.tensor([[0, 7, 255]], dtype=torch.uint8), Record(Path("a.jpg"), (), "a"))
+        tensor([[  0,   1, 255]])
+    """
+
+    def __init__(self, labels: Mapping[int, int]) -> None:
+        self.table = torch.full((256,), -1)
+        for value, label in {IGNORE: IGNORE, **labels}.items():
+            self.table[value] = label
+
+    @classmethod
+    def from_names(cls, names: Sequence[str], class_names: Sequence[str]) -> "MaskValues":
+        """Value `i` means ``names[i]``; names that are not in `class_names` are background.
+
+        Example:
+            >>> decode = MaskValues.from_names(("background", "cat", "dog"), ("dog",))
+            >>> decode(torch.tensor([[0, 1, 2]], dtype=torch.uint8), Record(Path("a.jpg"), (), "a"))
+            tensor([[0, 0, 1]])
+        """
+        labels = {name: label for label, name in enumerate(class_names, 1)}
+        return cls({value: labels.get(name, 0) for value, name in enumerate(names)})
+
+    def __call__(self, values: Tensor, record: Record) -> Tensor:
+        """Label map (H, W), int64, of mask values (H, W), uint8."""
+        labels = self.table[values.long()]
+        if (labels < 0).any():
+            unknown = sorted(values[labels < 0].unique().tolist())
+            raise ValueError(f"Expected mask {record.mask} to hold known values, but got {unknown}.")
+        return labels
+
+
+class TaggedImages(Dataset[dict[str, Any]]):
+    """Pictures with tags, and with masks only on request.
+
+    With ``masks=True`` a picture without a mask file gets a label map of 0 (background) if it has no tag, and
+    of 255 (ignore) if it has one. With ``masks=False`` no mask file is opened.
+
+    Args:
+        records: The pictures.
+        class_names: Foreground classes; tag `j` is class ``j + 1`` in label maps.
+        masks: Whether items hold a ``mask``.
+        decode_mask: What mask values mean; by default value `j` is class `j`, and 255 ignore.
+        transform: Joint transform of picture and mask, see `make_item`.
+
+    Attributes:
+        class_names: As given.
+        records: As given.
+        tags: (N, K-1), float32, the tags of all pictures.
+
+    Raises:
+        ValueError: If there is no record, or a class is named twice, or a tag is none of `class_names`.
+        FileNotFoundError: If picture files are missing, or mask files when ``masks=True``.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        class_names: Sequence[str],
+        *,
+        masks: bool = False,
+        decode_mask: MaskDecoder | None = None,
+        transform: Transform | None = None,
+    ) -> None:
+        self.records = tuple(records)
+        self.class_names = tuple(class_names)
+        self.masks = masks
+        self.transform = transform
+        if not self.records:
+            raise ValueError("Expected `records` to hold at least one picture, but got none.")
+        if not self.class_names or len(set(self.class_names)) < len(self.class_names):
+            raise ValueError(f"Expected `class_names` to be distinct names, but got {self.class_names}.")
+        unknown = {tag for record in self.records for tag in record.tags} - set(self.class_names)
+        if unknown:
+            raise ValueError(f"Expected tags to be among {self.class_names}, but got {sorted(unknown)}.")
+        files = [record.image for record in self.records]
+        if masks:
+            files += [record.mask for record in self.records if record.mask is not None]
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            raise FileNotFoundError(f"Expected all files to exist, but {len(missing)} do not: {missing[0]}, ...")
+        self.decode_mask = decode_mask or MaskValues({j: j for j in range(len(self.class_names) + 1)})
+        self.tags = torch.tensor([[float(name in record.tags) for name in self.class_names] for record in self.records])
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self.records[index]
+        image = read_image(record.image)
+        mask = None
+        if self.masks:
+            if record.mask is None:
+                mask = torch.full(image.shape[1:], IGNORE if record.tags else 0)
+            else:
+                mask = self.decode_mask(read_mask(record.mask, record.image), record)
+        return make_item(image, self.tags[index].clone(), record.name, mask=mask, transform=self.transform)
+
+
+def choose_classes(classes: Sequence[str] | None, known: Sequence[str], where: object) -> tuple[str, ...]:
+    """`classes` if they are all known, else an error; all that are known if None.
+
+    Raises:
+        ValueError: If a class is not among the known ones.
+
+    Example:
+        >>> choose_classes(None, ["cat", "dog"], "tags.csv"), choose_classes(["dog"], ["cat", "dog"], "tags.csv")
+        (('cat', 'dog'), ('dog',))
+    """
+    chosen = tuple(known if classes is None else classes)
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        raise ValueError(f"Expected `classes` to be among those in {where}, {list(known)}, but got {unknown}.")
+    return chosen
