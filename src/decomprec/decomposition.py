@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,25 +28,32 @@ class Decomposition:
     mask_logits: Tensor
     imagelets: Tensor
 
-    @cached_property
+    @property
     def masks(self) -> Tensor:
         """M, the softmax of the logits over K: (B, K, H, W), summing to one over K."""
-        return self.mask_logits.softmax(dim=1)
+        return self._once("_masks", lambda: self.mask_logits.softmax(dim=1))
 
-    @cached_property
+    @property
     def components(self) -> Tensor:
         """Î_k = M_k · X_k: (B, K, 3, H, W)."""
-        return DF.components(self.masks, self.imagelets)
+        return self._once("_components", lambda: DF.components(self.masks, self.imagelets))
 
-    @cached_property
+    @property
     def reconstruction(self) -> Tensor:
         """Î = Σ_k M_k · X_k (Eq. 1): (B, 3, H, W)."""
-        return DF.recompose(self.masks, self.imagelets)
+        return self._once("_reconstruction", lambda: DF.recompose(self.masks, self.imagelets))
 
-    @cached_property
+    @property
     def areas(self) -> Tensor:
         """ŷ, the mean of M over pixels (Eq. 3): (B, K)."""
-        return DF.mask_areas(self.masks)
+        return self._once("_areas", lambda: DF.mask_areas(self.masks))
+
+    def _once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        # functools.cached_property takes a lock before Python 3.12, and torch.compile can't enter it.
+        if name not in self.__dict__:
+            self.__dict__[name] = compute()
+        value: Tensor = self.__dict__[name]
+        return value
 
     def labels(self, tags: Tensor | None = None) -> Tensor:
         """The most likely class of every pixel.

@@ -7,7 +7,8 @@ half-precision input and in float64 for float64 input, and are averaged over the
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,7 @@ def components(masks: Tensor, imagelets: Tensor) -> Tensor:
         >>> components(masks, torch.ones(1, 2, 3, 1, 1))[0, :, 0, 0, 0]
         tensor([0.2500, 0.7500])
     """
+    _check_parts(masks, imagelets)
     return rearrange(masks, "b k h w -> b k 1 h w") * imagelets
 
 
@@ -51,6 +53,7 @@ def recompose(masks: Tensor, imagelets: Tensor) -> Tensor:
         >>> recompose(masks, imagelets).item()
         0.25
     """
+    _check_parts(masks, imagelets)
     return einsum(masks, imagelets, "b k h w, b k c h w -> b c h w")
 
 
@@ -68,6 +71,7 @@ def recon_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
         >>> recon_loss(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5)).item()
         0.25
     """
+    _check_shape("reconstruction", reconstruction, images.shape)
     return F.mse_loss(_full_precision(reconstruction), _full_precision(images))
 
 
@@ -122,6 +126,7 @@ def mask_loss(areas: Tensor, targets: Tensor) -> Tensor:
         >>> mask_loss(areas, torch.tensor([[1.0, 1.0]]))  # ln 2
         tensor(0.6931)
     """
+    _check_shape("targets", targets, areas.shape)
     areas = _full_precision(areas)
     unit = torch.finfo(areas.dtype).eps
     areas = areas.clamp(unit, 1 - unit)
@@ -151,8 +156,12 @@ def cls_loss(guide_logits: Tensor, tags: Tensor, absent: Absent = "ignore") -> T
         >>> cls_loss(undecided, torch.tensor([[0.0]]))  # only the background is asked
         tensor(0.3466)
     """
+    if absent not in get_args(Absent):
+        raise ValueError(f"Expected `absent` to be one of {get_args(Absent)}, but got {absent!r}.")
+    batch, classes = tags.shape
+    slots = classes + 1
+    _check_shape("guide_logits", guide_logits, (batch, slots, classes))
     logits = _full_precision(guide_logits)
-    slots = logits.shape[-2]
     own = torch.eye(slots, device=logits.device, dtype=logits.dtype)[:, 1:]
     present = own * rearrange(tags.to(logits.dtype), "b j -> b 1 j")
     refused = 1 - own if absent == "ignore" else 1 - present
@@ -174,9 +183,24 @@ def guide_loss(logits: Tensor, tags: Tensor) -> Tensor:
         >>> guide_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))  # 2 ln 2
         tensor(1.3863)
     """
+    _check_shape("tags", tags, logits.shape)
     logits = _full_precision(logits)
     per_class = F.binary_cross_entropy_with_logits(logits, tags.to(logits.dtype), reduction="none")
     return per_class.sum(dim=-1).mean()
+
+
+def _check_shape(name: str, tensor: Tensor, expected: Sequence[int]) -> None:
+    # Broadcasting would hide a wrong shape, such as tags where y with its background is meant.
+    if tuple(tensor.shape) != tuple(expected):
+        raise ValueError(f"Expected `{name}` to have shape {tuple(expected)}, but got {tuple(tensor.shape)}.")
+
+
+def _check_parts(masks: Tensor, imagelets: Tensor) -> None:
+    if masks.ndim != 4 or imagelets.ndim != 5 or masks.shape != (*imagelets.shape[:2], *imagelets.shape[3:]):
+        raise ValueError(
+            "Expected `masks` and `imagelets` to have shapes (B, K, H, W) and (B, K, C, H, W), "
+            f"but got {tuple(masks.shape)} and {tuple(imagelets.shape)}."
+        )
 
 
 def _full_precision(x: Tensor) -> Tensor:

@@ -136,9 +136,12 @@ class FilledView:
             content = rearrange(images, "b c h w -> b 1 c h w")
         else:
             content = out.imagelets.detach() if self.content == "stopped" else out.imagelets
-        fill = self.fills[int(torch.randint(len(self.fills), ()))](images)
+        # The draw stays a tensor: torch.compile can't follow one that picks a Python function.
+        fills = torch.stack([fill(images) for fill in self.fills])
+        fill = fills[torch.randint(len(self.fills), (1,), device=images.device)]
         masks = rearrange(out.masks, "b k h w -> b k 1 h w")
-        return torch.lerp(rearrange(fill, "b c h w -> b 1 c h w"), content, masks)
+        # Under autocast the parts come in half precision beside full-precision images; lerp wants one dtype.
+        return torch.lerp(rearrange(fill, "1 b c h w -> b 1 c h w"), content.to(images.dtype), masks.to(images.dtype))
 
 
 def black_fill(images: Tensor) -> Tensor:

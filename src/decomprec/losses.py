@@ -30,11 +30,6 @@ class ReconLoss(nn.Module):
 
     def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
         """The loss of Î against I, both (B, 3, H, W), a scalar."""
-        if reconstruction.shape != images.shape:
-            raise ValueError(
-                f"Expected `reconstruction` to have the shape of `images`, {tuple(images.shape)}, "
-                f"but got {tuple(reconstruction.shape)}."
-            )
         return DF.recon_loss(reconstruction, images)
 
 
@@ -55,6 +50,8 @@ class MaskLoss(nn.Module):
         Raises:
             ValueError: if `targets` has another shape, or values outside [0, 1].
         """
+        if areas.ndim != 2:
+            raise ValueError(f"Expected `areas` to have shape (B, K), but got {tuple(areas.shape)}.")
         batch, slots = areas.shape
         if tuple(targets.shape) == (batch, slots - 1):
             check_tags(targets, batch, slots, name="targets")
@@ -114,6 +111,7 @@ class ClsLoss(nn.Module):
 
     def forward(self, out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
         """The loss of a decomposition of `images` (B, 3, H, W) with `tags` (B, K-1), a scalar."""
+        check_tags(tags, batch=images.shape[0], num_classes=out.mask_logits.shape[1])
         return DF.cls_loss(self.guide_logits(out, images), tags, absent=self.absent)
 
 
@@ -176,6 +174,8 @@ class DecompositionLoss(nn.Module):
         self.mask_loss = mask_loss or MaskLoss()
         self.cls_loss = cls_loss or ClsLoss(guide)  # type: ignore[arg-type]  # one of them is given
         self.extra = extra
+        # Terms that are modules follow to() with this one.
+        self.extra_modules = nn.ModuleList(term for _, term in extra.values() if isinstance(term, nn.Module))
 
     def forward(self, out: Decomposition, images: Tensor, tags: Tensor, areas: Tensor | None = None) -> LossTerms:
         """All terms for a decomposition.

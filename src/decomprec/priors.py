@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from decomprec.decomposition import Decomposition
+from decomprec.decomposition import Decomposition, check_tags
 
 
 class HingeAreaLoss(nn.Module):
@@ -40,7 +40,12 @@ class HingeAreaLoss(nn.Module):
         self.high = high
 
     def forward(self, areas: Tensor, targets: Tensor) -> Tensor:
-        """The loss of areas (B, K) given tags (B, K-1), a scalar."""
+        """The loss of areas (B, K) given tags (B, K-1), a scalar.
+
+        Raises:
+            ValueError: if `targets` are not tags; known areas are for `MaskLoss`.
+        """
+        check_tags(targets, areas.shape[0], areas.shape[1], name="targets")
         areas = areas[:, 1:]
         present = targets.to(areas.dtype)
         outside = (self.low - areas).relu() + (areas - self.high).relu()
@@ -72,6 +77,8 @@ class EdgeAwareSmoothness(nn.Module):
         masks, images = out.masks.float(), images.float()
         penalty = masks.new_zeros(())
         for dim in (-2, -1):
+            if masks.shape[dim] == 1:  # nothing beside it
+                continue
             edges = images.diff(dim=dim).abs().mean(dim=1, keepdim=True)
             penalty = penalty + (masks.diff(dim=dim).abs() * torch.exp(-self.sharpness * edges)).mean()
         return penalty * masks.shape[1]
@@ -110,6 +117,9 @@ def volumetric_targets(areas: Tensor) -> Tensor:
         tensor([[0.2500, 0.2500, 0.5000]])
     """
     total = areas.sum(dim=1, keepdim=True)
-    if (areas < 0).any() or (total > 1 + 1e-4).any():
-        raise ValueError("Expected `areas` to be non-negative and to sum to at most 1 per image.")
+    if not ((areas >= 0).all() and (total <= 1 + 1e-4).all()):
+        raise ValueError(
+            "Expected `areas` to be non-negative and to sum to at most 1 per image, "
+            f"but got a smallest area of {areas.min():.4g} and a largest sum of {total.max():.4g}."
+        )
     return torch.cat([(1 - total).clamp(min=0), areas], dim=1)

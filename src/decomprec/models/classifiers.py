@@ -84,11 +84,13 @@ def resnet18_classifier(num_classes: int, weights: str | Path | None = "imagenet
     if weights == "imagenet":
         with clear_download_error("resnet18"):
             network = torchvision.models.resnet18(weights="IMAGENET1K_V1")
+        channels = network.fc.in_features
     else:
         network = torchvision.models.resnet18(weights=None)
+        channels = network.fc.in_features
+        network.fc = nn.Identity()  # a file need not hold the head that is replaced
         if weights is not None:
             load_local(network, weights)
-    channels = network.fc.in_features
     trunk = nn.Sequential(*list(network.children())[:-2])
     return PooledClassifier(
         trunk, channels, num_classes, timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
@@ -123,10 +125,11 @@ def timm_classifier(name: str, num_classes: int, weights: str | Path | None = No
         if weights is not None:
             load_local(trunk, weights)
     with torch.no_grad():
-        features = trunk.eval()(torch.zeros(1, 3, 64, 64))
-    if features.ndim != 4:
+        features = trunk.eval()(torch.zeros(1, *trunk.default_cfg["input_size"]))
+    trunk.train()
+    if features.ndim != 4 or features.shape[2] != features.shape[3]:  # channels come last in some transformers
         raise ValueError(
-            f"Expected {name!r} to give feature maps (N, C, h, w), but got shape {tuple(features.shape)}; "
+            f"Expected `name` to be a model that gives feature maps (N, C, h, w), but {name!r} gives shape {tuple(features.shape)}; "
             "choose a convolutional model."
         )
     return PooledClassifier(trunk, features.shape[1], num_classes, trunk.default_cfg["mean"], trunk.default_cfg["std"])

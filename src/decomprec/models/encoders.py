@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,21 @@ class PretrainedEncoder(nn.Module):
     def __init__(self, name: str, weights: str | Path | None = None, depth: int = 5, **options: Any) -> None:
         super().__init__()
         smp_name = _known_name(name)
+        if options and not smp_name.startswith("tu-"):
+            raise ValueError(
+                f"Expected no `encoder_options` for smp's own {name!r}, but got {options}; timm's 'tu-{name}' takes them."
+            )
         download = "imagenet" if weights == "imagenet" else None
-        if download:
-            with clear_download_error(name):
+        try:
+            with clear_download_error(name) if download else nullcontext():
                 self.network = smp.encoders.get_encoder(smp_name, depth=depth, weights=download, **options)
-        else:
-            self.network = smp.encoders.get_encoder(smp_name, depth=depth, weights=None, **options)
-            if weights is not None:
-                load_local(getattr(self.network, "model", self.network), weights)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"Expected `encoder` to give feature maps at strides 2, 4, ..., 2^depth and to take the options "
+                f"{options}, but smp refuses {name!r}: {error}"
+            ) from error
+        if weights is not None and not download:
+            load_local(getattr(self.network, "model", self.network), weights)
         self.out_channels: tuple[int, ...] = tuple(self.network.out_channels[1:])
         self.stride: int = 2**depth
         mean, std = _normalisation(smp_name)

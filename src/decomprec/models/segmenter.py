@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from decomprec.decomposition import Decomposition, check_images, labels_from_logits
+from decomprec.decomposition import Decomposition, check_images, check_tags, labels_from_logits
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
 
 
@@ -100,8 +100,9 @@ class DecompositionSegmenter(nn.Module):
 
     def mask_logits(self, images: Tensor) -> Tensor:
         """The mask branch alone: logits (B, K, H, W) of images (B, 3, H, W) in [0, 1]."""
+        features = self._features(images)
         height, width = images.shape[-2:]
-        logits: Tensor = self.mask_decoder(self._features(images))[..., :height, :width]
+        logits: Tensor = self.mask_decoder(features)[..., :height, :width]
         return logits
 
     def predict(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
@@ -114,13 +115,16 @@ class DecompositionSegmenter(nn.Module):
         Returns:
             (B, H, W), int64: 0 is the background, tag j is class j+1.
         """
-        was_training = self.training
+        if tags is not None:
+            check_tags(tags, batch=len(images), num_classes=self.num_classes)
+        training = [(module, module.training) for module in self.modules()]  # parts may be frozen in eval mode
         self.eval()
         try:
             with torch.inference_mode():
                 return labels_from_logits(self.mask_logits(images), tags)
         finally:
-            self.train(was_training)
+            for module, mode in training:
+                module.training = mode
 
     def _features(self, images: Tensor) -> list[Tensor]:
         check_images(images)

@@ -53,7 +53,7 @@ def _drop_absent_blocks(network: nn.Module, held: Collection[str]) -> None:
         if not isinstance(stage, nn.Sequential):
             continue
         while len(stage) > 1:
-            start = f"{prefix}.{len(stage) - 1}."
+            start = f"{prefix}.{len(stage) - 1}.".lstrip(".")  # no prefix if the network is a Sequential itself
             if not stage[-1].state_dict() or any(name.startswith(start) for name in held):
                 break
             del stage[-1]
@@ -64,6 +64,8 @@ def clear_download_error(name: str) -> Iterator[None]:
     """Turn whatever a failed download raises into one ConnectionError that says what to do instead."""
     try:
         yield
+    except TypeError:  # an option that the network doesn't take
+        raise
     except Exception as error:  # urllib, httpx and the hub each have their own
         raise ConnectionError(
             f"Could not download the ImageNet weights of {name!r} ({type(error).__name__}); go online once, "

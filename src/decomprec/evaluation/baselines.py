@@ -1,0 +1,255 @@
+"""Predictors that every result is compared with: two that look at no pixel, and CAM of the same guide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from decomprec.evaluation.metrics import Loader, ScoreAccumulator, SegmentationScores, in_eval_mode, masked_batches
+
+THRESHOLDS = tuple(step / 20 for step in range(1, 20))
+"""0.05 to 0.95 in steps of 0.05."""
+
+
+class Localiser(Protocol):
+    """A classifier that also says where it sees its classes, such as `PooledClassifier`."""
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """Logits (B, K-1) of images (B, 3, H, W)."""
+        ...
+
+    def activation_maps(self, images: Tensor, /) -> Tensor:
+        """Class activation maps (B, K-1, h, w), of any resolution."""
+        ...
+
+
+class EveryPixel:
+    """Every pixel is of the image's class. Several classes get equal vertical stripes, in their order.
+
+    Args:
+        classifier: finds the classes (probability above 0.5) when no tags are given.
+
+    Example:
+        >>> EveryPixel()(torch.rand(1, 3, 1, 4), torch.tensor([[1.0, 0.0, 1.0]]))
+        tensor([[[1, 1, 3, 3]]])
+    """
+
+    def __init__(self, classifier: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.classifier = classifier
+
+    def __call__(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
+        """Label maps (B, H, W) of images (B, 3, H, W).
+
+        Raises:
+            ValueError: without tags and classifier.
+        """
+        return _stripes(candidate_classes(images, tags, self.classifier), *images.shape[-2:])
+
+
+class CentredEllipse:
+    """An ellipse of the picture's proportions in its middle; several classes share it as in `EveryPixel`.
+
+    Args:
+        share: of the picture that it covers, up to π/4, where it touches the borders.
+        classifier: finds the classes (probability above 0.5) when no tags are given.
+
+    Raises:
+        ValueError: for another share.
+
+    Example:
+        >>> CentredEllipse(share=0.5)(torch.rand(1, 3, 4, 4), torch.tensor([[1.0]]))
+        tensor([[[0, 1, 1, 0],
+                 [1, 1, 1, 1],
+                 [1, 1, 1, 1],
+                 [0, 1, 1, 0]]])
+    """
+
+    def __init__(self, share: float, classifier: Callable[[Tensor], Tensor] | None = None) -> None:
+        if not 0 < share <= math.pi / 4:
+            raise ValueError(f"Expected `share` to be above 0 and at most π/4, but got {share!r}.")
+        self.share = share
+        self.everywhere = EveryPixel(classifier)
+
+    def __call__(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
+        """Label maps (B, H, W) of images (B, 3, H, W).
+
+        Raises:
+            ValueError: without tags and classifier.
+        """
+        y, x = ((torch.arange(size) + 0.5) / size - 0.5 for size in images.shape[-2:])
+        # In the unit square the ellipse is a circle of area πr² = share.
+        inside = y[:, None] ** 2 + x**2 <= self.share / math.pi
+        return self.everywhere(images, tags) * inside.to(images.device)
+
+
+class CamPredictor:
+    """Class activation maps of a classifier, cut at a threshold.
+
+    The maps are enlarged bilinearly, their negative parts dropped, and each is divided by its maximum over the
+    image. A pixel is of the candidate class whose map is highest there, or background if that is below the
+    threshold. Candidates are the tags or, without them, the classes that the classifier finds (above 0.5).
+
+    Args:
+        classifier: gives logits and maps; a module is put into eval mode meanwhile.
+        threshold: above 0, at most 1.
+
+    Raises:
+        ValueError: for another threshold.
+
+    Example:
+        >>> from decomprec.models.classifiers import PooledClassifier
+        >>> classifier = PooledClassifier(torch.nn.Conv2d(3, 8, 4, stride=4), channels=8, num_classes=3)
+        >>> CamPredictor(classifier, threshold=0.3)(torch.rand(2, 3, 16, 16)).shape
+        torch.Size([2, 16, 16])
+    """
+
+    def __init__(self, classifier: Localiser, threshold: float) -> None:
+        if not 0 < threshold <= 1:
+            raise ValueError(f"Expected `threshold` to be above 0 and at most 1, but got {threshold!r}.")
+        self.classifier = classifier
+        self.threshold = threshold
+
+    def __call__(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
+        """Label maps (B, H, W) of images (B, 3, H, W)."""
+        candidates = candidate_classes(images, tags, self.classifier)
+        return _cut(*_strongest(normalised_maps(self.classifier, images), candidates), self.threshold)
+
+
+@torch.inference_mode()
+def best_cam_threshold(
+    classifier: Localiser,
+    loader: Loader,
+    num_classes: int,
+    use_tags: bool,
+    thresholds: Sequence[float] = THRESHOLDS,
+    device: torch.device | str = "cpu",
+) -> tuple[float, SegmentationScores]:
+    """The threshold at which CAM has its highest mean foreground IoU, and its scores there.
+
+    The threshold is chosen by the masks of the very data that the scores are about: this is the best case of
+    the baseline, not a fair result.
+
+    Args:
+        classifier: as for `CamPredictor`.
+        loader: gives batches with "image", "tags" and "mask"; gone through once.
+        num_classes: K, background included.
+        use_tags: whether the candidates are the tags.
+        thresholds: to choose from, above 0 and at most 1; the first wins a tie.
+        device: where batches are moved to.
+
+    Raises:
+        ValueError: if `thresholds` is empty or out of range, or as for `evaluate`.
+
+    Example:
+        >>> from decomprec.models.classifiers import PooledClassifier
+        >>> classifier = PooledClassifier(torch.nn.Conv2d(3, 8, 4, stride=4), channels=8, num_classes=2)
+        >>> batch = {"image": torch.rand(1, 3, 8, 8), "tags": torch.ones(1, 1), "mask": torch.ones(1, 8, 8).long()}
+        >>> threshold, scores = best_cam_threshold(classifier, [batch], num_classes=2, use_tags=True)
+        >>> 0 < threshold < 1, scores.images
+        (True, 1)
+    """
+    sweep = CamSweep(num_classes, use_tags, thresholds, device)
+    for images, tags, truth in masked_batches(loader, device):
+        candidates = candidate_classes(images, tags if use_tags else None, classifier)
+        sweep.update(normalised_maps(classifier, images), candidates, truth, tags)
+    return sweep.best()
+
+
+class CamSweep:
+    """Collects the scores of CAM at every threshold; the maps are made once.
+
+    Args:
+        num_classes: K, background included.
+        use_tags: whether the candidates are the tags.
+        thresholds: above 0 and at most 1.
+        device: where the maps will be.
+
+    Raises:
+        ValueError: if `thresholds` is empty or out of range.
+
+    Example:
+        >>> sweep = CamSweep(num_classes=2, use_tags=True, thresholds=(0.2, 0.6))
+        >>> maps, truth = torch.tensor([[[[0.1, 0.5, 1.0]]]]), torch.tensor([[[0, 0, 1]]])
+        >>> sweep.update(maps, torch.tensor([[True]]), truth, tags=torch.ones(1, 1))
+        >>> sweep.best()[0]
+        0.6
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        use_tags: bool,
+        thresholds: Sequence[float] = THRESHOLDS,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):
+            raise ValueError(f"Expected `thresholds` to be above 0 and at most 1, but got {thresholds!r}.")
+        self.accumulators = [(threshold, ScoreAccumulator(num_classes, use_tags, device)) for threshold in thresholds]
+
+    def update(self, maps: Tensor, candidates: Tensor, truth: Tensor, tags: Tensor) -> None:
+        """Add `normalised_maps` (B, K-1, H, W), candidates (B, K-1) bool, truth (B, H, W) and tags (B, K-1)."""
+        strength, classes = _strongest(maps, candidates)
+        for threshold, accumulator in self.accumulators:
+            accumulator.update(_cut(strength, classes, threshold), truth, tags)
+
+    def best(self) -> tuple[float, SegmentationScores]:
+        """The first threshold of highest mean foreground IoU, and the scores there."""
+        scores = [(threshold, accumulator.compute()) for threshold, accumulator in self.accumulators]
+        return max(scores, key=lambda pair: -1 if math.isnan(q := pair[1].mean_foreground_iou) else q)
+
+
+def candidate_classes(images: Tensor, tags: Tensor | None, classifier: Callable[[Tensor], Tensor] | None) -> Tensor:
+    """Which classes may occur, (B, K-1) bool: the tags or, without them, what the classifier finds.
+
+    Example:
+        >>> candidate_classes(torch.rand(1, 3, 8, 8), None, lambda images: torch.tensor([[-1.0, 2.0]]))
+        tensor([[False,  True]])
+    """
+    if tags is not None:
+        return tags == 1
+    if classifier is None:
+        raise ValueError("Expected `tags` or a classifier that finds them, but got neither.")
+    with torch.inference_mode(), in_eval_mode(classifier):
+        return classifier(images) > 0
+
+
+def normalised_maps(classifier: Localiser, images: Tensor) -> Tensor:
+    """Activation maps at the images' size, (B, K-1, H, W): without negative parts, each with a maximum of 1 (or 0).
+
+    Example:
+        >>> from decomprec.models.classifiers import PooledClassifier
+        >>> classifier = PooledClassifier(torch.nn.Conv2d(3, 8, 4, stride=4), channels=8, num_classes=3)
+        >>> normalised_maps(classifier, torch.rand(2, 3, 16, 16)).shape
+        torch.Size([2, 2, 16, 16])
+    """
+    with torch.inference_mode(), in_eval_mode(classifier):
+        maps = classifier.activation_maps(images)
+        maps = F.interpolate(maps, size=images.shape[-2:], mode="bilinear", align_corners=False).relu()
+        highest = maps.amax(dim=(-2, -1), keepdim=True)
+        return maps / torch.where(highest > 0, highest, 1)
+
+
+def _stripes(candidates: Tensor, height: int, width: int) -> Tensor:
+    """Equal vertical stripes of the candidate classes, in their order; background where there are none."""
+    first = candidates.long().argsort(dim=1, descending=True, stable=True) + 1
+    count = candidates.sum(dim=1, keepdim=True)
+    column = torch.arange(width, device=candidates.device)
+    stripe = torch.where(count > 0, column * count // width, 0)
+    labels = first.gather(1, stripe) * (count > 0)
+    return labels[:, None, :].repeat(1, height, 1)
+
+
+def _strongest(maps: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest activation among the candidates, and its class, both (B, H, W)."""
+    strength, index = (maps * rearrange(candidates, "b j -> b j 1 1")).max(dim=1)
+    return strength, index + 1
+
+
+def _cut(strength: Tensor, classes: Tensor, threshold: float) -> Tensor:
+    return torch.where(strength < threshold, 0, classes)

@@ -1,0 +1,84 @@
+"""What a decomposition is like inside: reconstruction, the guide's view of the components, masks and areas."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from decomprec import functional as DF
+from decomprec.decomposition import Decomposition
+from decomprec.evaluation.metrics import Loader, finite, in_eval_mode
+from decomprec.guide import View, component_view
+
+
+@torch.inference_mode()
+def decomposition_diagnostics(
+    model: Callable[[Tensor], Decomposition],
+    guide: Callable[[Tensor], Tensor],
+    loader: Loader,
+    device: torch.device | str = "cpu",
+    view: View = component_view,
+) -> dict[str, float | None]:
+    """Describe a model's decompositions of a data set; no masks are needed.
+
+    Give a second guide that the model was not trained with, and the difference to the first says how much
+    the components are made to please the first.
+
+    Args:
+        model: maps images (B, 3, H, W) on `device` to a `Decomposition`; modules are in eval mode meanwhile.
+        guide: maps images (N, 3, H, W) in [0, 1] to logits (N, K-1).
+        loader: gives batches with "image" and "tags".
+        device: where batches are moved to.
+        view: what the guide is shown of a decomposition.
+
+    Returns:
+        Means, None where there is nothing to average:
+        "recon_error" (Eq. 2),
+        "present_recognised" (share of present classes whose component shows the class to the guide),
+        "background_empty" (share of background components in which the guide sees no class),
+        "mask_entropy" (of the softmax, per pixel, 0 to ln K),
+        "background_area", "present_area" and "absent_area" (ŷ of the background, of present and absent classes).
+
+    Raises:
+        ValueError: if there is no batch.
+
+    Example:
+        >>> model = lambda images: Decomposition(torch.zeros(2, 2, 8, 8), images[:, None].repeat(1, 2, 1, 1, 1))
+        >>> guide = lambda images: images.mean(dim=(1, 2, 3))[:, None] - 0.4
+        >>> batch = {"image": torch.ones(2, 3, 8, 8), "tags": torch.tensor([[1.0], [0.0]])}
+        >>> numbers = decomposition_diagnostics(model, guide, [batch])
+        >>> numbers["present_recognised"], numbers["background_empty"], numbers["present_area"]
+        (1.0, 0.0, 0.5)
+    """
+    parts: defaultdict[str, list[Tensor]] = defaultdict(list)
+    with in_eval_mode(model), in_eval_mode(guide):
+        for batch in loader:
+            images, present = batch["image"].to(device), batch["tags"].to(device) == 1
+            for name, values in _describe(model(images), images, present, guide, view).items():
+                parts[name].append(values.flatten().cpu().double())
+    if not parts:
+        raise ValueError("Expected `loader` to give at least one image, but got none.")
+    return {name: finite(torch.cat(values).mean().item()) for name, values in parts.items()}
+
+
+def _describe(
+    out: Decomposition, images: Tensor, present: Tensor, guide: Callable[[Tensor], Tensor], view: View
+) -> dict[str, Tensor]:
+    shown = view(out, images)
+    logits = guide(rearrange(shown, "b k c h w -> (b k) c h w"))
+    seen = rearrange(logits > 0, "(b k) j -> b k j", k=shown.shape[1])
+    own = seen[:, 1:].diagonal(dim1=1, dim2=2)
+    areas = DF.mask_areas(out.masks)
+    return {
+        "recon_error": (out.reconstruction - images).square().mean(dim=(1, 2, 3)),
+        "present_recognised": own[present],
+        "background_empty": ~seen[:, 0].any(dim=1),
+        "mask_entropy": torch.special.entr(out.masks.float()).sum(dim=1).mean(dim=(1, 2)),
+        "background_area": areas[:, 0],
+        "present_area": areas[:, 1:][present],
+        "absent_area": areas[:, 1:][~present],
+    }

@@ -1,0 +1,262 @@
+"""Scores of label maps over a data set, and of the guide's tags."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from decomprec.data.items import IGNORE
+from decomprec.decomposition import check_tags
+
+Loader = Iterable[Mapping[str, Any]]
+"""Gives batches with "image" (B, 3, H, W), "tags" (B, K-1) and, for segmentation scores, "mask" (B, H, W)."""
+
+
+class Predictor(Protocol):
+    """Anything that turns images into label maps, such as `DecompositionSegmenter.predict`."""
+
+    def __call__(self, images: Tensor, tags: Tensor | None = None, /) -> Tensor:
+        """Return label maps (B, H, W) of `images` (B, 3, H, W), with the help of `tags` (B, K-1) if given."""
+        ...
+
+
+@dataclass(frozen=True)
+class SegmentationScores:
+    """How well label maps fit the truth over a data set. Undefined numbers are NaN.
+
+    Attributes:
+        iou: intersection over union of each of the K classes, background first, over all pixels of the data
+            set that are not 255. NaN for a class that occurs neither in the predictions nor in the truth.
+        false_area: for each of the K-1 classes, its mean predicted share of the picture on images whose tags
+            lack it, in [0, 1]; NaN if there are none. None if tags were given, since it is then 0 by design.
+        images: number of images.
+        images_with: number of images tagged with each of the K-1 classes.
+
+    Example:
+        >>> scores = SegmentationScores(iou=(0.9, 0.5, math.nan), false_area=None, images=4, images_with=(3, 0))
+        >>> scores.mean_iou, scores.mean_foreground_iou, scores.mean_false_area
+        (0.7, 0.5, None)
+        >>> scores.to_dict()["iou"]
+        [0.9, 0.5, None]
+    """
+
+    iou: tuple[float, ...]
+    false_area: tuple[float, ...] | None
+    images: int
+    images_with: tuple[int, ...]
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean over the classes that occur, background included."""
+        return nan_mean(self.iou)
+
+    @property
+    def mean_foreground_iou(self) -> float:
+        """Mean over the classes that occur, without the background."""
+        return nan_mean(self.iou[1:])
+
+    @property
+    def mean_false_area(self) -> float | None:
+        """Mean of `false_area` over the classes that some image lacks."""
+        return None if self.false_area is None else nan_mean(self.false_area)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers as JSON knows them, with None for NaN."""
+        return {
+            "iou": [finite(x) for x in self.iou],
+            "mean_iou": finite(self.mean_iou),
+            "mean_foreground_iou": finite(self.mean_foreground_iou),
+            "false_area": None if self.false_area is None else [finite(x) for x in self.false_area],
+            "mean_false_area": finite(self.mean_false_area),
+            "images": self.images,
+            "images_with": list(self.images_with),
+        }
+
+
+class ScoreAccumulator:
+    """Collects label maps batch by batch; `compute` gives the scores of all of them.
+
+    Args:
+        num_classes: K, background included.
+        use_tags: whether the predictions were made with tags.
+        device: where the label maps will be.
+
+    Example:
+        >>> accumulator = ScoreAccumulator(num_classes=2, use_tags=False)
+        >>> truth = torch.tensor([[[0, 1, 1, 255]]])
+        >>> accumulator.update(torch.tensor([[[0, 0, 1, 1]]]), truth, tags=torch.tensor([[1.0]]))
+        >>> accumulator.compute().iou
+        (0.5, 0.5)
+    """
+
+    def __init__(self, num_classes: int, use_tags: bool, device: torch.device | str = "cpu") -> None:
+        self.num_classes = num_classes
+        self.use_tags = use_tags
+        # The labels are checked in update(): torchmetrics' own check counts values but doesn't look at their range.
+        self._iou = MulticlassJaccardIndex(
+            num_classes, average=None, ignore_index=IGNORE, validate_args=False, zero_division=math.nan
+        ).to(device)
+        self._images = 0
+        self._images_with = torch.zeros(num_classes - 1, dtype=torch.int64)
+        self._false_area = torch.zeros(num_classes - 1, dtype=torch.float64)
+
+    def update(self, labels: Tensor, truth: Tensor, tags: Tensor) -> None:
+        """Add label maps and truth, both (B, H, W), and tags (B, K-1).
+
+        Raises:
+            ValueError: if shapes differ, or a label is no class (or, in the truth, 255).
+        """
+        if labels.shape != truth.shape:
+            raise ValueError(
+                f"Expected predicted labels to have the shape of the truth, {tuple(truth.shape)}, "
+                f"but got {tuple(labels.shape)}; resize images and masks alike."
+            )
+        _check_labels(labels, self.num_classes, "predicted labels")
+        _check_labels(truth[truth != IGNORE], self.num_classes, "the truth")
+        check_tags(tags, batch=len(labels), num_classes=self.num_classes)
+        self._iou.update(labels, truth)
+        shares = [(labels == k).float().mean(dim=(-2, -1)) for k in range(1, self.num_classes)]
+        present = tags.cpu() == 1
+        self._images += len(labels)
+        self._images_with += present.sum(dim=0)
+        self._false_area += (torch.stack(shares, dim=1).cpu().double() * ~present).sum(dim=0)
+
+    def compute(self) -> SegmentationScores:
+        """The scores of everything added so far.
+
+        Raises:
+            ValueError: if nothing was added.
+        """
+        if self._images == 0:
+            raise ValueError("Expected `loader` to give at least one image, but got none.")
+        false_area = self._false_area / (self._images - self._images_with)  # 0 / 0 is NaN
+        return SegmentationScores(
+            iou=tuple(self._iou.compute().tolist()),
+            false_area=None if self.use_tags else tuple(false_area.tolist()),
+            images=self._images,
+            images_with=tuple(self._images_with.tolist()),
+        )
+
+
+@torch.inference_mode()
+def evaluate(
+    predictor: Predictor,
+    loader: Loader,
+    num_classes: int,
+    use_tags: bool,
+    device: torch.device | str = "cpu",
+) -> SegmentationScores:
+    """Score a predictor on a data set with masks.
+
+    Args:
+        predictor: maps images, and tags or None, to label maps on `device`.
+        loader: gives batches with "image", "tags" and "mask".
+        num_classes: K, background included.
+        use_tags: whether the predictor is told the tags.
+        device: where batches are moved to.
+
+    Raises:
+        ValueError: if a batch has no mask, shapes or labels don't fit, or there is no batch.
+
+    Example:
+        >>> batch = {"image": torch.rand(1, 3, 2, 2), "tags": torch.ones(1, 1), "mask": torch.eye(2).long()[None]}
+        >>> scores = evaluate(lambda images, tags: images[:, 0].gt(2).long(), [batch], num_classes=2, use_tags=False)
+        >>> scores.iou
+        (0.5, 0.0)
+    """
+    accumulator = ScoreAccumulator(num_classes, use_tags, device)
+    for images, tags, truth in masked_batches(loader, device):
+        accumulator.update(predictor(images, tags if use_tags else None), truth, tags)
+    return accumulator.compute()
+
+
+@torch.inference_mode()
+def guide_accuracy(
+    classifier: Callable[[Tensor], Tensor], loader: Loader, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """How often a classifier's decisions at a probability of 0.5 are right.
+
+    Args:
+        classifier: maps images (B, 3, H, W) on `device` to logits (B, K-1); a module is put into eval mode meanwhile.
+        loader: gives batches with "image" and "tags".
+        device: where batches are moved to.
+
+    Returns:
+        "per_class" (a list), "mean" over classes, "exact_match" (share of images with every class right) and
+        "images" (their number).
+
+    Raises:
+        ValueError: if there is no batch.
+
+    Example:
+        >>> batch = {"image": torch.zeros(2, 3, 8, 8), "tags": torch.tensor([[1.0, 0.0], [1.0, 1.0]])}
+        >>> guide_accuracy(lambda images: torch.ones(len(images), 2), [batch])
+        {'per_class': [1.0, 0.5], 'mean': 0.75, 'exact_match': 0.5, 'images': 2}
+    """
+    right = []
+    with in_eval_mode(classifier):
+        for batch in loader:
+            found = classifier(batch["image"].to(device)) > 0
+            right.append(found.cpu() == (batch["tags"].cpu() == 1))
+    return accuracy(right)
+
+
+def accuracy(right: Sequence[Tensor]) -> dict[str, Any]:
+    """What `guide_accuracy` returns, from batches (B, K-1) of whether each decision was right."""
+    if not right:
+        raise ValueError("Expected `loader` to give at least one image, but got none.")
+    decisions = torch.cat(list(right)).double()
+    return {
+        "per_class": decisions.mean(dim=0).tolist(),
+        "mean": decisions.mean().item(),
+        "exact_match": decisions.prod(dim=1).mean().item(),
+        "images": len(decisions),
+    }
+
+
+def masked_batches(loader: Loader, device: torch.device | str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Images, tags and masks of every batch, on `device`."""
+    for batch in loader:
+        if "mask" not in batch:
+            raise ValueError(f"Expected batches to hold a 'mask', but got only {sorted(batch)}; turn masks on.")
+        yield batch["image"].to(device), batch["tags"].to(device), batch["mask"].to(device)
+
+
+@contextmanager
+def in_eval_mode(module: object) -> Iterator[None]:
+    """Put a module into eval mode, and every part of it back into its own mode afterwards."""
+    modes = [(part, part.training) for part in module.modules()] if isinstance(module, nn.Module) else []
+    for part, _ in modes:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def nan_mean(values: Sequence[float]) -> float:
+    """Mean of the values that are not NaN; NaN if there are none."""
+    known = [x for x in values if not math.isnan(x)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None for NaN, which JSON doesn't know."""
+    return None if value is None or math.isnan(value) else value
+
+
+def _check_labels(labels: Tensor, num_classes: int, name: str) -> None:
+    if labels.is_floating_point():
+        raise ValueError(f"Expected {name} to be integers, but got {labels.dtype}.")
+    if labels.numel() and not (labels.min() >= 0 and labels.max() < num_classes):
+        raise ValueError(
+            f"Expected {name} to lie in 0 to {num_classes - 1}, but got {labels.min().item()} to {labels.max().item()}."
+        )

@@ -1,0 +1,20 @@
+"""The reference trainer: Lightning modules of both stages, presets, and the run that puts them together."""
+
+from decomprec.training.build import build_classifier, build_loss, build_segmenter
+from decomprec.training.modules import GuideModule, SegmenterModule
+from decomprec.training.presets import PRESETS, GuideSettings, Preset, SegmenterSettings
+from decomprec.training.run import Trained, train
+
+__all__ = [
+    "PRESETS",
+    "GuideModule",
+    "GuideSettings",
+    "Preset",
+    "SegmenterModule",
+    "SegmenterSettings",
+    "Trained",
+    "build_classifier",
+    "build_loss",
+    "build_segmenter",
+    "train",
+]

@@ -1,0 +1,131 @@
+"""Lightning modules of both stages: the guide (Eq. 9), then the segmenter (Eq. 8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassJaccardIndex, MultilabelAccuracy
+
+from decomprec import functional as DF
+from decomprec.losses import DecompositionLoss
+from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.training.occlusion import FILLS, occlude
+
+Batch = dict[str, Any]
+
+
+class GuideModule(L.LightningModule):
+    """Stage one: train a classifier on whole images by Eq. 9.
+
+    Args:
+        classifier: maps images (B, 3, H, W) in [0, 1] to logits (B, K-1).
+        num_classes: K, background included.
+        learning_rate: of Adam, betas (0.9, 0.999).
+        occlusion: share of the training images of which a random part is hidden.
+        one_cycle: warm the learning rate up and down over the run.
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        num_classes: int,
+        learning_rate: float = 1e-4,
+        occlusion: float = 0.0,
+        one_cycle: bool = False,
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.learning_rate = learning_rate
+        self.occlusion = occlusion
+        self.one_cycle = one_cycle
+        self.accuracy = MultilabelAccuracy(num_labels=num_classes - 1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step of Eq. 9."""
+        images = batch["image"]
+        if self.occlusion:
+            images = occlude(images, self.occlusion, list(FILLS.values()))
+        loss = DF.guide_loss(self.classifier(images), batch["tags"])
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss and accuracy on whole images."""
+        logits = self.classifier(batch["image"])
+        self.accuracy.update(logits, batch["tags"].int())
+        self.log("val/loss", DF.guide_loss(logits, batch["tags"]), batch_size=len(logits))
+        self.log("val/accuracy", self.accuracy, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """Adam, as in section 4.3."""
+        return _adam(self, self.classifier, self.learning_rate, self.one_cycle)
+
+
+class SegmenterModule(L.LightningModule):
+    """Stage two: train the segmenter by Eq. 8. Masks in the validation batches are only reported on.
+
+    Args:
+        segmenter: maps images to a `Decomposition`.
+        loss: the objective, Eq. 7.
+        num_classes: K, background included.
+        learning_rate: of Adam, betas (0.9, 0.999).
+        one_cycle: warm the learning rate up and down over the run.
+    """
+
+    def __init__(
+        self,
+        segmenter: DecompositionSegmenter,
+        loss: DecompositionLoss,
+        num_classes: int,
+        learning_rate: float = 1e-4,
+        one_cycle: bool = False,
+    ) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.loss = loss
+        self.learning_rate = learning_rate
+        self.one_cycle = one_cycle
+        self.iou = MulticlassJaccardIndex(num_classes, average="macro", ignore_index=255)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step of Eq. 8."""
+        images, tags = batch["image"], batch["tags"]
+        terms = self.loss(self.segmenter(images), images, tags)
+        for name, value in terms.items().items():
+            self.log(f"train/{name}", value, prog_bar=name in ("total", "cls"), batch_size=len(images))
+        total: Tensor = terms.total
+        return total
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The loss terms, the areas of present and absent classes and, where masks are known, the mean IoU."""
+        images, tags = batch["image"], batch["tags"]
+        out = self.segmenter(images)
+        terms = self.loss(out, images, tags)
+        for name, value in terms.items().items():
+            self.log(f"val/{name}", value, batch_size=len(images))
+        areas, present = out.areas[:, 1:], tags.bool()
+        for name, where in (("present", present), ("absent", ~present)):
+            if where.any():
+                self.log(f"val/area_{name}", areas[where].mean(), batch_size=int(where.sum()))
+        if "mask" in batch:
+            self.iou.update(out.labels(), batch["mask"])
+            self.log("val/mean_iou", self.iou, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """Adam, as in section 4.3."""
+        return _adam(self, self.segmenter, self.learning_rate, self.one_cycle)
+
+
+def _adam(module: L.LightningModule, network: nn.Module, learning_rate: float, one_cycle: bool) -> Any:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.999))
+    if not one_cycle:
+        return optimizer
+    steps = int(module.trainer.estimated_stepping_batches)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=learning_rate, total_steps=steps, cycle_momentum=False
+    )
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,168 @@
+"""Both stages, one after the other, in a run folder that can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning_utilities.core.imports import RequirementCache
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.data import Dataset
+
+from decomprec.data import TaggedDataModule
+from decomprec.guide import FrozenGuide
+from decomprec.models.classifiers import PooledClassifier
+from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.training.build import build_classifier, build_loss, build_segmenter
+from decomprec.training.modules import GuideModule, SegmenterModule
+from decomprec.training.presets import Preset
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run ends with.
+
+    Attributes:
+        segmenter: the network f.
+        classifier: the trained guide g.
+    """
+
+    segmenter: DecompositionSegmenter
+    classifier: PooledClassifier
+
+
+def train(
+    preset: Preset,
+    train_set: Dataset[dict[str, Any]],
+    val_set: Dataset[dict[str, Any]],
+    run_dir: str | Path,
+    *,
+    resume: bool = False,
+    seed: int = 0,
+    num_workers: int = 0,
+    callbacks: list[Callback] | None = None,
+    trainer_options: Mapping[str, Any] | None = None,
+) -> Trained:
+    """Train the guide, freeze it, and train the segmenter (section 4.3).
+
+    The run folder gets, for each stage, checkpoints after every epoch with `preset.yaml` beside them, a CSV log
+    (and TensorBoard's, where it is installed), and at its end the weights as safetensors.
+
+    Args:
+        preset: all settings.
+        train_set: items with "image" and "tags"; its `class_names` are the K-1 classes.
+        val_set: likewise; a "mask" is only used to report the IoU while training.
+        run_dir: where everything is written.
+        resume: go on where an earlier run in this folder stopped; otherwise the folder must be new.
+        seed: of initial weights, data order and everything else that is random.
+        num_workers: processes that load pictures.
+        callbacks: further Lightning callbacks for stage two.
+        trainer_options: passed to both `lightning.Trainer`s, such as accelerator, devices or precision.
+
+    Raises:
+        ValueError: if the folder holds a run already and `resume` is False, or its preset is another one.
+    """
+    run_dir = Path(run_dir)
+    _prepare(run_dir, preset, resume)
+    num_classes = len(train_set.class_names) + 1  # type: ignore[attr-defined]
+    options = dict(trainer_options or {})
+
+    L.seed_everything(seed, verbose=False)
+    classifier = build_classifier(preset.guide, num_classes)
+    guide_module = GuideModule(
+        classifier,
+        num_classes,
+        learning_rate=preset.guide.learning_rate,
+        occlusion=preset.guide.occlusion,
+        one_cycle=preset.guide.one_cycle,
+    )
+    data = TaggedDataModule(train_set, val_set, preset.guide.batch_size, num_workers, seed)
+    _fit(guide_module, classifier, data, run_dir / "guide", preset.guide.epochs, seed, [], options)
+
+    L.seed_everything(seed, verbose=False)
+    segmenter = build_segmenter(preset.segmenter, num_classes)
+    segmenter_module = SegmenterModule(
+        segmenter,
+        build_loss(preset.segmenter, FrozenGuide(classifier)),
+        num_classes,
+        learning_rate=preset.segmenter.learning_rate,
+        one_cycle=preset.segmenter.one_cycle,
+    )
+    data = TaggedDataModule(train_set, val_set, preset.segmenter.batch_size, num_workers, seed)
+    _fit(
+        segmenter_module,
+        segmenter,
+        data,
+        run_dir / "segmenter",
+        preset.segmenter.epochs,
+        seed,
+        callbacks or [],
+        options,
+    )
+    return Trained(segmenter.eval(), classifier.eval())
+
+
+class SeedEveryEpoch(Callback):
+    """Seed each epoch from its number, so that a resumed run draws what an uninterrupted one would have."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Seed Python, NumPy and torch."""
+        L.seed_everything(self.seed + 1000 * trainer.current_epoch + trainer.global_rank, verbose=False)
+
+
+def _prepare(run_dir: Path, preset: Preset, resume: bool) -> None:
+    saved = run_dir / "preset.yaml"
+    if saved.exists() and not resume:
+        raise ValueError(f"Expected a new run folder, but {run_dir} holds a run; resume it or choose another.")
+    if saved.exists() and Preset.load(saved) != preset:
+        raise ValueError(f"Expected to resume with the preset of {saved}, but got other settings; use that preset.")
+    for folder in (run_dir, run_dir / "guide", run_dir / "segmenter"):
+        folder.mkdir(parents=True, exist_ok=True)
+        preset.save(folder / "preset.yaml")
+
+
+def _fit(
+    module: L.LightningModule,
+    network: nn.Module,
+    data: L.LightningDataModule,
+    folder: Path,
+    epochs: int,
+    seed: int,
+    callbacks: list[Callback],
+    options: dict[str, Any],
+) -> None:
+    """Train `network`, or load the weights that a finished stage left."""
+    weights = folder / "weights.safetensors"
+    if weights.exists():
+        network.load_state_dict(load_file(weights))
+        return
+    last = folder / "last.ckpt"
+    loggers: list[Logger] = [CSVLogger(folder, name="log")]
+    if RequirementCache("tensorboard"):
+        loggers.append(TensorBoardLogger(folder, name="tensorboard"))
+    trainer = L.Trainer(
+        max_epochs=epochs,
+        logger=loggers,
+        callbacks=[
+            ModelCheckpoint(folder, filename="last", enable_version_counter=False),
+            SeedEveryEpoch(seed),
+            *callbacks,
+        ],
+        **{"log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False, **options},
+    )
+    ckpt_path = last if last.exists() else None
+    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+    if trainer.is_global_zero:
+        partial = weights.with_suffix(".partial")
+        save_file({name: t.contiguous() for name, t in network.state_dict().items()}, partial)
+        partial.replace(weights)
+    trainer.strategy.barrier()

@@ -1,0 +1,231 @@
+"""Pictures of label maps and decompositions: overlays, Figures 2 and 3, and a panel per image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.utils import make_grid
+from torchvision.utils import save_image as save_grid
+
+from decomprec.decomposition import Decomposition, check_decomposition, check_images, check_tags
+
+_DPI = 128  # a power of two, so that sizes in inches are whole pixels
+_CELL = 192  # pixels that the longer side of a panel's picture should have, roughly
+_GAP = 8
+_HEAD, _FOOT = 48, 26  # pixels for the titles, and for the line under each row
+
+
+def voc_palette(n: int = 256) -> Tensor:
+    """The colours of Pascal VOC label maps: the bits of a label, three at a time, become the high bits of R, G, B.
+
+    Args:
+        n: number of labels, at most 256. Label 255 (ignore) is cream.
+
+    Returns:
+        Colours (n, 3), float32, in [0, 1].
+
+    Raises:
+        ValueError: for another `n`.
+
+    Example:
+        >>> (voc_palette(4) * 255).int().tolist()
+        [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    """
+    if not 1 <= n <= 256:
+        raise ValueError(f"Expected `n` to be 1 to 256, but got {n!r}.")
+    labels = torch.arange(n)[:, None]
+    channel = torch.arange(3)
+    colours = sum(((labels >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3))
+    return torch.as_tensor(colours).float() / 255
+
+
+def overlay(images: Tensor, labels: Tensor, alpha: float = 0.5) -> Tensor:
+    """Lay the VOC colours of label maps over images; the background stays as it is.
+
+    Args:
+        images: (B, 3, H, W), in [0, 1].
+        labels: (B, H, W), integers: 0 is the background, 255 (ignore) is cream.
+        alpha: weight of the colours.
+
+    Returns:
+        (B, 3, H, W), in [0, 1].
+
+    Raises:
+        ValueError: if shapes, types or ranges are not these.
+
+    Example:
+        >>> overlay(torch.ones(1, 3, 1, 2), torch.tensor([[[0, 1]]]))[0, :, 0].T
+        tensor([[1.0000, 1.0000, 1.0000],
+                [0.7510, 0.5000, 0.5000]])
+    """
+    check_images(images)
+    _check_label_maps(labels, images, "labels")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"Expected `alpha` to lie in [0, 1], but got {alpha!r}.")
+    colours = rearrange(voc_palette()[labels.cpu().long()], "b h w c -> b c h w").to(images)
+    return torch.lerp(images, colours, alpha * rearrange(labels > 0, "b h w -> b 1 h w").to(images))
+
+
+def figure_pairs(images: Tensor, labels: Tensor, columns: int = 10) -> Tensor:
+    """Figures 2 and 3: squares with the image on the left and its overlay on the right, row by row.
+
+    Args:
+        images: (B, 3, H, W), in [0, 1]; in the paper 50 with the class, then 50 without.
+        labels: (B, H, W), integers.
+        columns: squares in a row.
+
+    Returns:
+        One picture (3, H', W'), in [0, 1], with two white pixels around each square.
+
+    Raises:
+        ValueError: as for `overlay`, or for no column.
+
+    Example:
+        >>> figure_pairs(torch.rand(6, 3, 8, 8), torch.zeros(6, 8, 8, dtype=torch.int64), columns=3).shape
+        torch.Size([3, 22, 56])
+    """
+    if columns < 1:
+        raise ValueError(f"Expected `columns` to be at least 1, but got {columns!r}.")
+    pairs = torch.cat([images, overlay(images, labels)], dim=-1)
+    if len(pairs) == 1:  # make_grid puts no border around a single picture
+        return torch.nn.functional.pad(pairs[0], (2, 2, 2, 2), value=1)
+    grid: Tensor = make_grid(pairs, nrow=columns, padding=2, pad_value=1)
+    return grid
+
+
+def panel(
+    images: Tensor,
+    out: Decomposition,
+    class_names: Sequence[str],
+    tags: Tensor | None = None,
+    truth: Tensor | None = None,
+    guide_probabilities: Tensor | None = None,
+) -> Figure:
+    """Show decompositions, one image a row: input, reconstruction, prediction, mask-lets, components.
+
+    The prediction is `out.labels()`, without the help of tags. Titles have the class's colour in the overlay.
+
+    Args:
+        images: I, (B, 3, H, W), in [0, 1].
+        out: their decomposition.
+        class_names: of the K-1 classes without the background.
+        tags: (B, K-1), written under each row.
+        truth: label maps (B, H, W), shown beside the prediction.
+        guide_probabilities: what the guide sees in each component, (B, K, K-1), in [0, 1]; under each component
+            stands that of its own class, under the background that of the likeliest class.
+
+    Raises:
+        ValueError: if shapes don't fit each other.
+
+    Example:
+        >>> out = Decomposition(torch.zeros(2, 2, 8, 8), torch.rand(2, 2, 3, 8, 8))
+        >>> len(panel(torch.rand(2, 3, 8, 8), out, ["dog"]).axes)  # 2 rows of 3 pictures, 2 masks and 2 components
+        14
+    """
+    check_images(images)
+    check_decomposition(out, images)
+    batch, slots, height, width = out.mask_logits.shape
+    if len(class_names) != slots - 1:
+        raise ValueError(f"Expected `class_names` to hold K-1 = {slots - 1} names, but got {len(class_names)}.")
+    if tags is not None:
+        check_tags(tags, batch, slots)
+    if truth is not None:
+        _check_label_maps(truth, images, "truth")
+    if guide_probabilities is not None and tuple(guide_probabilities.shape) != (batch, slots, slots - 1):
+        raise ValueError(
+            f"Expected `guide_probabilities` to have shape (B, K, K-1) = {(batch, slots, slots - 1)}, "
+            f"but got {tuple(guide_probabilities.shape)}."
+        )
+
+    names = ["background", *class_names]
+    columns = [("input", images), ("reconstruction", out.reconstruction), ("prediction", overlay(images, out.labels()))]
+    if truth is not None:
+        columns.append(("truth", overlay(images, truth)))
+    first_mask, first_component = len(columns), len(columns) + slots
+    columns += [(f"mask\n{name}", out.masks[:, k : k + 1]) for k, name in enumerate(names)]
+    columns += [(f"component\n{name}", out.components[:, k]) for k, name in enumerate(names)]
+
+    longer = max(height, width)
+    # Whole multiples keep the pixels square and sharp; only large pictures are reduced.
+    scale = round(_CELL / longer) or _CELL / longer
+    cell_height, cell_width = round(height * scale), round(width * scale)
+    total_width = _GAP + len(columns) * (cell_width + _GAP)
+    total_height = _HEAD + batch * (cell_height + _FOOT)
+    figure = Figure(figsize=(total_width / _DPI, total_height / _DPI), dpi=_DPI, facecolor="white")
+    palette = voc_palette().tolist()
+    for row in range(batch):
+        for column, (title, pictures) in enumerate(columns):
+            left = _GAP + column * (cell_width + _GAP)
+            bottom = total_height - _HEAD - cell_height - row * (cell_height + _FOOT)
+            ax = figure.add_axes(
+                (left / total_width, bottom / total_height, cell_width / total_width, cell_height / total_height)
+            )
+            ax.set_axis_off()
+            pixels = rearrange(pictures[row].detach().cpu().expand(3, -1, -1), "c h w -> h w c")
+            pixels = (255 * pixels.float()).round().clamp(0, 255).byte()
+            ax.imshow(pixels.numpy(), aspect="auto", interpolation="nearest" if scale >= 1 else "auto")
+            if row == 0:
+                slot = (column - first_mask) % slots if column >= first_mask else 0
+                ax.set_title(_fit(title, cell_width), fontsize=7, color=palette[slot], pad=4)
+            if guide_probabilities is not None and column >= first_component:
+                line = _opinion(guide_probabilities[row, column - first_component], column - first_component)
+                ax.text(0.5, -4 / cell_height, line, transform=ax.transAxes, ha="center", va="top", fontsize=6.5)
+        if tags is not None:
+            line = ", ".join(name for name, tag in zip(class_names, tags[row].tolist(), strict=True) if tag)
+            y = (bottom - 4) / total_height
+            figure.text(_GAP / total_width, y, f"tags: {line or 'none'}", ha="left", va="top", fontsize=7)
+    return figure
+
+
+def save_image(picture: Tensor | Figure, path: str | Path) -> None:
+    """Write a picture (3, H, W) in [0, 1] or a figure; a reader sees the old file or the whole new one.
+
+    Args:
+        picture: what to write.
+        path: its ending tells the format, such as .png or .jpg.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_image(torch.rand(3, 4, 4), Path(folder) / "noise.png")
+        ...     [file.name for file in Path(folder).iterdir()]
+        ['noise.png']
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        if isinstance(picture, Figure):
+            picture.savefig(partial)
+        else:
+            save_grid(picture, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _check_label_maps(labels: Tensor, images: Tensor, name: str) -> None:
+    expected = (images.shape[0], *images.shape[2:])
+    if tuple(labels.shape) != expected or labels.is_floating_point():
+        raise ValueError(
+            f"Expected `{name}` to be integers of shape (B, H, W) = {expected}, "
+            f"but got {labels.dtype} of shape {tuple(labels.shape)}."
+        )
+    if not (labels.min() >= 0 and labels.max() <= 255):
+        raise ValueError(f"Expected `{name}` to lie in 0 to 255, but got {labels.min()} to {labels.max()}.")
+
+
+def _fit(title: str, pixels: int) -> str:
+    """Cut lines that are wider than a cell; a letter takes about 7 pixels."""
+    most = max(pixels // 7, 2)
+    return "\n".join(line if len(line) <= most else f"{line[: most - 1]}…" for line in title.splitlines())
+
+
+def _opinion(probabilities: Tensor, slot: int) -> str:
+    return f"guide {probabilities[slot - 1]:.2f}" if slot else f"guide {probabilities.max():.2f}"
