@@ -18,7 +18,7 @@ from decomprec.evaluation import (
     evaluate,
     guide_accuracy,
 )
-from decomprec.models.classifiers import PooledClassifier
+from decomprec.models import PooledClassifier, SmallEncoder
 
 
 def batches(sizes, num_classes, seed=0, classes=None):
@@ -165,8 +165,8 @@ def test_empty_loader_raises():
 
 def test_guide_accuracy_counts_decisions_over_uneven_batches():
     data = batches([(3, 4, 4), (1, 4, 4), (5, 4, 4)], num_classes=4, seed=2)
-    classifier = PooledClassifier(nn.Conv2d(3, 5, 3), channels=5, num_classes=4)
-    classifier.trunk.eval()
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=4)
+    classifier.encoder.eval()
     right = []
     for b in data:
         for image, tags in zip(b["image"], b["tags"], strict=True):
@@ -186,7 +186,7 @@ def test_diagnostics_are_those_of_plain_loops():
     model = DecompositionSegmenter(num_classes=3).eval()
     for parameter in model.mask_decoder.head.parameters():
         parameter.data.mul_(30)
-    guide = FrozenGuide(PooledClassifier(nn.Conv2d(3, 4, 3), channels=4, num_classes=3))
+    guide = FrozenGuide(PooledClassifier(SmallEncoder((4, 8)), num_classes=3))
     found = decomposition_diagnostics(model.train(), guide, data)
     assert model.training
 
@@ -239,7 +239,7 @@ def test_diagnostics_of_a_data_set_without_any_class_are_none_where_nothing_was_
 
 def test_compare_saves_all_methods_with_and_without_tags(tmp_path):
     data = batches([(2, 12, 12), (1, 12, 12)], num_classes=3)
-    classifier = PooledClassifier(nn.Conv2d(3, 4, 4, stride=4), channels=4, num_classes=3)
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3)
     model = DecompositionSegmenter(num_classes=3)
     once = iter(data)
     results = compare(model.predict, classifier, once, ["cat", "dog"], ellipse_share=0.4)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from decomprec.evaluation import CamPredictor, CentredEllipse, EveryPixel, best_cam_threshold, evaluate
-from decomprec.models.classifiers import PooledClassifier
+from decomprec.models import PooledClassifier, SmallEncoder
 
 
 class KnownMaps(nn.Module):
@@ -99,7 +99,7 @@ def test_cam_is_enlarged_bilinearly():
 def test_sweep_is_each_threshold_evaluated_alone(use_tags):
     generator = torch.Generator().manual_seed(5)
     torch.manual_seed(5)
-    classifier = PooledClassifier(nn.Conv2d(3, 6, 4, stride=4), channels=6, num_classes=4)
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=4)
     classifier.head.weight.data.mul_(5)
     data = [
         {

@@ -19,7 +19,7 @@ class Decomposition:
         mask_logits: the mask decoder's output before the softmax, (B, K, H, W).
         imagelets: X, (B, K, 3, H, W), in [0, 1].
 
-    Example:
+    Examples:
         >>> out = Decomposition(torch.zeros(1, 2, 4, 4), torch.rand(1, 2, 3, 4, 4))
         >>> out.masks.shape, out.components.shape, out.reconstruction.shape, out.areas
         (torch.Size([1, 2, 4, 4]), torch.Size([1, 2, 3, 4, 4]), torch.Size([1, 3, 4, 4]), tensor([[0.5000, 0.5000]]))
@@ -97,7 +97,7 @@ class LossTerms:
 def labels_from_logits(mask_logits: Tensor, tags: Tensor | None = None) -> Tensor:
     """Argmax over the slots; with `tags` (B, K-1), absent classes cannot win.
 
-    Example:
+    Examples:
         >>> logits = torch.tensor([0.0, 1.0, 2.0]).view(1, 3, 1, 1)
         >>> labels_from_logits(logits).item(), labels_from_logits(logits, torch.tensor([[1, 0]])).item()
         (2, 1)

@@ -28,7 +28,7 @@ def components(masks: Tensor, imagelets: Tensor) -> Tensor:
     Returns:
         Î_k, shape (B, K, C, H, W).
 
-    Example:
+    Examples:
         >>> masks = torch.tensor([0.25, 0.75]).view(1, 2, 1, 1)
         >>> components(masks, torch.ones(1, 2, 3, 1, 1))[0, :, 0, 0, 0]
         tensor([0.2500, 0.7500])
@@ -47,7 +47,7 @@ def recompose(masks: Tensor, imagelets: Tensor) -> Tensor:
     Returns:
         Î, shape (B, C, H, W).
 
-    Example:
+    Examples:
         >>> masks = torch.tensor([0.25, 0.75]).view(1, 2, 1, 1)
         >>> imagelets = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1)
         >>> recompose(masks, imagelets).item()
@@ -67,7 +67,7 @@ def recon_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     Returns:
         A scalar, float32 or float64.
 
-    Example:
+    Examples:
         >>> recon_loss(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5)).item()
         0.25
     """
@@ -84,7 +84,7 @@ def mask_areas(masks: Tensor) -> Tensor:
     Returns:
         ŷ, shape (B, K), in [0, 1], float32 or float64 (half precision could not tell 1 - ŷ from 0).
 
-    Example:
+    Examples:
         >>> mask_areas(torch.tensor([0.0, 1.0, 1.0, 1.0]).view(1, 1, 2, 2))
         tensor([[0.7500]])
     """
@@ -100,7 +100,7 @@ def with_background(tags: Tensor) -> Tensor:
     Returns:
         y, shape (B, K), whose column 0 is one.
 
-    Example:
+    Examples:
         >>> with_background(torch.tensor([[0.0, 1.0]]))
         tensor([[1., 0., 1.]])
     """
@@ -121,7 +121,7 @@ def mask_loss(areas: Tensor, targets: Tensor) -> Tensor:
     Returns:
         A scalar. Areas are kept one rounding unit away from 0 and 1, so it is always finite.
 
-    Example:
+    Examples:
         >>> areas = torch.tensor([[0.5, 0.5]])
         >>> mask_loss(areas, torch.tensor([[1.0, 1.0]]))  # ln 2
         tensor(0.6931)
@@ -149,7 +149,7 @@ def cls_loss(guide_logits: Tensor, tags: Tensor, absent: Absent = "ignore") -> T
     Returns:
         A scalar: the sum over classes, averaged over the K slots and the batch.
 
-    Example:
+    Examples:
         >>> undecided = torch.zeros(1, 2, 1)
         >>> cls_loss(undecided, torch.tensor([[1.0]]))  # ln 2 for each of 2 slots
         tensor(0.6931)
@@ -158,9 +158,9 @@ def cls_loss(guide_logits: Tensor, tags: Tensor, absent: Absent = "ignore") -> T
     """
     if absent not in get_args(Absent):
         raise ValueError(f"Expected `absent` to be one of {get_args(Absent)}, but got {absent!r}.")
-    batch, classes = tags.shape
-    slots = classes + 1
-    _check_shape("guide_logits", guide_logits, (batch, slots, classes))
+    slots = tags.shape[-1] + 1
+    _check_shape("guide_logits", guide_logits, (len(tags), slots, slots - 1))
+    _check_shape("tags", tags, guide_logits.shape[::2])
     logits = _full_precision(guide_logits)
     own = torch.eye(slots, device=logits.device, dtype=logits.dtype)[:, 1:]
     present = own * rearrange(tags.to(logits.dtype), "b j -> b 1 j")
@@ -179,7 +179,7 @@ def guide_loss(logits: Tensor, tags: Tensor) -> Tensor:
     Returns:
         A scalar, averaged over the batch.
 
-    Example:
+    Examples:
         >>> guide_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))  # 2 ln 2
         tensor(1.3863)
     """

@@ -29,7 +29,7 @@ class FrozenGuide(nn.Module):
     Raises:
         ValueError: if `mean` or `std` is not of length 3, or `std` not positive.
 
-    Example:
+    Examples:
         >>> classifier = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
         >>> guide = FrozenGuide(classifier, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
         >>> guide(torch.rand(4, 3, 8, 8)).shape, len(list(guide.parameters())), guide.train().training
@@ -89,7 +89,7 @@ class View(Protocol):
 def component_view(out: Decomposition, images: Tensor) -> Tensor:
     """The paper's view: the components Î_k themselves, black outside their masks (Eq. 6).
 
-    Example:
+    Examples:
         >>> out = Decomposition(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 3, 4, 4))
         >>> component_view(out, torch.rand(1, 3, 4, 4)).unique()
         tensor([0.5000])
@@ -111,7 +111,7 @@ class FilledView:
     Raises:
         ValueError: for an unknown content or no fill.
 
-    Example:
+    Examples:
         >>> view = FilledView(content="images", fills=[mean_fill, noise_fill])
         >>> out = Decomposition(torch.zeros(2, 3, 8, 8), torch.rand(2, 3, 3, 8, 8))
         >>> view(out, torch.rand(2, 3, 8, 8)).shape
@@ -147,7 +147,7 @@ class FilledView:
 def black_fill(images: Tensor) -> Tensor:
     """Black, as in the paper.
 
-    Example:
+    Examples:
         >>> black_fill(torch.ones(1, 3, 2, 2)).sum()
         tensor(0.)
     """
@@ -157,7 +157,7 @@ def black_fill(images: Tensor) -> Tensor:
 def mean_fill(images: Tensor) -> Tensor:
     """Each image's mean colour.
 
-    Example:
+    Examples:
         >>> mean_fill(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2))
         tensor([[[[0.5000, 0.5000]]]])
     """
@@ -167,7 +167,7 @@ def mean_fill(images: Tensor) -> Tensor:
 def noise_fill(images: Tensor) -> Tensor:
     """A random colour per image with uniform noise of up to ±0.25 on it, within [0, 1].
 
-    Example:
+    Examples:
         >>> noise_fill(torch.rand(2, 3, 4, 4)).shape
         torch.Size([2, 3, 4, 4])
     """
@@ -178,7 +178,7 @@ def noise_fill(images: Tensor) -> Tensor:
 def blur_fill(images: Tensor) -> Tensor:
     """Each image reduced to a few coarse cells and smoothly enlarged again: its colours without its objects.
 
-    Example:
+    Examples:
         >>> blur_fill(torch.full((1, 3, 32, 32), 0.5)).unique()
         tensor([0.5000])
     """

@@ -23,7 +23,7 @@ from decomprec.guide import View, component_view
 class ReconLoss(nn.Module):
     """Squared error between the reconstruction and the image (Eq. 2): `functional.recon_loss` as a module.
 
-    Example:
+    Examples:
         >>> ReconLoss()(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.5)).item()
         0.25
     """
@@ -36,7 +36,7 @@ class ReconLoss(nn.Module):
 class MaskLoss(nn.Module):
     """Fit of the mask areas to the tags, or to known areas (Eq. 4): `functional.mask_loss` as a module.
 
-    Example:
+    Examples:
         >>> areas = torch.tensor([[0.5, 0.5]])
         >>> MaskLoss()(areas, torch.tensor([[1.0]]))  # tags: (B, K-1)
         tensor(0.6931)
@@ -77,7 +77,7 @@ class ClsLoss(nn.Module):
     Raises:
         ValueError: for another `absent`.
 
-    Example:
+    Examples:
         >>> guide = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1))
         >>> out = Decomposition(torch.zeros(2, 2, 8, 8), torch.rand(2, 2, 3, 8, 8))
         >>> ClsLoss(guide)(out, torch.rand(2, 3, 8, 8), torch.tensor([[1.0], [0.0]])).shape
@@ -135,7 +135,7 @@ class DecompositionLoss(nn.Module):
     Raises:
         ValueError: if a weight is negative, or both or neither of `guide` and `cls_loss` are given.
 
-    Example:
+    Examples:
         >>> guide = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1))
         >>> out = Decomposition(torch.zeros(2, 2, 8, 8), torch.rand(2, 2, 3, 8, 8))
         >>> terms = DecompositionLoss(guide)(out, torch.rand(2, 3, 8, 8), torch.tensor([[1.0], [0.0]]))

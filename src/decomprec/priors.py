@@ -24,7 +24,7 @@ class HingeAreaLoss(nn.Module):
     Raises:
         ValueError: unless 0 <= low <= high <= 1.
 
-    Example:
+    Examples:
         >>> prior = HingeAreaLoss(low=0.1, high=0.5)
         >>> prior(torch.tensor([[0.3, 0.7]]), torch.tensor([[1.0]]))  # 0.2 too large
         tensor(0.2000)
@@ -62,7 +62,7 @@ class EdgeAwareSmoothness(nn.Module):
         sharpness: how fast an image edge forgives a mask edge; with images in [0, 1], 10 forgives a step of
             0.1 to 37 %.
 
-    Example:
+    Examples:
         >>> flat = Decomposition(torch.zeros(1, 2, 4, 4), torch.rand(1, 2, 3, 4, 4))
         >>> EdgeAwareSmoothness()(flat, torch.rand(1, 3, 4, 4), torch.ones(1, 1))
         tensor(0.)
@@ -87,7 +87,7 @@ class EdgeAwareSmoothness(nn.Module):
 class MaskEntropy(nn.Module):
     """Mean entropy of the masks in nats per pixel: small where every pixel has decided for one class.
 
-    Example:
+    Examples:
         >>> undecided = Decomposition(torch.zeros(1, 2, 4, 4), torch.rand(1, 2, 3, 4, 4))
         >>> MaskEntropy()(undecided, torch.rand(1, 3, 4, 4), torch.ones(1, 1))  # ln 2
         tensor(0.6931)
@@ -112,7 +112,7 @@ def volumetric_targets(areas: Tensor) -> Tensor:
     Raises:
         ValueError: if an area is negative or they sum to more than one.
 
-    Example:
+    Examples:
         >>> volumetric_targets(torch.tensor([[0.25, 0.5]]))
         tensor([[0.2500, 0.2500, 0.5000]])
     """

@@ -33,7 +33,7 @@ def voc_palette(n: int = 256) -> Tensor:
     Raises:
         ValueError: for another `n`.
 
-    Example:
+    Examples:
         >>> (voc_palette(4) * 255).int().tolist()
         [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
     """
@@ -59,7 +59,7 @@ def overlay(images: Tensor, labels: Tensor, alpha: float = 0.5) -> Tensor:
     Raises:
         ValueError: if shapes, types or ranges are not these.
 
-    Example:
+    Examples:
         >>> overlay(torch.ones(1, 3, 1, 2), torch.tensor([[[0, 1]]]))[0, :, 0].T
         tensor([[1.0000, 1.0000, 1.0000],
                 [0.7510, 0.5000, 0.5000]])
@@ -86,7 +86,7 @@ def figure_pairs(images: Tensor, labels: Tensor, columns: int = 10) -> Tensor:
     Raises:
         ValueError: as for `overlay`, or for no column.
 
-    Example:
+    Examples:
         >>> figure_pairs(torch.rand(6, 3, 8, 8), torch.zeros(6, 8, 8, dtype=torch.int64), columns=3).shape
         torch.Size([3, 22, 56])
     """
@@ -123,7 +123,7 @@ def panel(
     Raises:
         ValueError: if shapes don't fit each other.
 
-    Example:
+    Examples:
         >>> out = Decomposition(torch.zeros(2, 2, 8, 8), torch.rand(2, 2, 3, 8, 8))
         >>> len(panel(torch.rand(2, 3, 8, 8), out, ["dog"]).axes)  # 2 rows of 3 pictures, 2 masks and 2 components
         14
@@ -190,7 +190,7 @@ def save_image(picture: Tensor | Figure, path: str | Path) -> None:
         picture: what to write.
         path: its ending tells the format, such as .png or .jpg.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_image(torch.rand(3, 4, 4), Path(folder) / "noise.png")

@@ -36,7 +36,7 @@ class TaggedCSV(TaggedImages):
         FileNotFoundError: If a file is missing.
         ValueError: If a column is missing, the split is unknown, or a class occurs in no row.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from PIL import Image
         >>> root = Path(tempfile.mkdtemp())
@@ -104,7 +104,7 @@ def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
     Returns:
         The tags of each cell, without repeats, in the cell's order.
 
-    Example:
+    Examples:
         >>> split_tags(["dog cat", "", "dog"])
         [('dog', 'cat'), (), ('dog',)]
         >>> split_tags(["striped disc", "ringed star; striped disc"])

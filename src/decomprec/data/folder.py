@@ -36,7 +36,7 @@ class TaggedFolder(TaggedImages):
         ValueError: If `split`, `classes` or `val_fraction` do not fit, or the split holds no picture, or two
             pictures would share a mask file.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from PIL import Image
         >>> root = Path(tempfile.mkdtemp())

@@ -18,7 +18,7 @@ def is_dog_breed(wnid: str) -> bool:
     Args:
         wnid: WordNet id, such as "n02099712".
 
-    Example:
+    Examples:
         >>> is_dog_breed("n02099712"), is_dog_breed("n02114367"), is_dog_breed("n02085374")
         (True, False, False)
     """

@@ -30,7 +30,7 @@ def make_item(
         ``image`` (3, H', W') float32 in [0, 1], ``tags`` (K-1,) float32, ``name``, and ``mask`` (H', W')
         int64 only if one was given.
 
-    Example:
+    Examples:
         >>> item = make_item(torch.full((3, 2, 2), 255, dtype=torch.uint8), torch.tensor([1, 0]), "white")
         >>> item["image"].max(), item["tags"], "mask" in item
         (tensor(1.), tensor([1., 0.]), False)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 
 Item = dict[str, Any]
 
@@ -19,13 +19,13 @@ class TaggedDataModule(LightningDataModule):
         train_set: Items as of `TaggedImages`, without masks.
         val_set: Items as of `TaggedImages`, with or without masks.
         batch_size: Pictures in a batch.
-        num_workers: Processes that load; they stay alive between epochs.
-        seed: Seeds the shuffling and the workers.
+        num_workers: Processes that load.
+        seed: Seeds the shuffling, together with the number of the epoch.
 
     Raises:
         ValueError: If the training set holds masks or less than one batch, or the sets' classes differ.
 
-    Example:
+    Examples:
         >>> from decomprec.data import SyntheticScenes
         >>> data = TaggedDataModule(SyntheticScenes(6, size=16), SyntheticScenes(2, size=16, seed=1), batch_size=4)
         >>> [batch["image"].shape for batch in data.train_dataloader()]
@@ -69,14 +69,29 @@ class TaggedDataModule(LightningDataModule):
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            shuffle=train,
+            sampler=EpochShuffle(dataset, self.seed) if train else None,
+            # Seeds the workers; drawn from torch's own generator, the seeds would disturb the training's.
+            generator=torch.Generator().manual_seed(self.seed),
             drop_last=train,
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             collate_fn=collate,
-            generator=torch.Generator().manual_seed(self.seed),
         )
+
+
+class EpochShuffle(RandomSampler):
+    """A random order that depends on seed and epoch alone, so that a resumed run goes on in the same one.
+
+    Lightning calls `set_epoch`, and puts a `DistributedSampler` in its place where several processes train.
+    """
+
+    def __init__(self, dataset: Dataset[Item], seed: int) -> None:
+        super().__init__(dataset, generator=torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+        self.seed = seed
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the order of this epoch next."""
+        self.generator.manual_seed(self.seed + epoch)
 
 
 def collate(items: Sequence[Item]) -> Item:
@@ -88,7 +103,7 @@ def collate(items: Sequence[Item]) -> Item:
     Raises:
         ValueError: If the pictures differ in size.
 
-    Example:
+    Examples:
         >>> item = {"image": torch.zeros(3, 2, 2), "tags": torch.ones(1), "name": "a"}
         >>> batch = collate([item, item])
         >>> batch["image"].shape, batch["name"]

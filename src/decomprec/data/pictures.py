@@ -29,7 +29,7 @@ def read_image(path: Path) -> Tensor:
     Returns:
         (3, H, W), uint8.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "grey.png"
         >>> Image.new("L", (4, 2), 7).save(path)

@@ -28,7 +28,7 @@ def scene_class_names(num_classes: int) -> tuple[str, ...]:
     Raises:
         ValueError: If `num_classes` is out of range.
 
-    Example:
+    Examples:
         >>> scene_class_names(4)
         ('striped disc', 'checked square', 'dotted triangle', 'ringed star')
     """
@@ -58,7 +58,7 @@ def render_scene(
         The picture (size, size, 3) uint8 and its label map (size, size) uint8, in which every class that
         occurs covers at least 1 % of the pixels.
 
-    Example:
+    Examples:
         >>> picture, labels = render_scene(0, 3, size=32)
         >>> picture.shape, labels.shape
         ((32, 32, 3), (32, 32))
@@ -95,7 +95,7 @@ class SyntheticScenes(Dataset[dict[str, Any]]):
     Raises:
         ValueError: If an argument is out of range.
 
-    Example:
+    Examples:
         >>> scenes = SyntheticScenes(8, num_classes=4, size=32, seed=1, masks=True)
         >>> item = scenes[5]
         >>> item["name"], item["image"].shape, item["tags"].shape, item["mask"].shape

@@ -43,7 +43,7 @@ class MaskValues:
     Raises:
         ValueError: When called with a value that has no label.
 
-    Example:
+    Examples:
         >>> decode = MaskValues({0: 0, 7: 1})
         >>> decode(torch.tensor([[0, 7, 255]], dtype=torch.uint8), Record(Path("a.jpg"), (), "a"))
         tensor([[  0,   1, 255]])
@@ -58,7 +58,7 @@ class MaskValues:
     def from_names(cls, names: Sequence[str], class_names: Sequence[str]) -> "MaskValues":
         """Value `i` means ``names[i]``; names that are not in `class_names` are background.
 
-        Example:
+        Examples:
             >>> decode = MaskValues.from_names(("background", "cat", "dog"), ("dog",))
             >>> decode(torch.tensor([[0, 1, 2]], dtype=torch.uint8), Record(Path("a.jpg"), (), "a"))
             tensor([[0, 0, 1]])
@@ -148,7 +148,7 @@ def choose_classes(classes: Sequence[str] | None, known: Sequence[str], where: o
     Raises:
         ValueError: If a class is not among the known ones.
 
-    Example:
+    Examples:
         >>> choose_classes(None, ["cat", "dog"], "tags.csv"), choose_classes(["dog"], ["cat", "dog"], "tags.csv")
         (('cat', 'dog'), ('dog',))
     """

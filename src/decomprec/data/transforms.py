@@ -14,7 +14,7 @@ def train_transform(size: int | None) -> Transform:
     Returns:
         A torchvision v2 transform of an image, or of an image and its mask.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torchvision import tv_tensors
         >>> train_transform(8)(tv_tensors.Image(torch.zeros(3, 20, 30, dtype=torch.uint8))).shape
@@ -33,7 +33,7 @@ def eval_transform(size: int | None) -> Transform:
     Returns:
         A torchvision v2 transform of an image, or of an image and its mask.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from torchvision import tv_tensors
         >>> eval_transform(8)(tv_tensors.Image(torch.zeros(3, 20, 30, dtype=torch.uint8))).shape

@@ -35,7 +35,7 @@ class EveryPixel:
     Args:
         classifier: finds the classes (probability above 0.5) when no tags are given.
 
-    Example:
+    Examples:
         >>> EveryPixel()(torch.rand(1, 3, 1, 4), torch.tensor([[1.0, 0.0, 1.0]]))
         tensor([[[1, 1, 3, 3]]])
     """
@@ -62,7 +62,7 @@ class CentredEllipse:
     Raises:
         ValueError: for another share.
 
-    Example:
+    Examples:
         >>> CentredEllipse(share=0.5)(torch.rand(1, 3, 4, 4), torch.tensor([[1.0]]))
         tensor([[[0, 1, 1, 0],
                  [1, 1, 1, 1],
@@ -102,9 +102,9 @@ class CamPredictor:
     Raises:
         ValueError: for another threshold.
 
-    Example:
-        >>> from decomprec.models.classifiers import PooledClassifier
-        >>> classifier = PooledClassifier(torch.nn.Conv2d(3, 8, 4, stride=4), channels=8, num_classes=3)
+    Examples:
+        >>> from decomprec.models import PooledClassifier, SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3)
         >>> CamPredictor(classifier, threshold=0.3)(torch.rand(2, 3, 16, 16)).shape
         torch.Size([2, 16, 16])
     """
@@ -146,9 +146,9 @@ def best_cam_threshold(
     Raises:
         ValueError: if `thresholds` is empty or out of range, or as for `evaluate`.
 
-    Example:
-        >>> from decomprec.models.classifiers import PooledClassifier
-        >>> classifier = PooledClassifier(torch.nn.Conv2d(3, 8, 4, stride=4), channels=8, num_classes=2)
+    Examples:
+        >>> from decomprec.models import PooledClassifier, SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2)
         >>> batch = {"image": torch.rand(1, 3, 8, 8), "tags": torch.ones(1, 1), "mask": torch.ones(1, 8, 8).long()}
         >>> threshold, scores = best_cam_threshold(classifier, [batch], num_classes=2, use_tags=True)
         >>> 0 < threshold < 1, scores.images
@@ -173,7 +173,7 @@ class CamSweep:
     Raises:
         ValueError: if `thresholds` is empty or out of range.
 
-    Example:
+    Examples:
         >>> sweep = CamSweep(num_classes=2, use_tags=True, thresholds=(0.2, 0.6))
         >>> maps, truth = torch.tensor([[[[0.1, 0.5, 1.0]]]]), torch.tensor([[[0, 0, 1]]])
         >>> sweep.update(maps, torch.tensor([[True]]), truth, tags=torch.ones(1, 1))
@@ -207,7 +207,7 @@ class CamSweep:
 def candidate_classes(images: Tensor, tags: Tensor | None, classifier: Callable[[Tensor], Tensor] | None) -> Tensor:
     """Which classes may occur, (B, K-1) bool: the tags or, without them, what the classifier finds.
 
-    Example:
+    Examples:
         >>> candidate_classes(torch.rand(1, 3, 8, 8), None, lambda images: torch.tensor([[-1.0, 2.0]]))
         tensor([[False,  True]])
     """
@@ -222,9 +222,9 @@ def candidate_classes(images: Tensor, tags: Tensor | None, classifier: Callable[
 def normalised_maps(classifier: Localiser, images: Tensor) -> Tensor:
     """Activation maps at the images' size, (B, K-1, H, W): without negative parts, each with a maximum of 1 (or 0).
 
-    Example:
-        >>> from decomprec.models.classifiers import PooledClassifier
-        >>> classifier = PooledClassifier(torch.nn.Conv2d(3, 8, 4, stride=4), channels=8, num_classes=3)
+    Examples:
+        >>> from decomprec.models import PooledClassifier, SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3)
         >>> normalised_maps(classifier, torch.rand(2, 3, 16, 16)).shape
         torch.Size([2, 2, 16, 16])
     """

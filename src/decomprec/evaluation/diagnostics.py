@@ -46,7 +46,7 @@ def decomposition_diagnostics(
     Raises:
         ValueError: if there is no batch.
 
-    Example:
+    Examples:
         >>> model = lambda images: Decomposition(torch.zeros(2, 2, 8, 8), images[:, None].repeat(1, 2, 1, 1, 1))
         >>> guide = lambda images: images.mean(dim=(1, 2, 3))[:, None] - 0.4
         >>> batch = {"image": torch.ones(2, 3, 8, 8), "tags": torch.tensor([[1.0], [0.0]])}

@@ -39,7 +39,7 @@ class SegmentationScores:
         images: number of images.
         images_with: number of images tagged with each of the K-1 classes.
 
-    Example:
+    Examples:
         >>> scores = SegmentationScores(iou=(0.9, 0.5, math.nan), false_area=None, images=4, images_with=(3, 0))
         >>> scores.mean_iou, scores.mean_foreground_iou, scores.mean_false_area
         (0.7, 0.5, None)
@@ -88,7 +88,7 @@ class ScoreAccumulator:
         use_tags: whether the predictions were made with tags.
         device: where the label maps will be.
 
-    Example:
+    Examples:
         >>> accumulator = ScoreAccumulator(num_classes=2, use_tags=False)
         >>> truth = torch.tensor([[[0, 1, 1, 255]]])
         >>> accumulator.update(torch.tensor([[[0, 0, 1, 1]]]), truth, tags=torch.tensor([[1.0]]))
@@ -165,7 +165,7 @@ def evaluate(
     Raises:
         ValueError: if a batch has no mask, shapes or labels don't fit, or there is no batch.
 
-    Example:
+    Examples:
         >>> batch = {"image": torch.rand(1, 3, 2, 2), "tags": torch.ones(1, 1), "mask": torch.eye(2).long()[None]}
         >>> scores = evaluate(lambda images, tags: images[:, 0].gt(2).long(), [batch], num_classes=2, use_tags=False)
         >>> scores.iou
@@ -195,7 +195,7 @@ def guide_accuracy(
     Raises:
         ValueError: if there is no batch.
 
-    Example:
+    Examples:
         >>> batch = {"image": torch.zeros(2, 3, 8, 8), "tags": torch.tensor([[1.0, 0.0], [1.0, 1.0]])}
         >>> guide_accuracy(lambda images: torch.ones(len(images), 2), [batch])
         {'per_class': [1.0, 0.5], 'mean': 0.75, 'exact_match': 0.5, 'images': 2}

@@ -57,7 +57,7 @@ class Results:
         class_names: of the K-1 foreground classes.
         guide: the accuracy of the classifier behind CAM, see `guide_accuracy`.
 
-    Example:
+    Examples:
         >>> scores = SegmentationScores(iou=(0.75, 0.5), false_area=(0.125,), images=4, images_with=(2,))
         >>> guide = {"per_class": [0.9], "mean": 0.9, "exact_match": 0.9, "images": 4}
         >>> print(Results((Row("decomprec", False, scores),), ("dog",), guide).table())
@@ -135,9 +135,9 @@ def compare(
     Raises:
         ValueError: as for `evaluate`.
 
-    Example:
-        >>> from decomprec.models.classifiers import PooledClassifier
-        >>> classifier = PooledClassifier(torch.nn.Conv2d(3, 8, 4, stride=4), channels=8, num_classes=2)
+    Examples:
+        >>> from decomprec.models import PooledClassifier, SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2)
         >>> batch = {"image": torch.rand(2, 3, 8, 8), "tags": torch.ones(2, 1), "mask": torch.ones(2, 8, 8).long()}
         >>> results = compare(EveryPixel(classifier), classifier, [batch], ["dog"])
         >>> [row.method for row in results.rows if row.tags]

@@ -34,7 +34,7 @@ class PretrainedEncoder(nn.Module):
         ValueError: for a name that neither library knows, or a file that doesn't fit.
         ConnectionError: if the ImageNet weights can't be downloaded.
 
-    Example:
+    Examples:
         >>> encoder = PretrainedEncoder("resnet18")
         >>> encoder.out_channels, encoder.stride
         ((64, 64, 128, 256, 512), 32)
@@ -46,11 +46,12 @@ class PretrainedEncoder(nn.Module):
     def __init__(self, name: str, weights: str | Path | None = None, depth: int = 5, **options: Any) -> None:
         super().__init__()
         smp_name = _known_name(name)
-        if options and not smp_name.startswith("tu-"):
+        from_timm = smp_name.startswith("tu-")
+        if options and not from_timm:
             raise ValueError(
-                f"Expected no `encoder_options` for smp's own {name!r}, but got {options}; timm's 'tu-{name}' takes them."
+                f"Expected no `encoder_options` for smp's own {name!r}, but got {options}; timm's ('tu-...') take them."
             )
-        download = "imagenet" if weights == "imagenet" else None
+        download = (True if from_timm else "imagenet") if weights == "imagenet" else None
         try:
             with clear_download_error(name) if download else nullcontext():
                 self.network = smp.encoders.get_encoder(smp_name, depth=depth, weights=download, **options)
@@ -81,7 +82,7 @@ class UnetDecoder(nn.Module):
         out_channels: C_out, K for the masks and 3K for the image-lets.
         widths: channels of the decoder's blocks, from coarse to fine, one for each feature map.
 
-    Example:
+    Examples:
         >>> decoder = UnetDecoder((64, 128), out_channels=2)
         >>> decoder([torch.rand(1, 64, 8, 8), torch.rand(1, 128, 4, 4)]).shape
         torch.Size([1, 2, 16, 16])

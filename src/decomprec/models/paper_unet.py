@@ -22,7 +22,7 @@ class PaperEncoder(nn.Module):
         out_channels: channels of each feature map, from fine to coarse.
         stride: input sizes must be multiples of it.
 
-    Example:
+    Examples:
         >>> encoder = PaperEncoder()
         >>> [tuple(f.shape[1:]) for f in encoder(torch.rand(1, 3, 32, 32))]
         [(64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2), (1024, 2, 2)]
@@ -61,7 +61,7 @@ class PaperDecoder(nn.Module):
     Args:
         out_channels: C_out, K for the masks and 3K for the image-lets.
 
-    Example:
+    Examples:
         >>> decoder = PaperDecoder(out_channels=6)
         >>> decoder(PaperEncoder()(torch.rand(1, 3, 32, 32))).shape
         torch.Size([1, 6, 32, 32])

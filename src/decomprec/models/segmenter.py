@@ -35,7 +35,7 @@ class DecompositionSegmenter(nn.Module):
     Raises:
         ValueError: for fewer than 2 classes, an unknown encoder, or options that the encoder doesn't take.
 
-    Example:
+    Examples:
         >>> model = DecompositionSegmenter(num_classes=2)
         >>> out = model(torch.rand(1, 3, 50, 70))  # any size
         >>> out.masks.shape, out.imagelets.shape
@@ -77,7 +77,7 @@ class DecompositionSegmenter(nn.Module):
 
             if isinstance(encoder, str):
                 encoder = PretrainedEncoder(encoder, encoder_weights, **(encoder_options or {}))
-            _check_encoder(encoder)
+            check_encoder(encoder)
             channels: Any = encoder.out_channels
             self.encoder = encoder
             self.mask_decoder = mask_decoder or UnetDecoder(channels, num_classes, decoder_widths)
@@ -136,7 +136,8 @@ class DecompositionSegmenter(nn.Module):
         return features
 
 
-def _check_encoder(encoder: nn.Module) -> None:
+def check_encoder(encoder: nn.Module) -> None:
+    """Raise a ValueError unless a module has what the segmenter and the classifier read off an encoder."""
     for name in ("out_channels", "stride"):
         if not hasattr(encoder, name):
             raise ValueError(

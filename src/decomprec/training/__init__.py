@@ -1,6 +1,7 @@
 """The reference trainer: Lightning modules of both stages, presets, and the run that puts them together."""
 
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
+from decomprec.training.callbacks import PanelEveryEpoch, SeedEveryEpoch
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import PRESETS, GuideSettings, Preset, SegmenterSettings
 from decomprec.training.run import Trained, train
@@ -9,7 +10,9 @@ __all__ = [
     "PRESETS",
     "GuideModule",
     "GuideSettings",
+    "PanelEveryEpoch",
     "Preset",
+    "SeedEveryEpoch",
     "SegmenterModule",
     "SegmenterSettings",
     "Trained",

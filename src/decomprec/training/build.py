@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from decomprec.guide import FilledView, View, component_view
 from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss
-from decomprec.models.classifiers import PooledClassifier, resnet18_classifier, timm_classifier
+from decomprec.models.classifiers import PooledClassifier
+from decomprec.models.encoders import PretrainedEncoder
+from decomprec.models.resnet18 import ResNet18Encoder
 from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.models.small import SmallEncoder
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss, MaskEntropy
 from decomprec.training.occlusion import FILLS
 from decomprec.training.presets import GuideSettings, SegmenterSettings
@@ -17,16 +21,26 @@ from decomprec.training.presets import GuideSettings, SegmenterSettings
 
 def build_classifier(settings: GuideSettings, num_classes: int) -> PooledClassifier:
     """The classifier that becomes the guide."""
-    if settings.model == "resnet18" and not settings.options:
-        return resnet18_classifier(num_classes, settings.weights)
-    return timm_classifier(settings.model, num_classes, settings.weights, **settings.options)
+    encoder: nn.Module
+    if settings.model == "small":
+        encoder = SmallEncoder(**settings.options)
+    elif settings.model == "resnet18":
+        encoder = ResNet18Encoder(settings.weights)
+    else:
+        encoder = PretrainedEncoder(settings.model, settings.weights, **settings.options)
+    return PooledClassifier(encoder, num_classes)
 
 
-def build_segmenter(settings: SegmenterSettings, num_classes: int) -> DecompositionSegmenter:
-    """The network f."""
+def build_segmenter(
+    settings: SegmenterSettings, num_classes: int, classifier: PooledClassifier
+) -> DecompositionSegmenter:
+    """The network f. With `encoder="guide"` it starts from a copy of the classifier's encoder."""
+    encoder: str | nn.Module = settings.encoder
+    if encoder == "guide":
+        encoder = copy.deepcopy(classifier.encoder).requires_grad_(True).train()
     return DecompositionSegmenter(
         num_classes,
-        settings.encoder,
+        encoder,
         settings.encoder_weights,
         encoder_options=settings.encoder_options or None,
         decoder_widths=settings.decoder_widths,

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassJaccardIndex, MultilabelAccuracy
+from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 
 from decomprec import functional as DF
 from decomprec.losses import DecompositionLoss
@@ -22,7 +22,6 @@ class GuideModule(L.LightningModule):
 
     Args:
         classifier: maps images (B, 3, H, W) in [0, 1] to logits (B, K-1).
-        num_classes: K, background included.
         learning_rate: of Adam, betas (0.9, 0.999).
         occlusion: share of the training images of which a random part is hidden.
         one_cycle: warm the learning rate up and down over the run.
@@ -31,7 +30,6 @@ class GuideModule(L.LightningModule):
     def __init__(
         self,
         classifier: nn.Module,
-        num_classes: int,
         learning_rate: float = 1e-4,
         occlusion: float = 0.0,
         one_cycle: bool = False,
@@ -41,7 +39,7 @@ class GuideModule(L.LightningModule):
         self.learning_rate = learning_rate
         self.occlusion = occlusion
         self.one_cycle = one_cycle
-        self.accuracy = MultilabelAccuracy(num_labels=num_classes - 1)
+        self.accuracy = BinaryAccuracy()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step of Eq. 9."""

@@ -29,7 +29,7 @@ def occlude(images: Tensor, share: float, fills: Sequence[Callable[[Tensor], Ten
     Returns:
         Images of the same shape.
 
-    Example:
+    Examples:
         >>> images = torch.rand(4, 3, 32, 32)
         >>> torch.equal(occlude(images, share=0.0, fills=[mean_fill]), images)
         True

@@ -20,6 +20,7 @@ from decomprec.guide import FrozenGuide
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
+from decomprec.training.callbacks import SeedEveryEpoch
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import Preset
 
@@ -62,7 +63,7 @@ def train(
         resume: go on where an earlier run in this folder stopped; otherwise the folder must be new.
         seed: of initial weights, data order and everything else that is random.
         num_workers: processes that load pictures.
-        callbacks: further Lightning callbacks for stage two.
+        callbacks: further Lightning callbacks, for both stages.
         trainer_options: passed to both `lightning.Trainer`s, such as accelerator, devices or precision.
 
     Raises:
@@ -77,16 +78,15 @@ def train(
     classifier = build_classifier(preset.guide, num_classes)
     guide_module = GuideModule(
         classifier,
-        num_classes,
         learning_rate=preset.guide.learning_rate,
         occlusion=preset.guide.occlusion,
         one_cycle=preset.guide.one_cycle,
     )
     data = TaggedDataModule(train_set, val_set, preset.guide.batch_size, num_workers, seed)
-    _fit(guide_module, classifier, data, run_dir / "guide", preset.guide.epochs, seed, [], options)
+    _fit(guide_module, classifier, data, run_dir / "guide", preset.guide.epochs, seed, callbacks or [], options)
 
     L.seed_everything(seed, verbose=False)
-    segmenter = build_segmenter(preset.segmenter, num_classes)
+    segmenter = build_segmenter(preset.segmenter, num_classes, classifier)
     segmenter_module = SegmenterModule(
         segmenter,
         build_loss(preset.segmenter, FrozenGuide(classifier)),
@@ -106,17 +106,6 @@ def train(
         options,
     )
     return Trained(segmenter.eval(), classifier.eval())
-
-
-class SeedEveryEpoch(Callback):
-    """Seed each epoch from its number, so that a resumed run draws what an uninterrupted one would have."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Seed Python, NumPy and torch."""
-        L.seed_everything(self.seed + 1000 * trainer.current_epoch + trainer.global_rank, verbose=False)
 
 
 def _prepare(run_dir: Path, preset: Preset, resume: bool) -> None:
@@ -153,7 +142,7 @@ def _fit(
         max_epochs=epochs,
         logger=loggers,
         callbacks=[
-            ModelCheckpoint(folder, filename="last", enable_version_counter=False),
+            ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
             SeedEveryEpoch(seed),
             *callbacks,
         ],

@@ -1,0 +1,128 @@
+"""Fill the tables of docs/results.md and README.md from the JSON files in benchmarks/results.
+
+    python benchmarks/tables.py           # rewrite the pages
+    python benchmarks/tables.py --check   # exit 1 if a page is stale
+
+A page marks the place of a table by `<!-- table: NAME.json -->` and `<!-- end table -->`. NAME.json is what
+`decomprec.evaluation.Results.save` wrote plus a "run" that describes it, or what pytest-benchmark wrote. A pattern
+such as `dogs_*.json` takes several runs of one experiment together: mean ± standard deviation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md")
+MARKER = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
+MAX_CLASS_COLUMNS = 7
+
+
+def fill(text: str, results: Path) -> str:
+    """A page's text with every marked table made anew from the files in `results`."""
+
+    def fresh(match: re.Match[str]) -> str:
+        files = sorted(results.glob(match[2]))
+        return f"{match[1]}{render(files) if files else '*Not measured yet.*'}\n{match[3]}"
+
+    return MARKER.sub(fresh, text)
+
+
+def render(files: Sequence[Path]) -> str:
+    """The table of one experiment, and under it how it came about."""
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    try:
+        return benchmark_table(runs) if "benchmarks" in runs[0] else scores_table(runs)
+    except (KeyError, TypeError, ValueError) as error:
+        names = ", ".join(file.name for file in files)
+        raise ValueError(f"Expected {names} to be results of one experiment, but: {error!r}.") from error
+
+
+def scores_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Rows of methods, from runs that differ in their seed only."""
+    names = runs[0]["class_names"]
+    per_class = names if len(names) <= MAX_CLASS_COLUMNS else []
+    head = ["method", "tags at test time", *per_class, "foreground IoU", "IoU with background", "area where absent"]
+    lines = []
+    for rows in zip(*(run["rows"] for run in runs), strict=True):
+        if len({(row["method"], row["tags"]) for row in rows}) > 1 or any(run["class_names"] != names for run in runs):
+            raise ValueError("methods or classes differ between the files")
+        columns = [[row["iou"][1 + j] for row in rows] for j in range(len(per_class))]
+        columns += [[row[key] for row in rows] for key in ("mean_foreground_iou", "mean_iou", "mean_false_area")]
+        settings = [f", {key} {spread([row['settings'][key] for row in rows], 2)}" for key in rows[0]["settings"]]
+        yes_no = "yes" if rows[0]["tags"] else "no"
+        lines.append(["".join([rows[0]["method"], *settings]), yes_no, *map(spread, columns)])
+    guide = [run["guide_accuracy"] for run in runs]
+    accuracy = f"guide accuracy: {spread([g['mean'] for g in guide])} on {guide[0]['images']} images"
+    return f"{markdown(head, lines)}\n\n{accuracy}; {describe([run.get('run', {}) for run in runs])}"
+
+
+def benchmark_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Rows of benchmarks, from files of pytest-benchmark; each machine has its own."""
+    head = ["benchmark", "sizes", "device", "median", "interquartile range", "rounds"]
+    lines = []
+    for run in runs:
+        cpu = run["machine_info"].get("cpu", {}).get("brand_raw", run["machine_info"].get("machine", "CPU"))
+        for benchmark in run["benchmarks"]:
+            stats, extra = benchmark["stats"], dict(benchmark["extra_info"])
+            device = extra.pop("device", "cpu")
+            sizes = describe([extra])
+            times = [f"{1000 * stats[key]:.2f} ms" for key in ("median", "iqr")]
+            lines.append([f"`{benchmark['name']}`", sizes, cpu if device == "cpu" else device, *times, stats["rounds"]])
+    return markdown(head, [[str(cell) for cell in line] for line in lines])
+
+
+def describe(runs: Sequence[dict[str, Any]]) -> str:
+    """What is said of the runs, key by key; values that differ are listed."""
+    parts = []
+    for key in runs[0]:
+        values = dict.fromkeys(f"`{run[key]}`" if key == "command" else str(run[key]) for run in runs)
+        parts.append(f"{key.replace('_', ' ')}: {', '.join(values)}")
+    return "; ".join(parts)
+
+
+def spread(values: Sequence[float | None], digits: int = 3) -> str:
+    """A number, or the mean and the standard deviation of several; "-" where one is undefined."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "-"
+    mean = f"{fmean(known):.{digits}f}"
+    return mean if len(known) == 1 else f"{mean} ± {stdev(known):.{digits}f}"
+
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    rows = [head, ["-" * width for width in widths], *lines]
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in rows
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if a page is stale")
+    check = parser.parse_args().check
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    shown = {file for text in texts.values() for match in MARKER.finditer(text) for file in RESULTS.glob(match[2])}
+    unshown = sorted(file.name for file in set(RESULTS.glob("*.json")) - shown)
+    if unshown:
+        sys.exit(f"error: no page has a marker for {', '.join(unshown)}")
+    stale = {page: fresh for page, text in texts.items() if (fresh := fill(text, RESULTS)) != text}
+    if check and stale:
+        sys.exit(f"error: stale tables in {', '.join(page.name for page in stale)}; run python benchmarks/tables.py")
+    for page, fresh in stale.items():
+        page.write_text(fresh, encoding="utf-8")
+        print(f"wrote {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Lightning callbacks of the reference trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from decomprec.training.modules import Batch, SegmenterModule
+from decomprec.viz import panel, save_image
+
+
+class SeedEveryEpoch(Callback):
+    """Seed each epoch from its number, so that a resumed run draws what an uninterrupted one would have.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Seed Python, NumPy and torch, each process differently."""
+        L.seed_everything(self.seed + 1000 * trainer.current_epoch + trainer.global_rank, verbose=False)
+
+
+class PanelEveryEpoch(Callback):
+    """Draw the decomposition of the same few pictures after every epoch, to watch the model learn.
+
+    Args:
+        batch: pictures as of `TaggedImages`, stacked: "image", "tags" and perhaps "mask".
+        class_names: of the K-1 classes.
+        folder: gets `epoch_00.png`, `epoch_01.png`, ...
+    """
+
+    def __init__(self, batch: Batch, class_names: tuple[str, ...], folder: str | Path) -> None:
+        self.batch = batch
+        self.class_names = class_names
+        self.folder = Path(folder)
+
+    @torch.no_grad()
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the panel of this epoch."""
+        if not trainer.is_global_zero or not isinstance(pl_module, SegmenterModule):
+            return
+        images: Tensor = self.batch["image"].to(pl_module.device)
+        out = pl_module.segmenter(images)
+        figure = panel(images, out, self.class_names, tags=self.batch["tags"], truth=self.batch.get("mask"))
+        save_image(figure, self.folder / f"epoch_{trainer.current_epoch:02d}.png")

@@ -1,0 +1,200 @@
+from dataclasses import asdict
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from safetensors.torch import load_file
+
+from decomprec.data import SyntheticScenes
+from decomprec.guide import FilledView, component_view
+from decomprec.losses import MaskLoss
+from decomprec.models import PaperEncoder, PooledClassifier, SmallEncoder
+from decomprec.priors import HingeAreaLoss
+from decomprec.training import (
+    PRESETS,
+    GuideModule,
+    Preset,
+    SegmenterModule,
+    build_classifier,
+    build_loss,
+    build_segmenter,
+    train,
+)
+from decomprec.training.occlusion import occlude
+
+TINY = PRESETS["demo"].with_values(
+    [
+        "image_size=32",
+        "guide.options={widths: [4, 8]}",
+        "guide.epochs=2",
+        "guide.batch_size=8",
+        "segmenter.decoder_widths=[8, 4]",
+        "segmenter.epochs=3",
+        "segmenter.batch_size=8",
+    ]
+)
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
+
+
+@pytest.fixture(scope="module")
+def scenes() -> tuple[SyntheticScenes, SyntheticScenes]:
+    return SyntheticScenes(24, 2, size=32, seed=1), SyntheticScenes(8, 2, size=32, seed=2, masks=True)
+
+
+class StopAt(Callback):
+    """What a kill between two epochs leaves: the checkpoint of the epoch before."""
+
+    def __init__(self, stage: type[L.LightningModule], epoch: int) -> None:
+        self.stage = stage
+        self.epoch = epoch
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
+        if isinstance(pl_module, self.stage) and trainer.current_epoch == self.epoch:
+            raise KeyError("killed")
+
+
+def test_paper_preset_is_section_4_3_to_the_letter() -> None:
+    preset = PRESETS["paper"]
+    assert preset.image_size == 224
+    assert not preset.augment
+    guide, segmenter = preset.guide, preset.segmenter
+    assert (guide.model, guide.weights) == ("resnet18", "imagenet")
+    assert (guide.learning_rate, guide.batch_size, guide.epochs) == (1e-4, 32, 10)
+    assert (guide.occlusion, guide.one_cycle) == (0, False)
+    assert (segmenter.encoder, segmenter.encoder_weights) == ("paper", None)
+    assert (segmenter.learning_rate, segmenter.batch_size, segmenter.epochs) == (1e-4, 4, 10)
+    assert (segmenter.lambda_mask, segmenter.lambda_cls) == (1e-3, 1e-3)
+    assert (segmenter.smoothness, segmenter.entropy, segmenter.one_cycle) == (0, 0, False)
+
+    classifier = build_classifier(PRESETS["demo"].guide, num_classes=2)
+    loss = build_loss(segmenter, classifier)
+    assert isinstance(loss.mask_loss, MaskLoss)
+    assert loss.cls_loss.absent == "ignore"
+    assert loss.cls_loss.view is component_view
+    assert loss.extra == {}
+    assert isinstance(build_segmenter(segmenter, 2, classifier).encoder, PaperEncoder)
+
+
+@pytest.mark.parametrize("stage", ["GuideModule", "SegmenterModule"])
+def test_the_optimiser_is_the_papers(stage: str, scenes, tmp_path: Path) -> None:
+    seen = {}
+
+    class Look(Callback):
+        def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            seen[type(pl_module).__name__] = trainer.optimizers[0]
+
+    preset = TINY.with_values(
+        [
+            "guide.one_cycle=false",
+            "guide.learning_rate=0.0001",
+            "segmenter.one_cycle=false",
+            "segmenter.learning_rate=0.0001",
+        ]
+    )
+    train(preset, *scenes, tmp_path / "run", callbacks=[Look()], trainer_options=QUIET)
+    optimizer = seen[stage]
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+    assert [g["lr"] for g in optimizer.param_groups] == [1e-4]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_yaml(name: str, tmp_path: Path) -> None:
+    PRESETS[name].save(tmp_path / "preset.yaml")
+    assert Preset.load(tmp_path / "preset.yaml") == PRESETS[name]
+
+
+@pytest.mark.parametrize("setting", ["segmenter.epoch=3", "epochs", "guide=3", "segmenter.epochs.more=3"])
+def test_unknown_settings_raise(setting: str) -> None:
+    with pytest.raises(ValueError, match="Expected a setting such as segmenter.epochs=3"):
+        PRESETS["demo"].with_values([setting])
+
+
+def test_a_preset_file_with_unknown_settings_raises(tmp_path: Path) -> None:
+    PRESETS["demo"].save(tmp_path / "preset.yaml")
+    text = (tmp_path / "preset.yaml").read_text()
+    (tmp_path / "preset.yaml").write_text(text + "colour: red\n")
+    with pytest.raises(ValueError, match="colour"):
+        Preset.load(tmp_path / "preset.yaml")
+
+
+def test_settings_become_blocks() -> None:
+    demo = PRESETS["demo"]
+    classifier = build_classifier(demo.guide, num_classes=4)
+    loss = build_loss(demo.segmenter, classifier)
+    assert isinstance(loss.mask_loss, HingeAreaLoss)
+    assert isinstance(loss.cls_loss.view, FilledView)
+    assert loss.cls_loss.view.content == "images"
+    assert "smoothness" in build_loss(PRESETS["small"].segmenter, classifier).extra
+
+
+def test_encoder_guide_starts_from_a_trainable_copy() -> None:
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3).requires_grad_(False).eval()
+    segmenter = build_segmenter(TINY.segmenter, 3, classifier)
+    for own, original in zip(segmenter.encoder.parameters(), classifier.encoder.parameters(), strict=True):
+        assert torch.equal(own, original)
+        assert own.data_ptr() != original.data_ptr()
+        assert own.requires_grad
+    assert all(module.training for module in segmenter.encoder.modules())
+
+
+def test_a_killed_run_resumes_to_the_same_result(scenes, tmp_path: Path) -> None:
+    whole = train(TINY, *scenes, tmp_path / "whole", trainer_options=QUIET)
+    for stage, epoch in [(GuideModule, 1), (SegmenterModule, 1), (SegmenterModule, 2)]:
+        run = tmp_path / f"killed_in_{stage.__name__}_{epoch}"
+        with pytest.raises(KeyError, match="killed"):
+            train(TINY, *scenes, run, callbacks=[StopAt(stage, epoch)], trainer_options=QUIET)
+        resumed = train(TINY, *scenes, run, resume=True, trainer_options=QUIET)
+        for part in ("classifier", "segmenter"):
+            expected, found = getattr(whole, part).state_dict(), getattr(resumed, part).state_dict()
+            assert expected.keys() == found.keys()
+            assert all(torch.equal(found[name], expected[name]) for name in expected), part
+
+
+def test_the_run_folder_holds_what_it_should(scenes, tmp_path: Path) -> None:
+    trained = train(TINY, *scenes, tmp_path / "run", trainer_options=QUIET)
+    for stage, network in (("guide", trained.classifier), ("segmenter", trained.segmenter)):
+        folder = tmp_path / "run" / stage
+        assert Preset.load(folder / "preset.yaml") == TINY
+        saved = load_file(folder / "weights.safetensors")
+        assert all(torch.equal(saved[name], tensor) for name, tensor in network.state_dict().items())
+        (log,) = folder.glob("log/*/metrics.csv")
+        assert len(log.read_text().splitlines()) > 1
+    checkpoint = torch.load(tmp_path / "run" / "segmenter" / "last.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == TINY.segmenter.epochs - 1
+    assert set(checkpoint["state_dict"]) == {f"segmenter.{name}" for name in trained.segmenter.state_dict()}
+    assert all(not p.requires_grad for p in trained.classifier.parameters())
+
+
+def test_a_used_run_folder_is_refused(scenes, tmp_path: Path) -> None:
+    TINY.save(tmp_path / "preset.yaml")
+    with pytest.raises(ValueError, match="holds a run"):
+        train(TINY, *scenes, tmp_path)
+    with pytest.raises(ValueError, match="other settings"):
+        train(TINY.with_values(["image_size=64"]), *scenes, tmp_path, resume=True)
+
+
+def test_training_with_masks_is_refused(scenes, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tags only"):
+        train(TINY, scenes[1], scenes[1], tmp_path / "run", trainer_options=QUIET)
+
+
+def test_occlusion_hides_at_most_half_and_only_its_share() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(64, 3, 32, 32) * 0.5 + 0.5
+    hidden = (occlude(images, 0.5, [torch.zeros_like]) == 0).all(dim=1).float().mean(dim=(1, 2))
+    assert hidden.max() <= 0.51
+    untouched = (hidden == 0).float().mean()
+    assert 0.3 < untouched < 0.75
+    assert (occlude(images, 1.0, [torch.zeros_like]) == 0).any()
+    assert torch.equal(occlude(images, 0.0, [torch.zeros_like]), images)
+
+
+def test_settings_hold_plain_values_only() -> None:
+    plain = (str, int, float, bool, type(None), dict, tuple)
+    for preset in PRESETS.values():
+        values = asdict(preset)
+        for group in (values, values["guide"], values["segmenter"]):
+            assert all(isinstance(value, plain) for value in group.values())
