@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 import time
@@ -129,6 +130,8 @@ def report(run_dir: Path, preset: Preset, trained: Trained, seen: Dataset[Any], 
 
 
 def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     args = parse_arguments()
     started = time.monotonic()
     preset = choose_preset(args)

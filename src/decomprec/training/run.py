@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,17 @@ from decomprec.training.build import build_classifier, build_loss, build_segment
 from decomprec.training.callbacks import SeedEveryEpoch
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import Preset
+
+log = logging.getLogger(__name__)
+
+# What Lightning warns of and what is meant to be so here.
+_INTENDED = (
+    "Checkpoint directory",  # the preset lies there first
+    "Found .* module",  # the frozen guide is in eval mode
+    "The number of training batches",  # small data sets log less
+    "The '.*_dataloader' does not have many workers",
+    ".*LeafSpec",  # of Lightning's own making
+)
 
 
 @dataclass(frozen=True)
@@ -133,6 +146,7 @@ def _fit(
     weights = folder / "weights.safetensors"
     if weights.exists():
         network.load_state_dict(load_file(weights))
+        log.info("the %s is trained already", folder.name)
         return
     last = folder / "last.ckpt"
     loggers: list[Logger] = [CSVLogger(folder, name="log")]
@@ -149,7 +163,11 @@ def _fit(
         **{"log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False, **options},
     )
     ckpt_path = last if last.exists() else None
-    trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+    log.info("%s %s: %d epochs", "resuming" if ckpt_path else "training", folder.name, epochs)
+    with warnings.catch_warnings():
+        for message in _INTENDED:
+            warnings.filterwarnings("ignore", message)
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
     if trainer.is_global_zero:
         partial = weights.with_suffix(".partial")
         save_file({name: t.contiguous() for name, t in network.state_dict().items()}, partial)
