@@ -13,6 +13,7 @@ The run folder gets checkpoints, logs, a picture of every epoch, figures and res
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import os
@@ -33,12 +34,12 @@ from decomprec.data import (
     TaggedFolder,
     Transform,
     VOCDevkit,
+    collate,
     draw_imagenet_dogs,
     eval_transform,
     imagenet_train_folder,
     train_transform,
 )
-from decomprec.data.module import collate
 from decomprec.evaluation import compare, decomposition_diagnostics
 from decomprec.training import PRESETS, PanelEveryEpoch, Preset, Trained, train
 from decomprec.viz import figure_pairs, panel, save_image
@@ -58,6 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, help="processes that load pictures (default: one for each core)")
     parser.add_argument("--accelerator", default="auto", help="auto, cpu or gpu, as in Lightning")
     parser.add_argument("--precision", default="32-true", help="such as bf16-mixed, as in Lightning")
+    parser.add_argument("--compile", action="store_true", help="train through torch.compile")
     return parser.parse_args()
 
 
@@ -102,31 +104,51 @@ def first_with_and_without(dataset: Dataset[Any], count: int) -> dict[str, Any]:
     return collate([dataset[i] for i in chosen])
 
 
-def report(run_dir: Path, preset: Preset, trained: Trained, seen: Dataset[Any], unseen: Dataset[Any]) -> None:
-    """Figures 2 and 3, a panel, and the table of results."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    segmenter, classifier = trained.segmenter.to(device), trained.classifier.to(device)
-    names = unseen.class_names  # type: ignore[attr-defined]
+def describe_run(args: argparse.Namespace, preset: Preset, minutes: float) -> dict[str, Any]:
+    """What a reader of results.json needs to know about the run."""
+    return {
+        "data": args.data[0],
+        "preset": preset.name,
+        "settings": " ".join(args.set) or "as they are",
+        "image_size": preset.image_size,
+        "seed": args.seed,
+        "precision": args.precision,
+        "minutes": round(minutes, 1),
+        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
+        "torch": torch.__version__,
+    }
+
+
+def draw_figures(run_dir: Path, trained: Trained, seen: Dataset[Any], unseen: Dataset[Any], device: str) -> None:
+    """Figures 2 and 3, and a panel of ten decompositions with the guide's opinion of each component."""
+    segmenter, guide = trained.segmenter, FrozenGuide(trained.classifier)
     for title, dataset in (("figure2_training", seen), ("figure3_validation", unseen)):
         batch = first_with_and_without(dataset, 50)
         labels = torch.cat([segmenter.predict(images.to(device)) for images in batch["image"].split(8)])
         save_image(figure_pairs(batch["image"], labels.cpu()), run_dir / "figures" / f"{title}.png")
 
     batch = first_with_and_without(unseen, 5)
-    guide = FrozenGuide(classifier)
     with torch.inference_mode():
         out = segmenter(batch["image"].to(device))
-        seen_by_guide = guide(out.components.flatten(0, 1)).sigmoid().unflatten(0, out.components.shape[:2])
-    figure = panel(batch["image"], out, names, batch["tags"], batch.get("mask"), seen_by_guide)
+        opinion = guide(out.components.flatten(0, 1)).sigmoid().unflatten(0, out.components.shape[:2])
+    names = unseen.class_names  # type: ignore[attr-defined]
+    figure = panel(batch["image"], out, names, batch["tags"], batch["mask"], opinion)
     save_image(figure, run_dir / "figures" / "panel.png")
 
+
+def measure(run_dir: Path, trained: Trained, unseen: Dataset[Any], run: dict[str, Any], device: str) -> None:
+    """The table of results beside the baselines, and what the decompositions are like inside."""
     loader = DataLoader(unseen, batch_size=8, collate_fn=collate)
-    results = compare(segmenter.predict, classifier, tqdm(loader, "evaluating"), names, device)
-    results.save(run_dir / "results.json")
-    diagnostics = decomposition_diagnostics(segmenter, guide, loader, device)
+    diagnostics = decomposition_diagnostics(trained.segmenter, trained.classifier, loader, device)
     (run_dir / "diagnostics.json").write_text(json.dumps(diagnostics, indent=2) + "\n", encoding="utf-8")
+    records = getattr(unseen, "records", None)
+    if records is not None and not any(record.mask for record in records):
+        print("no masks: look at the figures, and at the areas of present and absent classes in diagnostics.json")
+        return
+    names = unseen.class_names  # type: ignore[attr-defined]
+    results = compare(trained.segmenter.predict, trained.classifier, tqdm(loader, "evaluating"), names, device)
+    dataclasses.replace(results, run=run).save(run_dir / "results.json")
     print(f"\n{results.table()}\n\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")
-    print(f"figures, checkpoints and results.json: {run_dir}")
 
 
 def main() -> None:
@@ -136,10 +158,10 @@ def main() -> None:
     started = time.monotonic()
     preset = choose_preset(args)
     evaluated = eval_transform(preset.image_size)
-    augmented = train_transform(preset.image_size) if preset.augment else evaluated
-    train_set = load_data(args, preset, "train", augmented, masks=False)
     seen = load_data(args, preset, "train", evaluated, masks=False)
     unseen = load_data(args, preset, "val", evaluated, masks=True)
+    augmented = train_transform(preset.image_size)
+    train_set = load_data(args, preset, "train", augmented, masks=False) if preset.augment else seen
     workers = args.workers if args.workers is not None else 0 if args.data[0] == "synthetic" else os.cpu_count() or 0
     watched = first_with_and_without(unseen, 4)
     trained = train(
@@ -151,10 +173,16 @@ def main() -> None:
         seed=args.seed,
         num_workers=workers,
         callbacks=[PanelEveryEpoch(watched, unseen.class_names, args.out / "progress")],
+        compile=args.compile,
         trainer_options={"accelerator": args.accelerator, "precision": args.precision},
     )
-    report(args.out, preset, trained, seen, unseen)
-    print(f"done in {(time.monotonic() - started) / 60:.1f} minutes")
+    device = "cuda" if torch.cuda.is_available() and args.accelerator != "cpu" else "cpu"
+    trained.segmenter.to(device)
+    trained.classifier.to(device)
+    draw_figures(args.out, trained, seen, unseen, device)
+    minutes = (time.monotonic() - started) / 60
+    measure(args.out, trained, unseen, describe_run(args, preset, minutes), device)
+    print(f"figures, checkpoints and results: {args.out}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from .csv_tags import TaggedCSV, split_tags
 from .folder import TaggedFolder
 from .imagenet import draw_imagenet_dogs, imagenet_train_folder, is_dog_breed
-from .items import IGNORE, Transform, make_item
+from .items import IGNORE, Transform, collate, make_item
 from .pets import OxfordPets
 from .synthetic import SyntheticScenes, render_scene, scene_class_names
 from .tagged import MaskDecoder, MaskValues, Record, TaggedImages
@@ -29,6 +29,7 @@ __all__ = [
     "TaggedImages",
     "Transform",
     "VOCDevkit",
+    "collate",
     "draw_imagenet_dogs",
     "eval_transform",
     "imagenet_train_folder",

@@ -1,14 +1,18 @@
 """The one form of a sample that every dataset of this package returns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 from torchvision import tv_tensors
 
 IGNORE = 255
 """Value of a label map where nobody knows the class: losses and metrics leave these pixels out."""
+
+Item = dict[str, Any]
+"""``image``, ``tags``, ``name`` and, for evaluation, ``mask``."""
 
 Transform = Callable[..., Any]
 """``transform(image)`` or ``transform(image, mask)`` on tv_tensors, as in ``torchvision.transforms.v2``."""
@@ -49,3 +53,30 @@ def make_item(
     if label_map is not None:
         item["mask"] = label_map.as_subclass(torch.Tensor).long()
     return item
+
+
+def collate(items: Sequence[Item]) -> Item:
+    """Stack items into a batch: tensors (B, ...), names a list.
+
+    Args:
+        items: Items as of `TaggedImages`.
+
+    Raises:
+        ValueError: If the pictures differ in size.
+
+    Examples:
+        >>> item = {"image": torch.zeros(3, 2, 2), "tags": torch.ones(1), "name": "a"}
+        >>> batch = collate([item, item])
+        >>> batch["image"].shape, batch["name"]
+        (torch.Size([2, 3, 2, 2]), ['a', 'a'])
+    """
+    first = items[0]
+    for item in items[1:]:
+        if item["image"].shape != first["image"].shape:
+            raise ValueError(
+                f"Expected pictures of a batch to have one size, but got {first['name']} with "
+                f"{tuple(first['image'].shape)} and {item['name']} with {tuple(item['image'].shape)}; "
+                "give the dataset a transform with a size, or use batches of 1."
+            )
+    batch: Item = default_collate(list(items))
+    return batch

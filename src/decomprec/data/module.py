@@ -1,13 +1,10 @@
 """Batches for training and validation."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-Item = dict[str, Any]
+from .items import Item, collate
 
 
 class TaggedDataModule(LightningDataModule):
@@ -92,30 +89,3 @@ class EpochShuffle(RandomSampler):
     def set_epoch(self, epoch: int) -> None:
         """Draw the order of this epoch next."""
         self.generator.manual_seed(self.seed + epoch)
-
-
-def collate(items: Sequence[Item]) -> Item:
-    """Stack items into a batch: tensors (B, ...), names a list.
-
-    Args:
-        items: Items as of `TaggedImages`.
-
-    Raises:
-        ValueError: If the pictures differ in size.
-
-    Examples:
-        >>> item = {"image": torch.zeros(3, 2, 2), "tags": torch.ones(1), "name": "a"}
-        >>> batch = collate([item, item])
-        >>> batch["image"].shape, batch["name"]
-        (torch.Size([2, 3, 2, 2]), ['a', 'a'])
-    """
-    first = items[0]
-    for item in items[1:]:
-        if item["image"].shape != first["image"].shape:
-            raise ValueError(
-                f"Expected pictures of a batch to have one size, but got {first['name']} with "
-                f"{tuple(first['image'].shape)} and {item['name']} with {tuple(item['image'].shape)}; "
-                "give the dataset a transform with a size, or use batches of 1."
-            )
-    batch: Item = default_collate(list(items))
-    return batch

@@ -56,6 +56,7 @@ class Results:
         rows: one for each method with and without tags.
         class_names: of the K-1 foreground classes.
         guide: the accuracy of the classifier behind CAM, see `guide_accuracy`.
+        run: how they came about, such as the command, the seed and the machine.
 
     Examples:
         >>> scores = SegmentationScores(iou=(0.75, 0.5), false_area=(0.125,), images=4, images_with=(2,))
@@ -69,6 +70,7 @@ class Results:
     rows: tuple[Row, ...]
     class_names: tuple[str, ...]
     guide: dict[str, Any]
+    run: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON knows it, with None for undefined numbers."""
@@ -76,7 +78,12 @@ class Results:
             {"method": row.method, "tags": row.tags, "settings": row.settings, **row.scores.to_dict()}
             for row in self.rows
         ]
-        return {"class_names": list(self.class_names), "rows": rows, "guide_accuracy": self.guide}
+        return {
+            "run": self.run,
+            "class_names": list(self.class_names),
+            "rows": rows,
+            "guide_accuracy": self.guide,
+        }
 
     def table(self) -> str:
         """A Markdown table that also reads well as plain text: IoU per class (if there are at most 7) and means.

@@ -6,10 +6,12 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning_utilities.core.imports import RequirementCache
@@ -61,6 +63,7 @@ def train(
     seed: int = 0,
     num_workers: int = 0,
     callbacks: list[Callback] | None = None,
+    compile: bool = False,
     trainer_options: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train the guide, freeze it, and train the segmenter (section 4.3).
@@ -77,15 +80,20 @@ def train(
         seed: of initial weights, data order and everything else that is random.
         num_workers: processes that load pictures.
         callbacks: further Lightning callbacks, for both stages.
+        compile: train through `torch.compile`.
         trainer_options: passed to both `lightning.Trainer`s, such as accelerator, devices or precision.
 
     Raises:
         ValueError: if the folder holds a run already and `resume` is False, or its preset is another one.
     """
     run_dir = Path(run_dir)
-    _prepare(run_dir, preset, resume)
     num_classes = len(train_set.class_names) + 1  # type: ignore[attr-defined]
-    options = dict(trainer_options or {})
+    stages = (preset.guide, preset.segmenter)
+    guide_data, segmenter_data = (
+        TaggedDataModule(train_set, val_set, stage.batch_size, num_workers, seed) for stage in stages
+    )
+    _prepare(run_dir, preset, resume)
+    fit = partial(_fit, seed=seed, callbacks=callbacks or [], compile=compile, options=dict(trainer_options or {}))
 
     L.seed_everything(seed, verbose=False)
     classifier = build_classifier(preset.guide, num_classes)
@@ -95,8 +103,7 @@ def train(
         occlusion=preset.guide.occlusion,
         one_cycle=preset.guide.one_cycle,
     )
-    data = TaggedDataModule(train_set, val_set, preset.guide.batch_size, num_workers, seed)
-    _fit(guide_module, classifier, data, run_dir / "guide", preset.guide.epochs, seed, callbacks or [], options)
+    fit(guide_module, classifier, guide_data, run_dir / "guide", preset.guide.epochs)
 
     L.seed_everything(seed, verbose=False)
     segmenter = build_segmenter(preset.segmenter, num_classes, classifier)
@@ -107,17 +114,7 @@ def train(
         learning_rate=preset.segmenter.learning_rate,
         one_cycle=preset.segmenter.one_cycle,
     )
-    data = TaggedDataModule(train_set, val_set, preset.segmenter.batch_size, num_workers, seed)
-    _fit(
-        segmenter_module,
-        segmenter,
-        data,
-        run_dir / "segmenter",
-        preset.segmenter.epochs,
-        seed,
-        callbacks or [],
-        options,
-    )
+    fit(segmenter_module, segmenter, segmenter_data, run_dir / "segmenter", preset.segmenter.epochs)
     return Trained(segmenter.eval(), classifier.eval())
 
 
@@ -138,8 +135,10 @@ def _fit(
     data: L.LightningDataModule,
     folder: Path,
     epochs: int,
+    *,
     seed: int,
     callbacks: list[Callback],
+    compile: bool,
     options: dict[str, Any],
 ) -> None:
     """Train `network`, or load the weights that a finished stage left."""
@@ -167,7 +166,8 @@ def _fit(
     with warnings.catch_warnings():
         for message in _INTENDED:
             warnings.filterwarnings("ignore", message)
-        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+        model: Any = torch.compile(module) if compile else module
+        trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
     if trainer.is_global_zero:
         partial = weights.with_suffix(".partial")
         save_file({name: t.contiguous() for name, t in network.state_dict().items()}, partial)
