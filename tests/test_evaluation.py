@@ -177,7 +177,7 @@ def test_guide_accuracy_counts_decisions_over_uneven_batches():
     assert result["mean"] == pytest.approx(sum(map(sum, right)) / 27)
     assert result["exact_match"] == pytest.approx(sum(map(all, right)) / 9)
     assert classifier.training
-    assert not classifier.trunk.training
+    assert not classifier.encoder.training
 
 
 def test_diagnostics_are_those_of_plain_loops():

@@ -4,7 +4,8 @@ from decomprec.training.build import build_classifier, build_loss, build_segment
 from decomprec.training.callbacks import PanelEveryEpoch, SeedEveryEpoch
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import PRESETS, GuideSettings, Preset, SegmenterSettings
-from decomprec.training.run import Trained, train
+from decomprec.training.run import train
+from decomprec.training.saved import Trained, load_run
 
 __all__ = [
     "PRESETS",
@@ -19,5 +20,6 @@ __all__ = [
     "build_classifier",
     "build_loss",
     "build_segmenter",
+    "load_run",
     "train",
 ]

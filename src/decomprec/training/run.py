@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,17 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning_utilities.core.imports import RequirementCache
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Dataset
 
 from decomprec.data import TaggedDataModule
 from decomprec.guide import FrozenGuide
-from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
 from decomprec.training.callbacks import SeedEveryEpoch
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import Preset
+from decomprec.training.saved import WEIGHTS, Trained, save_weights
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +36,6 @@ _INTENDED = (
     "The '.*_dataloader' does not have many workers",
     ".*LeafSpec",  # of Lightning's own making
 )
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a run ends with.
-
-    Attributes:
-        segmenter: the network f.
-        classifier: the trained guide g.
-    """
-
-    segmenter: DecompositionSegmenter
-    classifier: PooledClassifier
 
 
 def train(
@@ -87,13 +72,21 @@ def train(
         ValueError: if the folder holds a run already and `resume` is False, or its preset is another one.
     """
     run_dir = Path(run_dir)
-    num_classes = len(train_set.class_names) + 1  # type: ignore[attr-defined]
+    class_names = tuple(train_set.class_names)  # type: ignore[attr-defined]
+    num_classes = len(class_names) + 1
     stages = (preset.guide, preset.segmenter)
     guide_data, segmenter_data = (
         TaggedDataModule(train_set, val_set, stage.batch_size, num_workers, seed) for stage in stages
     )
     _prepare(run_dir, preset, resume)
-    fit = partial(_fit, seed=seed, callbacks=callbacks or [], compile=compile, options=dict(trainer_options or {}))
+    fit = partial(
+        _fit,
+        class_names=class_names,
+        seed=seed,
+        callbacks=callbacks or [],
+        compile=compile,
+        options=dict(trainer_options or {}),
+    )
 
     L.seed_everything(seed, verbose=False)
     classifier = build_classifier(preset.guide, num_classes)
@@ -115,7 +108,7 @@ def train(
         one_cycle=preset.segmenter.one_cycle,
     )
     fit(segmenter_module, segmenter, segmenter_data, run_dir / "segmenter", preset.segmenter.epochs)
-    return Trained(segmenter.eval(), classifier.eval())
+    return Trained(segmenter.eval(), classifier.eval(), class_names)
 
 
 def _prepare(run_dir: Path, preset: Preset, resume: bool) -> None:
@@ -136,15 +129,15 @@ def _fit(
     folder: Path,
     epochs: int,
     *,
+    class_names: tuple[str, ...],
     seed: int,
     callbacks: list[Callback],
     compile: bool,
     options: dict[str, Any],
 ) -> None:
     """Train `network`, or load the weights that a finished stage left."""
-    weights = folder / "weights.safetensors"
-    if weights.exists():
-        network.load_state_dict(load_file(weights))
+    if (folder / WEIGHTS).exists():
+        network.load_state_dict(load_file(folder / WEIGHTS))
         log.info("the %s is trained already", folder.name)
         return
     last = folder / "last.ckpt"
@@ -169,7 +162,5 @@ def _fit(
         model: Any = torch.compile(module) if compile else module
         trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
     if trainer.is_global_zero:
-        partial = weights.with_suffix(".partial")
-        save_file({name: t.contiguous() for name, t in network.state_dict().items()}, partial)
-        partial.replace(weights)
+        save_weights(network, folder, class_names)
     trainer.strategy.barrier()

@@ -1,0 +1,70 @@
+"""What a run leaves in its folder, and how to read it back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from decomprec.models.classifiers import PooledClassifier
+from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.models.weights import load_local
+from decomprec.training.build import build_classifier, build_segmenter
+from decomprec.training.presets import Preset
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run ends with.
+
+    Attributes:
+        segmenter: the network f.
+        classifier: the trained guide g.
+        class_names: of the K-1 classes; label j+1 is class j.
+    """
+
+    segmenter: DecompositionSegmenter
+    classifier: PooledClassifier
+    class_names: tuple[str, ...]
+
+
+def load_run(run_dir: str | Path) -> Trained:
+    """Read back what `train` left in a run folder; nothing is downloaded or unpickled.
+
+    Args:
+        run_dir: the folder of a finished run.
+
+    Returns:
+        Both networks in eval mode, on the CPU.
+
+    Raises:
+        ValueError: if the folder holds no finished run.
+    """
+    run_dir = Path(run_dir)
+    guide, segmenter = (run_dir / stage / WEIGHTS for stage in ("guide", "segmenter"))
+    if not segmenter.is_file():
+        raise ValueError(f"Expected `run_dir` to hold a finished run, but found no {segmenter}; resume it first.")
+    preset = Preset.load(run_dir / "preset.yaml")
+    with safe_open(segmenter, framework="pt") as file:
+        class_names = tuple(json.loads(file.metadata()["class_names"]))
+    num_classes = len(class_names) + 1
+    classifier = build_classifier(replace(preset.guide, weights=None), num_classes)
+    load_local(classifier, guide)
+    network = build_segmenter(replace(preset.segmenter, encoder_weights=None), num_classes, classifier)
+    load_local(network, segmenter)
+    return Trained(network.eval(), classifier.eval(), class_names)
+
+
+def save_weights(network: nn.Module, folder: Path, class_names: Sequence[str]) -> None:
+    """Write a network's weights and the names of its classes; a reader sees no file or the whole one."""
+    partial = folder / f"{WEIGHTS}.partial"
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    save_file(tensors, partial, metadata={"class_names": json.dumps(list(class_names))})
+    partial.replace(folder / WEIGHTS)
