@@ -96,20 +96,21 @@ def load_data(args: argparse.Namespace, preset: Preset, split: str, transform: T
     return TaggedCSV(drawn, images=imagenet_train_folder(root), split=split, classes=("dog",), **options)
 
 
-def first_with_and_without(dataset: Dataset[Any], count: int) -> dict[str, Any]:
-    """A batch of up to `count` pictures with a class, then as many without, as in Figures 2 and 3."""
+def pick(dataset: Dataset[Any], with_class: int, without: int) -> dict[str, Any]:
+    """A batch of up to `with_class` pictures that have a class, then up to `without` that have none."""
     present = dataset.tags.any(dim=1)  # type: ignore[attr-defined]
     order = torch.randperm(len(present), generator=torch.Generator().manual_seed(0))
-    chosen = [i for has_class in (True, False) for i in order[present[order] == has_class][:count].tolist()]
+    chosen = order[present[order]][:with_class].tolist() + order[~present[order]][:without].tolist()
     return collate([dataset[i] for i in chosen])
 
 
 def describe_run(args: argparse.Namespace, preset: Preset, minutes: float) -> dict[str, Any]:
-    """What a reader of results.json needs to know about the run."""
+    """What a reader of results.json needs to know about the run, without the folders of this machine."""
+    settings = [f"{key}={value.rsplit('/', 1)[-1]}" for key, value in (s.split("=", 1) for s in args.set)]
     return {
         "data": args.data[0],
         "preset": preset.name,
-        "settings": " ".join(args.set) or "as they are",
+        "settings": " ".join(settings) or "as they are",
         "image_size": preset.image_size,
         "seed": args.seed,
         "precision": args.precision,
@@ -120,14 +121,14 @@ def describe_run(args: argparse.Namespace, preset: Preset, minutes: float) -> di
 
 
 def draw_figures(run_dir: Path, trained: Trained, seen: Dataset[Any], unseen: Dataset[Any], device: str) -> None:
-    """Figures 2 and 3, and a panel of ten decompositions with the guide's opinion of each component."""
+    """Figures 2 and 3, and a panel of five decompositions with the guide's opinion of each component."""
     segmenter, guide = trained.segmenter, FrozenGuide(trained.classifier)
     for title, dataset in (("figure2_training", seen), ("figure3_validation", unseen)):
-        batch = first_with_and_without(dataset, 50)
+        batch = pick(dataset, 50, 50)
         labels = torch.cat([segmenter.predict(images.to(device)) for images in batch["image"].split(8)])
         save_image(figure_pairs(batch["image"], labels.cpu()), run_dir / "figures" / f"{title}.png")
 
-    batch = first_with_and_without(unseen, 5)
+    batch = pick(unseen, 4, 1)
     with torch.inference_mode():
         out = segmenter(batch["image"].to(device))
         opinion = guide(out.components.flatten(0, 1)).sigmoid().unflatten(0, out.components.shape[:2])
@@ -163,7 +164,7 @@ def main() -> None:
     augmented = train_transform(preset.image_size)
     train_set = load_data(args, preset, "train", augmented, masks=False) if preset.augment else seen
     workers = args.workers if args.workers is not None else 0 if args.data[0] == "synthetic" else os.cpu_count() or 0
-    watched = first_with_and_without(unseen, 4)
+    watched = pick(unseen, 4, 4)
     trained = train(
         preset,
         train_set,
