@@ -49,7 +49,9 @@ class Decomposition:
         return self._once("_areas", lambda: DF.mask_areas(self.masks))
 
     def _once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
-        # functools.cached_property takes a lock before Python 3.12, and torch.compile can't enter it.
+        # Not functools.cached_property: older versions of torch.compile can follow neither its lock nor its memory.
+        if torch.compiler.is_compiling():
+            return compute()
         if name not in self.__dict__:
             self.__dict__[name] = compute()
         value: Tensor = self.__dict__[name]

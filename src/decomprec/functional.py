@@ -8,11 +8,11 @@ half-precision input and in float64 for float64 input, and are averaged over the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from einops import einsum, rearrange
+from einops import rearrange
 from torch import Tensor
 
 Absent = Literal["ignore", "reject"]
@@ -33,7 +33,11 @@ def components(masks: Tensor, imagelets: Tensor) -> Tensor:
         >>> components(masks, torch.ones(1, 2, 3, 1, 1))[0, :, 0, 0, 0]
         tensor([0.2500, 0.7500])
     """
-    _check_parts(masks, imagelets)
+    if masks.ndim != 4 or imagelets.ndim != 5 or masks.shape != (*imagelets.shape[:2], *imagelets.shape[3:]):
+        raise ValueError(
+            "Expected `masks` and `imagelets` to have shapes (B, K, H, W) and (B, K, C, H, W), "
+            f"but got {tuple(masks.shape)} and {tuple(imagelets.shape)}."
+        )
     return rearrange(masks, "b k h w -> b k 1 h w") * imagelets
 
 
@@ -53,8 +57,7 @@ def recompose(masks: Tensor, imagelets: Tensor) -> Tensor:
         >>> recompose(masks, imagelets).item()
         0.25
     """
-    _check_parts(masks, imagelets)
-    return einsum(masks, imagelets, "b k h w, b k c h w -> b c h w")
+    return components(masks, imagelets).sum(dim=1)
 
 
 def recon_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
@@ -156,8 +159,8 @@ def cls_loss(guide_logits: Tensor, tags: Tensor, absent: Absent = "ignore") -> T
         >>> cls_loss(undecided, torch.tensor([[0.0]]))  # only the background is asked
         tensor(0.3466)
     """
-    if absent not in get_args(Absent):
-        raise ValueError(f"Expected `absent` to be one of {get_args(Absent)}, but got {absent!r}.")
+    if absent not in ("ignore", "reject"):
+        raise ValueError(f"Expected `absent` to be 'ignore' or 'reject', but got {absent!r}.")
     slots = tags.shape[-1] + 1
     _check_shape("guide_logits", guide_logits, (len(tags), slots, slots - 1))
     _check_shape("tags", tags, guide_logits.shape[::2])
@@ -193,14 +196,6 @@ def _check_shape(name: str, tensor: Tensor, expected: Sequence[int]) -> None:
     # Broadcasting would hide a wrong shape, such as tags where y with its background is meant.
     if tuple(tensor.shape) != tuple(expected):
         raise ValueError(f"Expected `{name}` to have shape {tuple(expected)}, but got {tuple(tensor.shape)}.")
-
-
-def _check_parts(masks: Tensor, imagelets: Tensor) -> None:
-    if masks.ndim != 4 or imagelets.ndim != 5 or masks.shape != (*imagelets.shape[:2], *imagelets.shape[3:]):
-        raise ValueError(
-            "Expected `masks` and `imagelets` to have shapes (B, K, H, W) and (B, K, C, H, W), "
-            f"but got {tuple(masks.shape)} and {tuple(imagelets.shape)}."
-        )
 
 
 def _full_precision(x: Tensor) -> Tensor:
