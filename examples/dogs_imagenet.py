@@ -41,6 +41,7 @@ from decomprec.data import (
     train_transform,
 )
 from decomprec.evaluation import compare, decomposition_diagnostics
+from decomprec.refine import GuidedPredictor
 from decomprec.training import PRESETS, PanelEveryEpoch, Preset, Trained, train
 from decomprec.viz import figure_pairs, panel, save_image
 
@@ -147,7 +148,11 @@ def measure(run_dir: Path, trained: Trained, unseen: Dataset[Any], run: dict[str
         print("no masks: look at the figures, and at the areas of present and absent classes in diagnostics.json")
         return
     names = unseen.class_names  # type: ignore[attr-defined]
-    results = compare(trained.segmenter.predict, trained.classifier, tqdm(loader, "evaluating"), names, device)
+    predictors = {
+        "decomprec": trained.segmenter.predict,
+        "decomprec, guided filter": GuidedPredictor(trained.segmenter.mask_logits),
+    }
+    results = compare(predictors, trained.classifier, tqdm(loader, "evaluating"), names, device)
     dataclasses.replace(results, run=run).save(run_dir / "results.json")
     print(f"\n{results.table()}\n\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")
 

@@ -242,7 +242,7 @@ def test_compare_saves_all_methods_with_and_without_tags(tmp_path):
     classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3)
     model = DecompositionSegmenter(num_classes=3)
     once = iter(data)
-    results = compare(model.predict, classifier, once, ["cat", "dog"], ellipse_share=0.4)
+    results = compare({"decomprec": model.predict}, classifier, once, ["cat", "dog"], ellipse_share=0.4)
     alone = {
         "decomprec": lambda tags: evaluate(model.predict, data, 3, tags),
         "CAM (best threshold)": lambda tags: best_cam_threshold(classifier, data, 3, tags)[1],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,20 +119,20 @@ class Results:
 
 @torch.inference_mode()
 def compare(
-    predictor: Predictor,
+    predictors: Mapping[str, Predictor],
     classifier: Localiser,
     loader: Loader,
     class_names: Sequence[str],
     device: torch.device | str = "cpu",
     ellipse_share: float = 0.5,
 ) -> Results:
-    """Score a predictor beside CAM of its guide, a centred ellipse and "every pixel", with and without tags.
+    """Score predictors beside CAM of their guide, a centred ellipse and "every pixel", with and without tags.
 
     Without tags the baselines ask the classifier which classes occur. CAM stands at its best threshold for
     this very data: see `best_cam_threshold`.
 
     Args:
-        predictor: such as `model.predict`, for a model on `device`.
+        predictors: by the name of their row, such as `model.predict`, for a model on `device`.
         classifier: the guide's classifier, on `device`.
         loader: gives batches with "image", "tags" and "mask"; gone through once, so a progress bar can wrap it.
         class_names: of the K-1 foreground classes.
@@ -146,13 +146,13 @@ def compare(
         >>> from decomprec.models import PooledClassifier, SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2)
         >>> batch = {"image": torch.rand(2, 3, 8, 8), "tags": torch.ones(2, 1), "mask": torch.ones(2, 8, 8).long()}
-        >>> results = compare(EveryPixel(classifier), classifier, [batch], ["dog"])
+        >>> results = compare({"decomprec": EveryPixel(classifier)}, classifier, [batch], ["dog"])
         >>> [row.method for row in results.rows if row.tags]
         ['decomprec', 'CAM (best threshold)', 'centred ellipse', 'every pixel']
     """
     num_classes = len(class_names) + 1
     ellipse, everywhere = CentredEllipse(ellipse_share), EveryPixel()
-    contests = {use_tags: _Contest(num_classes, use_tags, device) for use_tags in (True, False)}
+    contests = {use_tags: _Contest(list(predictors), num_classes, use_tags, device) for use_tags in (True, False)}
     right = []
     for images, tags, truth in masked_batches(loader, device):
         found = candidate_classes(images, None, classifier)
@@ -160,7 +160,8 @@ def compare(
         maps = normalised_maps(classifier, images)
         for use_tags, contest in contests.items():
             candidates = tags == 1 if use_tags else found
-            contest.ours.update(predictor(images, tags if use_tags else None), truth, tags)
+            for name, predictor in predictors.items():
+                contest.ours[name].update(predictor(images, tags if use_tags else None), truth, tags)
             contest.cam.update(maps, candidates, truth, tags)
             contest.ellipse.update(ellipse(images, candidates), truth, tags)
             contest.everywhere.update(everywhere(images, candidates), truth, tags)
@@ -172,9 +173,9 @@ def compare(
 class _Contest:
     """The scores of all methods, with tags or without."""
 
-    def __init__(self, num_classes: int, use_tags: bool, device: torch.device | str) -> None:
+    def __init__(self, names: Sequence[str], num_classes: int, use_tags: bool, device: torch.device | str) -> None:
         self.use_tags = use_tags
-        self.ours = ScoreAccumulator(num_classes, use_tags, device)
+        self.ours = {name: ScoreAccumulator(num_classes, use_tags, device) for name in names}
         self.cam = CamSweep(num_classes, use_tags, device=device)
         self.ellipse = ScoreAccumulator(num_classes, use_tags, device)
         self.everywhere = ScoreAccumulator(num_classes, use_tags, device)
@@ -182,7 +183,7 @@ class _Contest:
     def rows(self, ellipse_share: float) -> list[Row]:
         threshold, cam = self.cam.best()
         return [
-            Row("decomprec", self.use_tags, self.ours.compute()),
+            *(Row(name, self.use_tags, ours.compute()) for name, ours in self.ours.items()),
             Row("CAM (best threshold)", self.use_tags, cam, {"threshold": threshold}),
             Row("centred ellipse", self.use_tags, self.ellipse.compute(), {"share": ellipse_share}),
             Row("every pixel", self.use_tags, self.everywhere.compute()),
