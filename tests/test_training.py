@@ -232,3 +232,14 @@ def test_settings_hold_plain_values_only() -> None:
         values = asdict(preset)
         for group in (values, values["guide"], values["segmenter"]):
             assert all(isinstance(value, plain) for value in group.values())
+
+
+def test_compile_wraps_both_networks_and_changes_no_result(scenes, tmp_path: Path) -> None:
+    plain = train(TINY, *scenes, tmp_path / "plain", trainer_options=QUIET)
+    with torch.compiler.set_stance("force_eager"):  # the wrapping without the minutes that a compiler takes
+        wrapped = train(TINY, *scenes, tmp_path / "compiled", compile=True, trainer_options=QUIET)
+    for part in ("classifier", "segmenter"):
+        network = getattr(wrapped, part)
+        assert network._compiled_call_impl is not None
+        expected = getattr(plain, part).state_dict()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning_utilities.core.imports import RequirementCache
@@ -65,7 +64,7 @@ def train(
         seed: of initial weights, data order and everything else that is random.
         num_workers: processes that load pictures.
         callbacks: further Lightning callbacks, for both stages.
-        compile: train through `torch.compile`.
+        compile: run both networks through `torch.compile`.
         trainer_options: passed to both `lightning.Trainer`s, such as accelerator, devices or precision.
 
     Raises:
@@ -159,8 +158,9 @@ def _fit(
     with warnings.catch_warnings():
         for message in _INTENDED:
             warnings.filterwarnings("ignore", message)
-        model: Any = torch.compile(module) if compile else module
-        trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+        if compile:
+            network.compile()
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
     if trainer.is_global_zero:
         save_weights(network, folder, class_names)
     trainer.strategy.barrier()
