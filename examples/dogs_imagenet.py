@@ -82,7 +82,7 @@ def load_data(args: argparse.Namespace, preset: Preset, split: str, transform: T
     options: dict[str, Any] = {"transform": transform, "masks": masks}
     if kind == "synthetic":
         # Scenes are varied as they are: no augmentation.
-        num_images, seed = (3000, 1) if split == "train" else (400, 2)
+        num_images, seed = (3000, 1) if split == "train" else (400, 3)
         return SyntheticScenes(num_images, size=preset.image_size, seed=seed, masks=masks)
     root = Path(path[0])
     if kind == "folder":
