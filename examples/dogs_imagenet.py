@@ -41,6 +41,7 @@ from decomprec.data import (
     train_transform,
 )
 from decomprec.evaluation import compare, decomposition_diagnostics
+from decomprec.files import written_whole
 from decomprec.refine import GuidedPredictor
 from decomprec.training import PRESETS, PanelEveryEpoch, Preset, Trained, train
 from decomprec.viz import figure_pairs, panel, save_image
@@ -142,7 +143,8 @@ def measure(run_dir: Path, trained: Trained, unseen: Dataset[Any], run: dict[str
     """The table of results beside the baselines, and what the decompositions are like inside."""
     loader = DataLoader(unseen, batch_size=8, collate_fn=collate)
     diagnostics = decomposition_diagnostics(trained.segmenter, trained.classifier, loader, device)
-    (run_dir / "diagnostics.json").write_text(json.dumps(diagnostics, indent=2) + "\n", encoding="utf-8")
+    with written_whole(run_dir / "diagnostics.json") as partial:
+        partial.write_text(json.dumps(diagnostics, indent=2) + "\n", encoding="utf-8")
     records = getattr(unseen, "records", None)
     if records is not None and not any(record.mask for record in records):
         print("no masks: look at the figures, and at the areas of present and absent classes in diagnostics.json")

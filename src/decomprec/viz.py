@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torchvision.utils import make_grid
 from torchvision.utils import save_image as save_grid
 
 from decomprec.decomposition import Decomposition, check_decomposition, check_images, check_tags
+from decomprec.files import written_whole
 
 _DPI = 128  # a power of two, so that sizes in inches are whole pixels
 _CELL = 192  # pixels that the longer side of a panel's picture should have, roughly
@@ -197,17 +197,11 @@ def save_image(picture: Tensor | Figure, path: str | Path) -> None:
         ...     [file.name for file in Path(folder).iterdir()]
         ['noise.png']
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with written_whole(path) as partial:
         if isinstance(picture, Figure):
             picture.savefig(partial)
         else:
             save_grid(picture, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _check_label_maps(labels: Tensor, images: Tensor, name: str) -> None:

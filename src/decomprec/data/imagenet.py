@@ -5,6 +5,8 @@ import json
 import random
 from pathlib import Path
 
+from decomprec.files import written_whole
+
 _FIRST_BREED, _LAST_BREED = "n02085620", "n02113978"
 _PICTURES = (".jpeg", ".jpg", ".png")
 
@@ -110,15 +112,13 @@ def draw_imagenet_dogs(
         drawn = random.Random(f"{seed}/{tag}").sample(sorted(files), per_side)
         rows += [(file, "val" if i < val_count else "train", tag) for i, file in enumerate(drawn)]
 
-    out_csv.parent.mkdir(parents=True, exist_ok=True)
-    settings_file.write_text(json.dumps(settings) + "\n")
-    # The list comes last and in one step: where it exists, it is complete and its settings are beside it.
-    partial = out_csv.with_name(f".{out_csv.name}.part")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
+    # The list comes last: where it exists, its settings are beside it.
+    with written_whole(settings_file) as partial:
+        partial.write_text(json.dumps(settings) + "\n")
+    with written_whole(out_csv) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("image", "split", "tags"))
         writer.writerows(sorted(rows))
-    partial.replace(out_csv)
     return out_csv
 
 

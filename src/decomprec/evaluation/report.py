@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from decomprec.evaluation.metrics import (
     accuracy,
     masked_batches,
 )
+from decomprec.files import written_whole
 
 MAX_CLASS_COLUMNS = 7
 
@@ -107,14 +107,8 @@ class Results:
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict()` as JSON; a reader sees the old file or the whole new one."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with written_whole(path) as partial:
             partial.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 @torch.inference_mode()

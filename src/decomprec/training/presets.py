@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
+from decomprec.files import written_whole
 from decomprec.functional import Absent
 
 
@@ -133,7 +134,8 @@ class Preset:
     def save(self, path: str | Path) -> None:
         """Write the preset as YAML."""
         values = dataclasses.asdict(self)
-        Path(path).write_text(yaml.safe_dump(_plain(values), sort_keys=False), encoding="utf-8")
+        with written_whole(path) as partial:
+            partial.write_text(yaml.safe_dump(_plain(values), sort_keys=False), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Preset:

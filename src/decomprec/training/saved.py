@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from decomprec.files import written_whole
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.models.weights import load_local
@@ -63,8 +64,7 @@ def load_run(run_dir: str | Path) -> Trained:
 
 
 def save_weights(network: nn.Module, folder: Path, class_names: Sequence[str]) -> None:
-    """Write a network's weights and the names of its classes; a reader sees no file or the whole one."""
-    partial = folder / f"{WEIGHTS}.partial"
+    """Write a network's weights and the names of its classes."""
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, partial, metadata={"class_names": json.dumps(list(class_names))})
-    partial.replace(folder / WEIGHTS)
+    with written_whole(folder / WEIGHTS) as partial:
+        save_file(tensors, partial, metadata={"class_names": json.dumps(list(class_names))})
