@@ -200,7 +200,6 @@ PRESETS = {
         augment=True,
         guide=GuideSettings(
             model="mobilenetv1_100",
-            options={"pad_type": "same"},
             epochs=5,
             occlusion=0.3,
             one_cycle=True,
