@@ -243,3 +243,39 @@ def test_compile_wraps_both_networks_and_changes_no_result(scenes, tmp_path: Pat
         assert network._compiled_call_impl is not None
         expected = getattr(plain, part).state_dict()
         assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "guide.weights=nowhere.safetensors",
+        "segmenter.encoder=resnet5o",
+        "segmenter.content=picture",
+        "segmenter.fills=[]",
+    ],
+)
+def test_wrong_settings_raise_before_any_work_and_leave_no_folder(setting: str, scenes, tmp_path: Path) -> None:
+    model = ["guide.model=resnet18"] if "weights" in setting else []
+    with pytest.raises(ValueError, match="Expected"):
+        train(TINY.with_values([*model, setting]), *scenes, tmp_path / "run", trainer_options=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_guide_needs_no_starting_weights_on_resume(scenes, tmp_path: Path) -> None:
+    file = tmp_path / "trunk.safetensors"
+    save_file(PretrainedEncoder("mobilenetv3_small_050").network.model.state_dict(), file)
+    preset = TINY.with_values(
+        [
+            "guide.model=mobilenetv3_small_050",
+            f"guide.weights={file}",
+            "guide.options={}",
+            "guide.epochs=1",
+            "segmenter.epochs=2",
+            "segmenter.decoder_widths=[8, 8, 8, 8, 8]",
+        ]
+    )
+    with pytest.raises(KeyError, match="killed"):
+        train(preset, *scenes, tmp_path / "run", callbacks=[StopAt(SegmenterModule, 1)], trainer_options=QUIET)
+    file.unlink()
+    train(preset, *scenes, tmp_path / "run", resume=True, trainer_options=QUIET)
+    assert load_run(tmp_path / "run").class_names == scenes[0].class_names

@@ -37,7 +37,7 @@ def build_segmenter(
     """The network f. With `encoder="guide"` it starts from a copy of the classifier's encoder."""
     encoder: str | nn.Module = settings.encoder
     if encoder == "guide":
-        encoder = copy.deepcopy(classifier.encoder).requires_grad_(True).train()
+        encoder = copy_encoder(classifier)
     return DecompositionSegmenter(
         num_classes,
         encoder,
@@ -45,6 +45,11 @@ def build_segmenter(
         encoder_options=settings.encoder_options or None,
         decoder_widths=settings.decoder_widths,
     )
+
+
+def copy_encoder(classifier: PooledClassifier) -> nn.Module:
+    """A trainable copy of a classifier's encoder."""
+    return copy.deepcopy(classifier.encoder).requires_grad_(True).train()
 
 
 def build_loss(settings: SegmenterSettings, guide: Callable[[Tensor], Tensor]) -> DecompositionLoss:

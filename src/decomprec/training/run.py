@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning_utilities.core.imports import RequirementCache
-from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Dataset
 
 from decomprec.data import TaggedDataModule
 from decomprec.guide import FrozenGuide
-from decomprec.training.build import build_classifier, build_loss, build_segmenter
+from decomprec.models.weights import load_local
+from decomprec.training.build import build_classifier, build_loss, build_segmenter, copy_encoder
 from decomprec.training.callbacks import SeedEveryEpoch
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import Preset
@@ -77,6 +78,13 @@ def train(
     guide_data, segmenter_data = (
         TaggedDataModule(train_set, val_set, stage.batch_size, num_workers, seed) for stage in stages
     )
+    # A finished guide needs no file or download that it once started from.
+    finished = (run_dir / "guide" / WEIGHTS).exists()
+    L.seed_everything(seed, verbose=False)
+    classifier = build_classifier(replace(preset.guide, weights=None) if finished else preset.guide, num_classes)
+    L.seed_everything(seed, verbose=False)
+    segmenter = build_segmenter(preset.segmenter, num_classes, classifier)
+    build_loss(preset.segmenter, classifier)  # wrong settings raise now, not after the guide is trained
     _prepare(run_dir, preset, resume)
     fit = partial(
         _fit,
@@ -87,8 +95,6 @@ def train(
         options=dict(trainer_options or {}),
     )
 
-    L.seed_everything(seed, verbose=False)
-    classifier = build_classifier(preset.guide, num_classes)
     guide_module = GuideModule(
         classifier,
         learning_rate=preset.guide.learning_rate,
@@ -97,8 +103,8 @@ def train(
     )
     fit(guide_module, classifier, guide_data, run_dir / "guide", preset.guide.epochs)
 
-    L.seed_everything(seed, verbose=False)
-    segmenter = build_segmenter(preset.segmenter, num_classes, classifier)
+    if preset.segmenter.encoder == "guide":
+        segmenter.encoder = copy_encoder(classifier)
     segmenter_module = SegmenterModule(
         segmenter,
         build_loss(preset.segmenter, FrozenGuide(classifier)),
@@ -136,7 +142,7 @@ def _fit(
 ) -> None:
     """Train `network`, or load the weights that a finished stage left."""
     if (folder / WEIGHTS).exists():
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        load_local(network, folder / WEIGHTS)
         log.info("the %s is trained already", folder.name)
         return
     last = folder / "last.ckpt"
