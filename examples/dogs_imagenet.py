@@ -42,7 +42,7 @@ from decomprec.data import (
 )
 from decomprec.evaluation import compare, decomposition_diagnostics
 from decomprec.files import written_whole
-from decomprec.refine import GuidedPredictor
+from decomprec.refine import RefinedPredictor, guided_filter
 from decomprec.training import PRESETS, PanelEveryEpoch, Preset, Trained, train
 from decomprec.viz import figure_pairs, panel, save_image
 
@@ -152,7 +152,7 @@ def measure(run_dir: Path, trained: Trained, unseen: Dataset[Any], run: dict[str
     names = unseen.class_names  # type: ignore[attr-defined]
     predictors = {
         "decomprec": trained.segmenter.predict,
-        "decomprec, guided filter": GuidedPredictor(trained.segmenter.mask_logits),
+        "decomprec, guided filter": RefinedPredictor(trained.segmenter.mask_logits, guided_filter),
     }
     results = compare(predictors, trained.classifier, tqdm(loader, "evaluating"), names, device)
     dataclasses.replace(results, run=run).save(run_dir / "results.json")

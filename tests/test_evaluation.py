@@ -7,6 +7,7 @@ from torch import nn
 
 from decomprec import Decomposition, DecompositionSegmenter, FrozenGuide
 from decomprec.evaluation import (
+    CamPredictor,
     CentredEllipse,
     EveryPixel,
     Results,
@@ -18,6 +19,7 @@ from decomprec.evaluation import (
     evaluate,
     guide_accuracy,
 )
+from decomprec.evaluation.metrics import image_iou
 from decomprec.models import PooledClassifier, SmallEncoder
 
 
@@ -113,6 +115,44 @@ def test_false_area_is_none_with_tags_and_nan_where_every_image_has_the_class():
     assert math.isnan(scores.false_area[0])
     assert scores.mean_false_area == scores.false_area[1] > 0
     assert scores.to_dict()["false_area"][0] is None
+
+
+def test_iou_of_each_image_is_that_of_plain_loops():
+    data = batches([(4, 6, 5), (3, 3, 3)], num_classes=5, classes=[0, 1, 3])
+    data[0]["mask"][1] = 255
+    data[0]["mask"][2] = 0
+    data[0]["image"][2] = 0  # predicted as background everywhere
+    predictor = by_brightness(5)
+    expected = []
+    for b in data:
+        for label_map, truth in zip(predictor(b["image"]), b["mask"], strict=True):
+            known = [x for x in iou_by_loops([label_map], [truth], 5) if not math.isnan(x)]
+            expected.append(sum(known) / len(known) if known else math.nan)
+    assert math.isnan(expected[1])
+    assert expected[2] == 1
+    found = [image_iou(predictor(b["image"]), b["mask"], 5) for b in data]
+    assert torch.cat(found).tolist() == pytest.approx(expected, rel=1e-6, nan_ok=True)
+
+
+def test_scores_record_the_iou_of_each_image_by_its_name_if_asked():
+    data = batches([(2, 6, 5), (1, 3, 3)], num_classes=3)
+    data[0]["name"], data[1]["name"] = ["rex", "tom"], ["ada"]
+    predictor = by_brightness(3)
+    scores = evaluate(predictor, data, 3, use_tags=False, per_image=True)
+    alone = {}
+    for b in data:
+        for i, name in enumerate(b["name"]):
+            one = {key: value[i : i + 1] for key, value in b.items()}
+            alone[name] = evaluate(predictor, [one], 3, use_tags=False).mean_iou
+    assert [name for name, _ in scores.per_image] == ["rex", "tom", "ada"]
+    assert dict(scores.per_image) == pytest.approx(alone, rel=1e-6)
+    assert scores.to_dict()["per_image"] == [list(pair) for pair in scores.per_image]
+    plain = evaluate(predictor, data, 3, use_tags=False)
+    assert plain.per_image is None
+    assert plain.to_dict() == {**scores.to_dict(), "per_image": None}
+    del data[1]["name"]
+    with pytest.raises(ValueError, match="Expected batches to hold a 'name'"):
+        evaluate(predictor, data, 3, use_tags=False, per_image=True)
 
 
 @pytest.mark.parametrize("use_tags", [True, False])
@@ -262,6 +302,31 @@ def test_compare_saves_all_methods_with_and_without_tags(tmp_path):
     assert saved == results.to_dict()
     assert saved["class_names"] == ["cat", "dog"]
     assert [entry.name for entry in path.parent.iterdir()] == ["results.json"]
+
+
+def test_compare_reports_further_maps_and_records_images():
+    data = batches([(2, 12, 12), (1, 12, 12)], num_classes=3)
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3)
+
+    def brightness(images):
+        assert not classifier.training
+        return images[:, :2, ::2, ::2] - 0.3
+
+    predictors = {"fixed": CamPredictor(classifier, 0.35, brightness)}
+    once = iter(data)
+    results = compare(predictors, classifier, once, ["cat", "dog"], maps={"brightness": brightness}, per_image=True)
+    methods = ["fixed", "CAM (best threshold)", "brightness (best threshold)", "centred ellipse", "every pixel"]
+    assert [(r.method, r.tags) for r in results.rows] == [(m, t) for t in (True, False) for m in methods]
+    for tags, (fixed, cam, further, *_) in ((True, results.rows[:5]), (False, results.rows[5:])):
+        assert fixed.scores == evaluate(predictors["fixed"], data, 3, tags, per_image=True)
+        assert cam.scores == best_cam_threshold(classifier, data, 3, tags)[1]
+        threshold, scores = best_cam_threshold(classifier, data, 3, tags, maps=brightness)
+        assert (further.settings, further.scores) == ({"threshold": threshold}, scores)
+        assert scores != cam.scores
+    with pytest.raises(ValueError, match="Expected `maps` to leave the name 'CAM'"):
+        compare({}, classifier, data, ["cat", "dog"], maps={"CAM": brightness})
+    with pytest.raises(ValueError, match="one map for each of the classes"):
+        compare({}, classifier, data, ["cat", "dog"], maps={"one": lambda images: images[:, :1]})
 
 
 def test_failed_save_leaves_the_old_file_alone(tmp_path):

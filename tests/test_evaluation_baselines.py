@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from decomprec.evaluation import CamPredictor, CentredEllipse, EveryPixel, best_cam_threshold, evaluate
+from decomprec.evaluation.baselines import normalise_maps
 from decomprec.models import PooledClassifier, SmallEncoder
 
 
@@ -84,6 +86,26 @@ def test_cam_of_known_maps():
     assert CamPredictor(classifier, 0.01)(images, torch.zeros(1, 3)).tolist() == [[[0, 0, 0, 0]]]
     # Without tags the classifier names classes 1 and 3.
     assert CamPredictor(classifier, 0.05)(images).tolist() == [[[1, 1, 0, 1]]]
+
+
+def test_other_maps_stand_in_for_those_of_the_classifier():
+    classifier = KnownMaps([[[[1.0, 0.0]], [[0.0, 1.0]]]], [[-1.0, 1.0]])
+    other = CamPredictor(classifier, 0.5, maps=lambda images: torch.tensor([[[[0.0, 8.0]], [[8.0, 3.0]]]]))
+    images = torch.rand(1, 3, 1, 2)
+    assert other(images, torch.ones(1, 2)).tolist() == [[[2, 1]]]
+    assert other(images).tolist() == [[[2, 0]]]
+    with pytest.raises(ValueError, match="one map for each of the classes"):
+        other(images, torch.ones(1, 3))
+
+
+def test_normalised_maps_are_those_of_plain_loops():
+    maps = torch.randn(2, 3, 3, 4)
+    maps[1, 2] = -1
+    large = F.interpolate(maps, size=(7, 9), mode="bilinear", align_corners=False).flatten(0, 1)
+    for found, expected in zip(normalise_maps(maps, (7, 9)).flatten(0, 1), large.tolist(), strict=True):
+        highest = max(0.0, *(value for row in expected for value in row))
+        plain = [[max(0.0, value) / (highest or 1) for value in row] for row in expected]
+        torch.testing.assert_close(found, torch.tensor(plain))
 
 
 def test_cam_is_enlarged_bilinearly():

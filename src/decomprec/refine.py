@@ -1,15 +1,17 @@
-"""Turning soft masks into label maps that follow the image's own edges."""
+"""From soft masks to label maps: test-time averaging, tags, and masks that follow the image's own edges."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 
 import torch
+import torch.nn.functional as F
 from kornia.filters import guided_blur
 from torch import Tensor
 
 from decomprec import functional as DF
-from decomprec.decomposition import check_images, check_tags
+from decomprec.decomposition import check_images, check_tags, labels_from_logits
 
 
 def guided_filter(images: Tensor, masks: Tensor, radius: int = 4, eps: float = 1e-3) -> Tensor:
@@ -36,12 +38,7 @@ def guided_filter(images: Tensor, masks: Tensor, radius: int = 4, eps: float = 1
         >>> torch.allclose(refined.sum(dim=1), torch.ones(1, 16, 16), atol=1e-4)
         True
     """
-    check_images(images)
-    if masks.ndim != 4 or (masks.shape[0], *masks.shape[2:]) != (images.shape[0], *images.shape[2:]):
-        raise ValueError(
-            f"Expected `masks` to have shape (B, K, H, W) for images of shape {tuple(images.shape)}, "
-            f"but got {tuple(masks.shape)}."
-        )
+    _check_maps(images, masks, "masks", "K")
     if radius < 1 or eps <= 0:
         raise ValueError(f"Expected `radius` of at least 1 and `eps` above 0, but got {radius} and {eps}.")
     size = 2 * radius + 1
@@ -49,32 +46,183 @@ def guided_filter(images: Tensor, masks: Tensor, radius: int = 4, eps: float = 1
     return filtered / filtered.sum(dim=1, keepdim=True).clamp(min=torch.finfo(filtered.dtype).eps)
 
 
-class GuidedPredictor:
-    """Label maps from masks that a guided filter has fitted to the image.
+def pamr(images: Tensor, maps: Tensor, iterations: int = 10, dilations: Sequence[int] = (1, 2, 4, 8, 12, 24)) -> Tensor:
+    """Pixel-adaptive mask refinement (Araslanov & Roth, Single-Stage Semantic Segmentation from Image Labels, 2020).
+
+    Every pixel i takes, again and again, the mean of its 8 neighbours j at each dilation, weighted by how much
+    they look like it:
+
+        maps_i <- Σ_j α_ij maps_j,    α_i = softmax_j( -mean_c |I_ic - I_jc| / (0.1 σ_ic) )
+
+    σ_ic is the standard deviation of channel c over the pixel and these neighbours. The paper divides by σ²;
+    dividing by 0.1 σ instead makes the weights the same whatever the contrast of the picture.
 
     Args:
-        mask_logits: maps images (B, 3, H, W) to logits (B, K, H, W), such as `segmenter.mask_logits`; a module
-            should be in eval mode.
-        radius: as for `guided_filter`.
-        eps: as for `guided_filter`.
+        images: (B, 3, H, W), in [0, 1]; beyond the border, the border's pixels are repeated.
+        maps: (B, C, H, W), floating point: masks, class activation maps or others, each refined by itself.
+        iterations: at least 1; a map spreads by up to the largest dilation in each.
+        dilations: distances to the neighbours in pixels, each at least 1.
+
+    Returns:
+        Maps (B, C, H, W) of the same dtype, linear in `maps` and never beyond their range; masks that sum to one
+        still do.
+
+    Raises:
+        ValueError: if a shape, dtype or range is not this.
+
+    Examples:
+        >>> images = torch.zeros(1, 3, 16, 16)
+        >>> images[..., 8:] = 1
+        >>> maps = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)  # a soft edge where the image has a sharp one
+        >>> pamr(images, maps, dilations=(1, 2, 4))[0, 0, 8, 6:10].round(decimals=2)
+        tensor([0.1900, 0.1900, 0.8100, 0.8100])
+    """
+    _check_maps(images, maps, "maps", "C")
+    if not maps.is_floating_point():
+        raise ValueError(f"Expected `maps` to be floating point, but got {maps.dtype}; do `maps.float()`.")
+    if iterations < 1:
+        raise ValueError(f"Expected `iterations` of at least 1, but got {iterations}.")
+    if not dilations or min(dilations) < 1:
+        raise ValueError(f"Expected `dilations` to be distances of at least 1, but got {tuple(dilations)}.")
+    dtype = torch.promote_types(torch.promote_types(images.dtype, maps.dtype), torch.float32)
+    # One picture's weights fit into a CPU's cache, a batch's do not.
+    size = 1 if images.device.type == "cpu" else len(images)
+    refined = []
+    for image, part in zip(images.to(dtype).split(size), maps.to(dtype).split(size), strict=True):
+        weights = _affinities(image, dilations)
+        for _ in range(iterations):
+            mixed = torch.zeros_like(part)
+            for weight, neighbour in zip(weights, _neighbours(part, dilations), strict=True):
+                mixed.addcmul_(weight, neighbour)
+            part = mixed
+        refined.append(part)
+    return torch.cat(refined).to(maps.dtype)
+
+
+def multi_scale(
+    mask_logits: Callable[[Tensor], Tensor], scales: Sequence[float] = (0.75, 1.0, 1.25), flip: bool = True
+) -> Callable[[Tensor], Tensor]:
+    """Average the masks of rescaled and mirrored copies of the images (test-time augmentation).
+
+    Args:
+        mask_logits: maps images (B, 3, H, W) of any size to logits (B, K, H, W), such as `segmenter.mask_logits`.
+        scales: of the copies' height and width, each above 0.
+        flip: add the mirror image of every copy.
+
+    Returns:
+        A function of the same form as `mask_logits`. It gives the logarithm of the mean of the masks, each brought
+        back to the images' size, so it can stand wherever `mask_logits` can.
+
+    Raises:
+        ValueError: if a scale is not this or, when called, if the images are not in [0, 1].
 
     Examples:
         >>> from decomprec import DecompositionSegmenter
-        >>> predict = GuidedPredictor(DecompositionSegmenter(num_classes=3).eval().mask_logits)
+        >>> averaged = multi_scale(DecompositionSegmenter(num_classes=3).eval().mask_logits, scales=(0.5, 1.0))
+        >>> averaged(torch.rand(1, 3, 32, 48)).shape
+        torch.Size([1, 3, 32, 48])
+    """
+    if not scales or min(scales) <= 0:
+        raise ValueError(f"Expected `scales` to be numbers above 0, but got {tuple(scales)}.")
+
+    def averaged(images: Tensor) -> Tensor:
+        check_images(images)
+        height, width = images.shape[-2:]
+        masks: list[Tensor] = []
+        for scale in scales:
+            view = _resize(images, max(1, round(scale * height)), max(1, round(scale * width))).clamp(0, 1)
+            masks.append(mask_logits(view).softmax(dim=1))
+            if flip:
+                masks.append(mask_logits(view.flip(-1)).softmax(dim=1).flip(-1))
+        mean = torch.stack([_resize(mask, height, width) for mask in masks]).mean(dim=0)
+        return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+
+    return averaged
+
+
+class RefinedPredictor:
+    """Label maps of images: their masks, without the classes that are absent, refined.
+
+    Args:
+        mask_logits: maps images (B, 3, H, W) to logits (B, K, H, W), such as `segmenter.mask_logits` or
+            `multi_scale` of it; a module should be in eval mode.
+        refine: maps images and masks (B, K, H, W) to masks, such as `guided_filter`, `pamr` or a
+            `functools.partial` of them.
+        classifier: maps images to logits (B, K-1) of the classes without the background. A class whose logit is
+            not above 0 counts as absent wherever tags are not given.
+
+    Examples:
+        >>> from decomprec import DecompositionSegmenter
+        >>> predict = RefinedPredictor(DecompositionSegmenter(num_classes=3).eval().mask_logits, guided_filter)
         >>> predict(torch.rand(1, 3, 20, 30), tags=torch.tensor([[0.0, 1.0]])).shape
         torch.Size([1, 20, 30])
     """
 
-    def __init__(self, mask_logits: Callable[[Tensor], Tensor], radius: int = 4, eps: float = 1e-3) -> None:
+    def __init__(
+        self,
+        mask_logits: Callable[[Tensor], Tensor],
+        refine: Callable[[Tensor, Tensor], Tensor] | None = None,
+        classifier: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self.mask_logits = mask_logits
-        self.radius = radius
-        self.eps = eps
+        self.refine = refine
+        self.classifier = classifier
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
-        """Label maps (B, H, W) of images in [0, 1]; with `tags` (B, K-1), absent classes cannot win."""
+        """Label maps (B, H, W) of images in [0, 1]; with `tags` (B, K-1), absent classes cannot win.
+
+        Raises:
+            ValueError: if the tags, or the classifier's decisions, do not fit the classes of the masks.
+        """
+        name = "tags"
+        if tags is None and self.classifier is not None:
+            name, tags = "classifier(images) > 0", (self.classifier(images) > 0).float()
         logits = self.mask_logits(images)
         if tags is not None:
-            check_tags(tags, batch=logits.shape[0], num_classes=logits.shape[1])
+            check_tags(tags, batch=logits.shape[0], num_classes=logits.shape[1], name=name)
             logits = logits.masked_fill(DF.with_background(tags)[:, :, None, None] == 0, -torch.inf)
-        return guided_filter(images, logits.softmax(dim=1), self.radius, self.eps).argmax(dim=1)
+        masks = logits.softmax(dim=1)
+        if self.refine is not None:
+            masks = self.refine(images, masks)
+        return labels_from_logits(masks, tags)  # with the tags again: no refinement revives an absent class
+
+
+def _check_maps(images: Tensor, maps: Tensor, name: str, channels: str) -> None:
+    check_images(images)
+    if maps.ndim != 4 or (maps.shape[0], *maps.shape[2:]) != (images.shape[0], *images.shape[2:]):
+        raise ValueError(
+            f"Expected `{name}` to have shape (B, {channels}, H, W) for images of shape {tuple(images.shape)}, "
+            f"but got {tuple(maps.shape)}."
+        )
+
+
+def _neighbours(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
+    """The 8 shifted copies of the maps at each dilation, as views of one padded copy."""
+    height, width = maps.shape[-2:]
+    pad = max(dilations)
+    padded = F.pad(maps, (pad, pad, pad, pad), mode="replicate")
+    for dilation, down, right in product(dilations, (-1, 0, 1), (-1, 0, 1)):
+        if down or right:
+            y, x = pad + dilation * down, pad + dilation * right
+            yield padded[..., y : y + height, x : x + width]
+
+
+def _affinities(images: Tensor, dilations: Sequence[int]) -> Tensor:
+    """The weights α of `pamr`, (neighbours, B, 1, H, W), summing to one over the neighbours."""
+    total, squares = torch.zeros_like(images), torch.zeros_like(images)
+    for neighbour in _neighbours(images, dilations):
+        difference = neighbour - images
+        total += difference
+        squares.addcmul_(difference, difference)
+    count = 8 * len(dilations) + 1  # with the pixel itself, whose difference is 0
+    sigma = (squares / count - (total / count) ** 2).clamp(min=1e-8).sqrt()
+    scale = 1 / (0.1 * sigma * images.shape[1])
+    scores = [-((n - images).abs_() * scale).sum(dim=1, keepdim=True) for n in _neighbours(images, dilations)]
+    return torch.stack(scores).softmax(dim=0)
+
+
+def _resize(x: Tensor, height: int, width: int) -> Tensor:
+    if x.shape[-2:] == (height, width):
+        return x
+    return F.interpolate(x, size=(height, width), mode="bilinear", antialias=True, align_corners=False)

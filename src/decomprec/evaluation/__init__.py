@@ -2,7 +2,7 @@
 
 from decomprec.evaluation.baselines import CamPredictor, CentredEllipse, EveryPixel, Localiser, best_cam_threshold
 from decomprec.evaluation.diagnostics import decomposition_diagnostics
-from decomprec.evaluation.metrics import Predictor, SegmentationScores, evaluate, guide_accuracy
+from decomprec.evaluation.metrics import Predictor, SegmentationScores, evaluate, guide_accuracy, image_iou
 from decomprec.evaluation.report import Results, Row, compare
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "decomposition_diagnostics",
     "evaluate",
     "guide_accuracy",
+    "image_iou",
 ]

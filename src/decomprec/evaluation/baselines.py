@@ -1,4 +1,4 @@
-"""Predictors that every result is compared with: two that look at no pixel, and CAM of the same guide."""
+"""Predictors that every result is compared with: two that look at no pixel, and maps of the same guide."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from decomprec.evaluation.metrics import Loader, ScoreAccumulator, SegmentationS
 
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """0.05 to 0.95 in steps of 0.05."""
+
+Maps = Callable[[Tensor], Tensor]
+"""Localisation maps (B, K-1, h, w), of any resolution and scale, of images (B, 3, H, W)."""
 
 
 class Localiser(Protocol):
@@ -89,7 +92,7 @@ class CentredEllipse:
 
 
 class CamPredictor:
-    """Class activation maps of a classifier, cut at a threshold.
+    """Class activation maps of a classifier, or other localisation maps, cut at a threshold.
 
     The maps are enlarged bilinearly, their negative parts dropped, and each is divided by its maximum over the
     image. A pixel is of the candidate class whose map is highest there, or background if that is below the
@@ -98,6 +101,7 @@ class CamPredictor:
     Args:
         classifier: gives logits and maps; a module is put into eval mode meanwhile.
         threshold: above 0, at most 1.
+        maps: gives the localisation maps (B, K-1, h, w) of images instead of `classifier.activation_maps`.
 
     Raises:
         ValueError: for another threshold.
@@ -109,16 +113,21 @@ class CamPredictor:
         torch.Size([2, 16, 16])
     """
 
-    def __init__(self, classifier: Localiser, threshold: float) -> None:
+    def __init__(self, classifier: Localiser, threshold: float, maps: Maps | None = None) -> None:
         if not 0 < threshold <= 1:
             raise ValueError(f"Expected `threshold` to be above 0 and at most 1, but got {threshold!r}.")
         self.classifier = classifier
         self.threshold = threshold
+        self.maps = maps or classifier.activation_maps
 
     def __call__(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
-        """Label maps (B, H, W) of images (B, 3, H, W)."""
+        """Label maps (B, H, W) of images (B, 3, H, W).
+
+        Raises:
+            ValueError: if there isn't a map for each class.
+        """
         candidates = candidate_classes(images, tags, self.classifier)
-        return _cut(*_strongest(normalised_maps(self.classifier, images), candidates), self.threshold)
+        return _cut(*_strongest(normalised_maps(self.classifier, self.maps, images), candidates), self.threshold)
 
 
 @torch.inference_mode()
@@ -129,11 +138,12 @@ def best_cam_threshold(
     use_tags: bool,
     thresholds: Sequence[float] = THRESHOLDS,
     device: torch.device | str = "cpu",
+    maps: Maps | None = None,
 ) -> tuple[float, SegmentationScores]:
     """The threshold at which CAM has its highest mean foreground IoU, and its scores there.
 
     The threshold is chosen by the masks of the very data that the scores are about: this is the best case of
-    the baseline, not a fair result.
+    the baseline, not a fair result. For that, give the threshold to a `CamPredictor` and score it on other data.
 
     Args:
         classifier: as for `CamPredictor`.
@@ -142,6 +152,7 @@ def best_cam_threshold(
         use_tags: whether the candidates are the tags.
         thresholds: to choose from, above 0 and at most 1; the first wins a tie.
         device: where batches are moved to.
+        maps: as for `CamPredictor`.
 
     Raises:
         ValueError: if `thresholds` is empty or out of range, or as for `evaluate`.
@@ -154,15 +165,16 @@ def best_cam_threshold(
         >>> 0 < threshold < 1, scores.images
         (True, 1)
     """
+    maps = maps or classifier.activation_maps
     sweep = CamSweep(num_classes, use_tags, thresholds, device)
-    for images, tags, truth in masked_batches(loader, device):
+    for images, tags, truth, _ in masked_batches(loader, device):
         candidates = candidate_classes(images, tags if use_tags else None, classifier)
-        sweep.update(normalised_maps(classifier, images), candidates, truth, tags)
+        sweep.update(normalised_maps(classifier, maps, images), candidates, truth, tags)
     return sweep.best()
 
 
 class CamSweep:
-    """Collects the scores of CAM at every threshold; the maps are made once.
+    """Collects the scores of localisation maps, such as CAM, at every threshold; the maps are made once.
 
     Args:
         num_classes: K, background included.
@@ -219,20 +231,29 @@ def candidate_classes(images: Tensor, tags: Tensor | None, classifier: Callable[
         return classifier(images) > 0
 
 
-def normalised_maps(classifier: Localiser, images: Tensor) -> Tensor:
-    """Activation maps at the images' size, (B, K-1, H, W): without negative parts, each with a maximum of 1 (or 0).
+def normalised_maps(classifier: Localiser, maps: Maps, images: Tensor) -> Tensor:
+    """What `normalise_maps` makes of the maps of images, with the classifier behind them in eval mode.
 
     Examples:
         >>> from decomprec.models import PooledClassifier, SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3)
-        >>> normalised_maps(classifier, torch.rand(2, 3, 16, 16)).shape
+        >>> normalised_maps(classifier, classifier.activation_maps, torch.rand(2, 3, 16, 16)).shape
         torch.Size([2, 2, 16, 16])
     """
     with torch.inference_mode(), in_eval_mode(classifier):
-        maps = classifier.activation_maps(images)
-        maps = F.interpolate(maps, size=images.shape[-2:], mode="bilinear", align_corners=False).relu()
-        highest = maps.amax(dim=(-2, -1), keepdim=True)
-        return maps / torch.where(highest > 0, highest, 1)
+        return normalise_maps(maps(images), images.shape[-2:])
+
+
+def normalise_maps(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (B, K-1, h, w) at the images' size (H, W): without negative parts, each with a maximum of 1 (or 0).
+
+    Examples:
+        >>> normalise_maps(torch.tensor([[[[-1.0, 1.0, 4.0]]]]), size=(1, 3))
+        tensor([[[[0.0000, 0.2500, 1.0000]]]])
+    """
+    maps = F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False).relu()
+    highest = maps.amax(dim=(-2, -1), keepdim=True)
+    return maps / torch.where(highest > 0, highest, 1)
 
 
 def _stripes(candidates: Tensor, height: int, width: int) -> Tensor:
@@ -247,6 +268,11 @@ def _stripes(candidates: Tensor, height: int, width: int) -> Tensor:
 
 def _strongest(maps: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
     """The highest activation among the candidates, and its class, both (B, H, W)."""
+    if maps.shape[:2] != candidates.shape:
+        raise ValueError(
+            f"Expected `maps` to give one map for each of the classes, (B, K-1) = {tuple(candidates.shape)}, "
+            f"but got {tuple(maps.shape[:2])}."
+        )
     strength, index = (maps * rearrange(candidates, "b j -> b j 1 1")).max(dim=1)
     return strength, index + 1
 

@@ -38,6 +38,7 @@ class SegmentationScores:
             lack it, in [0, 1]; NaN if there are none. None if tags were given, since it is then 0 by design.
         images: number of images.
         images_with: number of images tagged with each of the K-1 classes.
+        per_image: name and `image_iou` of every image, in their order; None if it wasn't asked for.
 
     Examples:
         >>> scores = SegmentationScores(iou=(0.9, 0.5, math.nan), false_area=None, images=4, images_with=(3, 0))
@@ -51,6 +52,7 @@ class SegmentationScores:
     false_area: tuple[float, ...] | None
     images: int
     images_with: tuple[int, ...]
+    per_image: tuple[tuple[str, float], ...] | None = None
 
     @property
     def mean_iou(self) -> float:
@@ -77,6 +79,7 @@ class SegmentationScores:
             "mean_false_area": finite(self.mean_false_area),
             "images": self.images,
             "images_with": list(self.images_with),
+            "per_image": None if self.per_image is None else [[name, finite(iou)] for name, iou in self.per_image],
         }
 
 
@@ -106,9 +109,10 @@ class ScoreAccumulator:
         self._images = 0
         self._images_with = torch.zeros(num_classes - 1, dtype=torch.int64)
         self._false_area = torch.zeros(num_classes - 1, dtype=torch.float64)
+        self._per_image: list[tuple[str, float]] = []
 
-    def update(self, labels: Tensor, truth: Tensor, tags: Tensor) -> None:
-        """Add label maps and truth, both (B, H, W), and tags (B, K-1).
+    def update(self, labels: Tensor, truth: Tensor, tags: Tensor, names: Sequence[str] | None = None) -> None:
+        """Add label maps and truth, both (B, H, W), tags (B, K-1) and, for a record per image, the B names.
 
         Raises:
             ValueError: if shapes differ, or a label is no class (or, in the truth, 255).
@@ -122,6 +126,8 @@ class ScoreAccumulator:
         _check_labels(truth[truth != IGNORE], self.num_classes, "the truth")
         check_tags(tags, batch=len(labels), num_classes=self.num_classes)
         self._iou.update(labels, truth)
+        if names is not None:
+            self._per_image += zip(names, image_iou(labels, truth, self.num_classes).tolist(), strict=True)
         shares = [(labels == k).float().mean(dim=(-2, -1)) for k in range(1, self.num_classes)]
         present = tags.cpu() == 1
         self._images += len(labels)
@@ -142,7 +148,31 @@ class ScoreAccumulator:
             false_area=None if self.use_tags else tuple(false_area.tolist()),
             images=self._images,
             images_with=tuple(self._images_with.tolist()),
+            per_image=tuple(self._per_image) if self._per_image else None,
         )
+
+
+def image_iou(labels: Tensor, truth: Tensor, num_classes: int) -> Tensor:
+    """Intersection over union of each image alone: the mean over the classes in its prediction or its truth.
+
+    Args:
+        labels: predicted, (B, H, W), integers in 0 to K-1.
+        truth: (B, H, W), integers in 0 to K-1, or 255 for pixels that are left out.
+        num_classes: K, background included.
+
+    Returns:
+        (B,), float32; NaN for an image whose pixels are all left out.
+
+    Examples:
+        >>> image_iou(torch.tensor([[[0, 0, 1, 1]]]), torch.tensor([[[0, 1, 1, 255]]]), num_classes=2)
+        tensor([0.5000])
+    """
+    both, either = [], []
+    for k in range(num_classes):
+        predicted, true = (labels == k) & (truth != IGNORE), truth == k
+        both.append((predicted & true).sum(dim=(-2, -1)))
+        either.append((predicted | true).sum(dim=(-2, -1)))
+    return (torch.stack(both) / torch.stack(either)).nanmean(dim=0)  # 0 / 0 is NaN
 
 
 @torch.inference_mode()
@@ -152,6 +182,7 @@ def evaluate(
     num_classes: int,
     use_tags: bool,
     device: torch.device | str = "cpu",
+    per_image: bool = False,
 ) -> SegmentationScores:
     """Score a predictor on a data set with masks.
 
@@ -161,9 +192,10 @@ def evaluate(
         num_classes: K, background included.
         use_tags: whether the predictor is told the tags.
         device: where batches are moved to.
+        per_image: whether to record the IoU of every image by its "name" in the batch.
 
     Raises:
-        ValueError: if a batch has no mask, shapes or labels don't fit, or there is no batch.
+        ValueError: if a batch has no mask or no name that is needed, shapes or labels don't fit, or there is no batch.
 
     Examples:
         >>> batch = {"image": torch.rand(1, 3, 2, 2), "tags": torch.ones(1, 1), "mask": torch.eye(2).long()[None]}
@@ -172,8 +204,8 @@ def evaluate(
         (0.5, 0.0)
     """
     accumulator = ScoreAccumulator(num_classes, use_tags, device)
-    for images, tags, truth in masked_batches(loader, device):
-        accumulator.update(predictor(images, tags if use_tags else None), truth, tags)
+    for images, tags, truth, names in masked_batches(loader, device, per_image):
+        accumulator.update(predictor(images, tags if use_tags else None), truth, tags, names)
     return accumulator.compute()
 
 
@@ -221,12 +253,17 @@ def accuracy(right: Sequence[Tensor]) -> dict[str, Any]:
     }
 
 
-def masked_batches(loader: Loader, device: torch.device | str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Images, tags and masks of every batch, on `device`."""
+def masked_batches(
+    loader: Loader, device: torch.device | str, named: bool = False
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Sequence[str] | None]]:
+    """Images, tags and masks of every batch, on `device`, and its names if `named`."""
     for batch in loader:
         if "mask" not in batch:
             raise ValueError(f"Expected batches to hold a 'mask', but got only {sorted(batch)}; turn masks on.")
-        yield batch["image"].to(device), batch["tags"].to(device), batch["mask"].to(device)
+        if named and "name" not in batch:
+            raise ValueError(f"Expected batches to hold a 'name' for `per_image`, but got only {sorted(batch)}.")
+        tensors = batch["image"].to(device), batch["tags"].to(device), batch["mask"].to(device)
+        yield *tensors, batch["name"] if named else None
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from decomprec.evaluation.baselines import (
     CentredEllipse,
     EveryPixel,
     Localiser,
+    Maps,
     candidate_classes,
     normalised_maps,
 )
@@ -119,11 +120,14 @@ def compare(
     class_names: Sequence[str],
     device: torch.device | str = "cpu",
     ellipse_share: float = 0.5,
+    maps: Mapping[str, Maps] | None = None,
+    per_image: bool = False,
 ) -> Results:
     """Score predictors beside CAM of their guide, a centred ellipse and "every pixel", with and without tags.
 
-    Without tags the baselines ask the classifier which classes occur. CAM stands at its best threshold for
-    this very data: see `best_cam_threshold`.
+    Without tags the baselines ask the classifier which classes occur. CAM and further maps stand at their best
+    thresholds for this very data: see `best_cam_threshold`. A row at a threshold that was chosen on other data is a
+    predictor like any other: `CamPredictor`.
 
     Args:
         predictors: by the name of their row, such as `model.predict`, for a model on `device`.
@@ -132,9 +136,12 @@ def compare(
         class_names: of the K-1 foreground classes.
         device: where batches are moved to.
         ellipse_share: of the picture; 0.5 is what Eq. 4 favours for one tag.
+        maps: further localisation maps, by the name of their row: each takes images (B, 3, H, W) and gives maps
+            (B, K-1, h, w), which are enlarged, cut at thresholds and reported as CAM's are.
+        per_image: whether the predictors' scores record the IoU of every image by its "name" in the batch.
 
     Raises:
-        ValueError: as for `evaluate`.
+        ValueError: if `maps` has a "CAM" of its own, or as for `evaluate`.
 
     Examples:
         >>> from decomprec.models import PooledClassifier, SmallEncoder
@@ -144,19 +151,24 @@ def compare(
         >>> [row.method for row in results.rows if row.tags]
         ['decomprec', 'CAM (best threshold)', 'centred ellipse', 'every pixel']
     """
+    maps = maps or {}
+    if "CAM" in maps:
+        raise ValueError("Expected `maps` to leave the name 'CAM' to the guide's own maps, but got it; rename yours.")
+    maps = {"CAM": classifier.activation_maps, **maps}
     num_classes = len(class_names) + 1
     ellipse, everywhere = CentredEllipse(ellipse_share), EveryPixel()
-    contests = {use_tags: _Contest(list(predictors), num_classes, use_tags, device) for use_tags in (True, False)}
+    contests = {use_tags: _Contest(predictors, maps, num_classes, use_tags, device) for use_tags in (True, False)}
     right = []
-    for images, tags, truth in masked_batches(loader, device):
+    for images, tags, truth, names in masked_batches(loader, device, per_image):
         found = candidate_classes(images, None, classifier)
         right.append((found == (tags == 1)).cpu())
-        maps = normalised_maps(classifier, images)
+        normalised = {name: normalised_maps(classifier, these, images) for name, these in maps.items()}
         for use_tags, contest in contests.items():
             candidates = tags == 1 if use_tags else found
             for name, predictor in predictors.items():
-                contest.ours[name].update(predictor(images, tags if use_tags else None), truth, tags)
-            contest.cam.update(maps, candidates, truth, tags)
+                contest.ours[name].update(predictor(images, tags if use_tags else None), truth, tags, names)
+            for name, these in normalised.items():
+                contest.maps[name].update(these, candidates, truth, tags)
             contest.ellipse.update(ellipse(images, candidates), truth, tags)
             contest.everywhere.update(everywhere(images, candidates), truth, tags)
     guide = accuracy(right)
@@ -167,18 +179,23 @@ def compare(
 class _Contest:
     """The scores of all methods, with tags or without."""
 
-    def __init__(self, names: Sequence[str], num_classes: int, use_tags: bool, device: torch.device | str) -> None:
+    def __init__(
+        self, ours: Iterable[str], maps: Iterable[str], num_classes: int, use_tags: bool, device: torch.device | str
+    ) -> None:
         self.use_tags = use_tags
-        self.ours = {name: ScoreAccumulator(num_classes, use_tags, device) for name in names}
-        self.cam = CamSweep(num_classes, use_tags, device=device)
+        self.ours = {name: ScoreAccumulator(num_classes, use_tags, device) for name in ours}
+        self.maps = {name: CamSweep(num_classes, use_tags, device=device) for name in maps}
         self.ellipse = ScoreAccumulator(num_classes, use_tags, device)
         self.everywhere = ScoreAccumulator(num_classes, use_tags, device)
 
     def rows(self, ellipse_share: float) -> list[Row]:
-        threshold, cam = self.cam.best()
+        best = {name: sweep.best() for name, sweep in self.maps.items()}
         return [
             *(Row(name, self.use_tags, ours.compute()) for name, ours in self.ours.items()),
-            Row("CAM (best threshold)", self.use_tags, cam, {"threshold": threshold}),
+            *(
+                Row(f"{name} (best threshold)", self.use_tags, scores, {"threshold": threshold})
+                for name, (threshold, scores) in best.items()
+            ),
             Row("centred ellipse", self.use_tags, self.ellipse.compute(), {"share": ellipse_share}),
             Row("every pixel", self.use_tags, self.everywhere.compute()),
         ]

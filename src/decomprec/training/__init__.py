@@ -1,7 +1,7 @@
 """The reference trainer: Lightning modules of both stages, presets, and the run that puts them together."""
 
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
-from decomprec.training.callbacks import PanelEveryEpoch, SeedEveryEpoch
+from decomprec.training.callbacks import CollapsedRunError, PanelEveryEpoch, SeedEveryEpoch, StopCollapsed
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import PRESETS, GuideSettings, Preset, SegmenterSettings
 from decomprec.training.run import train
@@ -9,6 +9,7 @@ from decomprec.training.saved import Trained, load_run
 
 __all__ = [
     "PRESETS",
+    "CollapsedRunError",
     "GuideModule",
     "GuideSettings",
     "PanelEveryEpoch",
@@ -16,6 +17,7 @@ __all__ = [
     "SeedEveryEpoch",
     "SegmenterModule",
     "SegmenterSettings",
+    "StopCollapsed",
     "Trained",
     "build_classifier",
     "build_loss",

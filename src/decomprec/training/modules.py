@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 
 from decomprec import functional as DF
-from decomprec.losses import DecompositionLoss
+from decomprec.losses import ClsLoss, DecompositionLoss
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.training.occlusion import FILLS, occlude
+from decomprec.training.watch import Diagnostics
 
 Batch = dict[str, Any]
 
@@ -71,6 +73,7 @@ class SegmenterModule(L.LightningModule):
         num_classes: K, background included.
         learning_rate: of Adam, betas (0.9, 0.999).
         one_cycle: warm the learning rate up and down over the run.
+        second_guide: one that the loss doesn't know, usually a `FrozenGuide`, for the logged adversarial gap.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class SegmenterModule(L.LightningModule):
         num_classes: int,
         learning_rate: float = 1e-4,
         one_cycle: bool = False,
+        second_guide: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.segmenter = segmenter
@@ -87,6 +91,8 @@ class SegmenterModule(L.LightningModule):
         self.learning_rate = learning_rate
         self.one_cycle = one_cycle
         self.iou = MulticlassJaccardIndex(num_classes, average="macro", ignore_index=255)
+        self.second_guide = second_guide
+        self.diagnostics = Diagnostics(num_classes)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step of Eq. 8."""
@@ -97,13 +103,20 @@ class SegmenterModule(L.LightningModule):
         total: Tensor = terms.total
         return total
 
+    def on_validation_epoch_start(self) -> None:
+        """Start the diagnostics anew; until then a callback can read them."""
+        self.diagnostics.reset()
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The loss terms, the areas of present and absent classes and, where masks are known, the mean IoU."""
+        """The loss terms, diagnostics, areas of present and absent classes and, where masks are known, the mean IoU."""
         images, tags = batch["image"], batch["tags"]
         out = self.segmenter(images)
         terms = self.loss(out, images, tags)
         for name, value in terms.items().items():
             self.log(f"val/{name}", value, batch_size=len(images))
+        cls_loss = self.loss.cls_loss
+        guide = cls_loss.guide if isinstance(cls_loss, ClsLoss) else None
+        self.diagnostics.update(out, images, tags, guide, self.second_guide)
         areas, present = out.areas[:, 1:], tags.bool()
         for name, where in (("present", present), ("absent", ~present)):
             if where.any():
@@ -111,6 +124,10 @@ class SegmenterModule(L.LightningModule):
         if "mask" in batch:
             self.iou.update(out.labels(), batch["mask"])
             self.log("val/mean_iou", self.iou, prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the diagnostics."""
+        self.log_dict({f"val/{name}": value for name, value in self.diagnostics.summary().items()})
 
     def configure_optimizers(self) -> Any:
         """Adam, as in section 4.3."""

@@ -21,7 +21,7 @@ from decomprec.data import TaggedDataModule
 from decomprec.guide import FrozenGuide
 from decomprec.models.weights import load_local
 from decomprec.training.build import build_classifier, build_loss, build_segmenter, copy_encoder
-from decomprec.training.callbacks import SeedEveryEpoch
+from decomprec.training.callbacks import SeedEveryEpoch, StopCollapsed
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import Preset
 from decomprec.training.saved import WEIGHTS, Trained, save_weights
@@ -70,6 +70,7 @@ def train(
 
     Raises:
         ValueError: if the folder holds a run already and `resume` is False, or its preset is another one.
+        CollapsedRunError: if the segmenter collapses; its weights are not written, its last checkpoint stays.
     """
     run_dir = Path(run_dir)
     class_names = tuple(train_set.class_names)  # type: ignore[attr-defined]
@@ -155,6 +156,7 @@ def _fit(
         callbacks=[
             ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
             SeedEveryEpoch(seed),
+            StopCollapsed(class_names),
             *callbacks,
         ],
         **{"log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False, **options},

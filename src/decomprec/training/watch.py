@@ -1,0 +1,173 @@
+"""What a segmenter's decompositions look like over a validation epoch, and what of it is a collapse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from decomprec import functional as DF
+from decomprec.decomposition import Decomposition
+
+# Bounds that no sound run comes near.
+_VANISHED, _EVERYTHING, _UNDECIDED = 0.001, 0.999, 0.999
+# In fewer pictures the mean area is chance.
+_ENOUGH_PICTURES = 8
+# The masks of a network that has hardly been trained are undecided anyway.
+_ENOUGH_STEPS = 1000
+
+_LARGER = (
+    'with the prior "hinge" raise the lower end of segmenter.area_range or lower segmenter.lambda_mask, '
+    'with the prior "tags" raise segmenter.lambda_mask'
+)
+_SMALLER = 'raise segmenter.lambda_mask, with the prior "hinge" lower the upper end of segmenter.area_range'
+_DECIDED = "raise segmenter.lambda_cls or segmenter.entropy, or lower segmenter.lambda_mask"
+_FINITE = "lower segmenter.learning_rate or train in full precision"
+
+
+class Diagnostics(Metric):
+    """Areas, entropy and the guide's confidence, averaged over pictures and over processes.
+
+    The confidence is the guide's probability of a present class on its own component Î_k = M_k · X_k on black,
+    the accept term of Eq. 6, whatever view the loss shows. The adversarial gap is that confidence minus the one
+    of a witness that the texture of the image-lets has not been fitted to: a second guide on the same
+    components or, without one, the same guide on the picture's own pixels behind the same masks, M_k · I.
+    Only components of present classes are shown, each twice.
+
+    Args:
+        num_classes: K, background included.
+
+    Examples:
+        >>> diagnostics = Diagnostics(num_classes=2)
+        >>> out = Decomposition(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 3, 4, 4))
+        >>> guide = lambda pictures: 4 * pictures.mean(dim=(1, 2, 3))[:, None] - 2
+        >>> diagnostics.update(out, torch.zeros(1, 3, 4, 4), torch.ones(1, 1), guide)
+        >>> {name: round(value.item(), 4) for name, value in diagnostics.summary().items()}
+        {'area_smallest': 0.5, 'area_largest': 0.5, 'mask_entropy': 1.0, 'confidence': 0.5, 'adversarial_gap': 0.3808}
+    """
+
+    full_state_update = False
+
+    areas: Tensor
+    pictures: Tensor
+    entropy: Tensor
+    confidence: Tensor
+    witness: Tensor
+    judged: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        for name in ("areas", "pictures"):
+            self.add_state(name, torch.zeros(num_classes), dist_reduce_fx="sum")
+        for name in ("entropy", "confidence", "witness", "judged"):
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        out: Decomposition,
+        images: Tensor,
+        tags: Tensor,
+        guide: Callable[[Tensor], Tensor] | None = None,
+        second_guide: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Add a batch: the decomposition of images (B, 3, H, W) with tags (B, K-1)."""
+        present = DF.with_background(tags) == 1
+        self.areas += out.areas.where(present, 0).sum(dim=0)
+        self.pictures += present.sum(dim=0)
+        entropy = torch.special.entr(out.masks.float()).sum(dim=1) / math.log(present.shape[1])
+        self.entropy += entropy.mean(dim=(1, 2)).sum()
+        if guide is None or not tags.any():
+            return
+        picture, class_index = tags.nonzero(as_tuple=True)
+        masks = out.masks[picture, class_index + 1].unsqueeze(1)
+        components = masks * out.imagelets[picture, class_index + 1]
+        self.confidence += _probability(guide, components, class_index).sum()
+        if second_guide is None:
+            witness = _probability(guide, masks * images[picture], class_index)
+        else:
+            witness = _probability(second_guide, components, class_index)
+        self.witness += witness.sum()
+        self.judged += len(picture)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means: "areas", "pictures", "mask_entropy" and, where a guide has judged, the other two.
+
+        The areas (K,) are those of the background in all pictures and of each class in the pictures that have it,
+        whose numbers are "pictures" (K,); the entropy is a share of ln K.
+        """
+        values = {
+            "areas": self.areas / self.pictures.clamp(min=1),
+            "pictures": self.pictures,
+            "mask_entropy": self.entropy / self.pictures[0],
+        }
+        if self.judged > 0:
+            values["confidence"] = self.confidence / self.judged
+            values["adversarial_gap"] = (self.confidence - self.witness) / self.judged
+        return values
+
+    def summary(self) -> dict[str, Tensor]:
+        """Scalars for the log: those of `compute`, and the smallest and largest area of a slot."""
+        values = dict(self.compute())
+        areas = values.pop("areas")[values.pop("pictures") > 0]
+        return {"area_smallest": areas.min(), "area_largest": areas.max(), **values}
+
+
+def _probability(guide: Callable[[Tensor], Tensor], pictures: Tensor, class_index: Tensor) -> Tensor:
+    return guide(pictures).float().sigmoid().gather(1, class_index[:, None])
+
+
+class Finding(NamedTuple):
+    """A sign of collapse.
+
+    Attributes:
+        kind: the same for the same sign in another epoch.
+        text: what is wrong, with its number.
+        advice: what to change.
+    """
+
+    kind: str
+    text: str
+    advice: str
+
+
+def findings(
+    values: dict[str, Tensor], class_names: Sequence[str], steps: int, finite_loss: bool = True
+) -> list[Finding]:
+    """What in the means of `Diagnostics.compute` can only be a collapse.
+
+    A class of fewer than eight pictures is not judged, nor are undecided masks before step 1000. Where the
+    background takes everything, some class has vanished.
+
+    Args:
+        values: the means of a validation epoch.
+        class_names: of the K-1 classes.
+        steps: of training so far.
+        finite_loss: whether the validation loss is finite.
+
+    Examples:
+        >>> values = {"areas": torch.tensor([0.5, 0.0]), "pictures": torch.tensor([9, 8])}
+        >>> values["mask_entropy"] = torch.ones(())
+        >>> [finding.text for finding in findings(values, ["dog"], steps=100)]
+        ["the masks of 'dog' cover 0 % of the pictures that have one"]
+    """
+    areas, entropy = values["areas"].tolist(), values["mask_entropy"].item()
+    if not finite_loss or not all(math.isfinite(value) for value in (*areas, entropy)):
+        return [Finding("not finite", "the loss or the masks are not finite", _FINITE)]
+    found = []
+    slots = [("the background", "all pictures"), *((repr(name), "the pictures that have one") for name in class_names)]
+    for slot, ((name, where), area) in enumerate(zip(slots, areas, strict=True)):
+        if values["pictures"][slot] < _ENOUGH_PICTURES:
+            continue
+        text = f"the masks of {name} cover {100 * area:.4g} % of {where}"
+        if area < _VANISHED:
+            found.append(Finding(f"{slot} vanished", text, _SMALLER if slot == 0 else _LARGER))
+        elif area > _EVERYTHING and slot > 0:
+            found.append(Finding(f"{slot} took everything", text, _SMALLER))
+    if entropy > _UNDECIDED and steps >= _ENOUGH_STEPS:
+        text = f"the masks are undecided everywhere, with an entropy of {100 * entropy:.4g} % of ln K"
+        found.append(Finding("undecided", text, _DECIDED))
+    return found
