@@ -1,11 +1,12 @@
-"""Fill the tables of docs/results.md and README.md from the JSON files in benchmarks/results.
+"""Fill the tables of the documentation and README.md from the JSON files in benchmarks/results.
 
     python benchmarks/tables.py           # rewrite the pages
     python benchmarks/tables.py --check   # exit 1 if a page is stale
 
 A page marks the place of a table by `<!-- table: NAME.json -->` and `<!-- end table -->`. NAME.json is what
-`decomprec.evaluation.Results.save` wrote plus a "run" that describes it, or what pytest-benchmark wrote. A pattern
-such as `dogs_*.json` takes several runs of one experiment together: mean ± standard deviation.
+`decomprec.evaluation.Results.save` wrote plus a "run" that describes it, what pytest-benchmark wrote, or what
+`benchmarks.questions` wrote. A pattern such as `dogs_*.json` takes several runs of one experiment together: mean ±
+standard deviation.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "questions.md", ROOT / "README.md")
 MARKER = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
 MAX_CLASS_COLUMNS = 7
 
@@ -39,8 +40,10 @@ def fill(text: str, results: Path) -> str:
 def render(files: Sequence[Path]) -> str:
     """The table of one experiment, and under it how it came about."""
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    tables = {"benchmarks": benchmark_table, "question": question_table}
+    table = next((make for key, make in tables.items() if key in runs[0]), scores_table)
     try:
-        return benchmark_table(runs) if "benchmarks" in runs[0] else scores_table(runs)
+        return table(runs)
     except (KeyError, TypeError, ValueError) as error:
         names = ", ".join(file.name for file in files)
         raise ValueError(f"Expected {names} to be results of one experiment, but: {error!r}.") from error
@@ -78,6 +81,17 @@ def benchmark_table(runs: Sequence[dict[str, Any]]) -> str:
             times = [f"{1000 * stats[key]:.2f} ms" for key in ("median", "iqr")]
             lines.append([f"`{benchmark['name']}`", sizes, cpu if device == "cpu" else device, *times, stats["rounds"]])
     return markdown(head, [[str(cell) for cell in line] for line in lines])
+
+
+def question_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Rows of variants, from one file of `benchmarks.questions`; a variant that collapsed has no figures."""
+    (run,) = runs
+    head = list(run["variants"][0]["runs"][0]["figures"])
+    lines = [
+        [variant["name"], *(spread([seed["figures"].get(figure) for seed in variant["runs"]]) for figure in head)]
+        for variant in run["variants"]
+    ]
+    return f"{markdown(['variant', *head], lines)}\n\n{describe([run['run']])}"
 
 
 def describe(runs: Sequence[dict[str, Any]]) -> str:

@@ -53,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=["synthetic"], metavar="X", help=f"{', '.join(KINDS)}; and a path")
     parser.add_argument("--download", action="store_true", help="let --data pets download the pictures")
-    parser.add_argument("--preset", help=f"{', '.join(PRESETS)}, or a YAML file (default: demo, for pictures small)")
+    parser.add_argument("--preset", help=f"{', '.join(PRESETS)}, or a YAML file (default: demo, for pictures robust)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="such as segmenter.epochs=3")
     parser.add_argument("--out", type=Path, default=Path("runs/dogs"), help="run folder")
     parser.add_argument("--resume", action="store_true", help="go on where the run in --out stopped")
@@ -66,7 +66,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def choose_preset(args: argparse.Namespace) -> Preset:
-    name = args.preset or ("demo" if args.data[0] == "synthetic" else "small")
+    name = args.preset or ("demo" if args.data[0] == "synthetic" else "robust")
     if name not in PRESETS and not Path(name).is_file():
         raise ValueError(f"Expected --preset to be one of {', '.join(PRESETS)} or a YAML file, but got {name!r}.")
     preset = PRESETS[name] if name in PRESETS else Preset.load(name)

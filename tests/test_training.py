@@ -128,7 +128,7 @@ def test_settings_become_blocks() -> None:
     assert isinstance(loss.mask_loss, HingeAreaLoss)
     assert isinstance(loss.cls_loss.view, FilledView)
     assert loss.cls_loss.view.content == "images"
-    assert "smoothness" in build_loss(PRESETS["small"].segmenter, classifier).extra
+    assert "smoothness" in build_loss(PRESETS["robust"].segmenter, classifier).extra
 
 
 def test_encoder_guide_starts_from_a_trainable_copy() -> None:

@@ -3,8 +3,8 @@
 from decomprec import functional
 from decomprec.decomposition import Decomposition, LossTerms
 from decomprec.functional import recompose
-from decomprec.guide import FilledView, FrozenGuide, component_view
-from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss, ReconLoss
+from decomprec.guide import FilledView, Frozen, FrozenGuide, component_view
+from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss, PseudoLabelLoss, ReconLoss
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.priors import HingeAreaLoss
 
@@ -16,10 +16,12 @@ __all__ = [
     "DecompositionLoss",
     "DecompositionSegmenter",
     "FilledView",
+    "Frozen",
     "FrozenGuide",
     "HingeAreaLoss",
     "LossTerms",
     "MaskLoss",
+    "PseudoLabelLoss",
     "ReconLoss",
     "component_view",
     "functional",

@@ -13,12 +13,45 @@ from torch import Tensor, nn
 from decomprec.decomposition import Decomposition
 
 
-class FrozenGuide(nn.Module):
-    """A trained classifier that judges components, and that nothing trains, wakes or saves any more.
+class Frozen(nn.Module):
+    """A trained module that is used and that nothing trains, wakes or saves any more.
 
-    The classifier stays in eval mode whatever `train()` is called on, none of its parameters needs a gradient
-    (gradients still flow through it to the images), and neither `parameters()` nor `state_dict()` of a module
-    that holds the guide lists them: it takes part in no optimiser and no checkpoint. It follows `to()`.
+    The module stays in eval mode whatever `train()` is called on, none of its parameters needs a gradient
+    (gradients still flow through it to its input), and neither `parameters()` nor `state_dict()` of a module
+    that holds this one lists them: it takes part in no optimiser and no checkpoint. It follows `to()`.
+
+    Args:
+        module: frozen in place.
+
+    Examples:
+        >>> frozen = Frozen(nn.Linear(3, 2))
+        >>> frozen(torch.rand(4, 3)).shape, len(list(frozen.parameters())), frozen.train().training
+        (torch.Size([4, 2]), 0, False)
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        # A tuple keeps the module out of nn.Module's registry: see the class docstring.
+        self._frozen = (module.eval().requires_grad_(False),)
+        self.train(False)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """What the module gives."""
+        return self._frozen[0](*inputs)
+
+    def train(self, mode: bool = True) -> Self:
+        """Do nothing: what is frozen stays in eval mode."""
+        return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # The one hook behind to(), cuda(), half(), ...: an unregistered module must be taken along by hand.
+        self._frozen[0]._apply(fn, recurse)
+        applied: Any = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return applied
+
+
+class FrozenGuide(Frozen):
+    """A trained classifier that judges components, frozen: see `Frozen`.
 
     Args:
         classifier: any module that maps images (N, 3, H, W) to logits (N, K-1), one per class without the
@@ -45,37 +78,24 @@ class FrozenGuide(nn.Module):
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         std: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> None:
-        super().__init__()
         for name, value in (("mean", mean), ("std", std)):
             if len(value) != 3:
                 raise ValueError(f"Expected `{name}` to have one value per RGB channel, but got {value!r}.")
         if min(std) <= 0:
             raise ValueError(f"Expected `std` to be positive, but got {std!r}.")
-        # A tuple keeps the classifier out of nn.Module's registry: see the class docstring.
-        self._frozen = (classifier.eval().requires_grad_(False),)
+        super().__init__(classifier)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.train(False)
 
     @property
     def classifier(self) -> nn.Module:
         """The classifier that was given."""
         return self._frozen[0]
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]  # one input
         """Logits (N, K-1) of images (N, 3, H, W) in [0, 1]."""
         logits: Tensor = self.classifier((images - self.mean) / self.std)
         return logits
-
-    def train(self, mode: bool = True) -> Self:
-        """Do nothing: a frozen guide stays in eval mode."""
-        return super().train(False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # The one hook behind to(), cuda(), half(), ...: an unregistered classifier must be taken along by hand.
-        self.classifier._apply(fn, recurse)
-        applied: Any = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return applied
 
 
 class View(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from decomprec.decomposition import (
     check_images,
     check_tags,
 )
-from decomprec.guide import View, component_view
+from decomprec.guide import Frozen, View, component_view
 
 
 class ReconLoss(nn.Module):
@@ -200,3 +201,39 @@ class DecompositionLoss(nn.Module):
             extra[name] = term(out, images, tags)
             total = total + weight * extra[name]
         return LossTerms(total=total, recon=recon, mask=mask, cls=cls, extra=extra)
+
+
+class PseudoLabelLoss(nn.Module):
+    """Cross-entropy with a teacher's masks: self-training, as an extra term or in place of L_cls.
+
+    Pixels where the teacher is undecided don't count.
+
+    Args:
+        teacher: maps images (B, 3, H, W) and tags (B, K-1) to masks (B, K, H, W), such as
+            `refine.RefinedPredictor(...).masks`; no gradient reaches it, and a module is frozen in place.
+        confidence: a pixel counts if the teacher's largest mask there is at least this, in [0, 1].
+
+    Raises:
+        ValueError: for a confidence outside [0, 1].
+
+    Examples:
+        >>> sure = torch.tensor([0.9, 0.1]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+        >>> out = Decomposition(torch.zeros(1, 2, 4, 4), torch.rand(1, 2, 3, 4, 4))
+        >>> PseudoLabelLoss(lambda images, tags: sure)(out, torch.rand(1, 3, 4, 4), torch.ones(1, 1))  # ln 2
+        tensor(0.6931)
+    """
+
+    def __init__(self, teacher: Callable[[Tensor, Tensor], Tensor], confidence: float = 0.65) -> None:
+        super().__init__()
+        if not 0 <= confidence <= 1:
+            raise ValueError(f"Expected `confidence` to lie in [0, 1], but got {confidence}.")
+        self.teacher = Frozen(teacher) if isinstance(teacher, nn.Module) else teacher
+        self.confidence = confidence
+
+    def forward(self, out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
+        """The loss of a decomposition of `images` (B, 3, H, W) with `tags` (B, K-1), a scalar."""
+        with torch.no_grad():
+            confidence, labels = self.teacher(images, tags).max(dim=1)
+        counts = (confidence >= self.confidence).float()
+        per_pixel = F.cross_entropy(out.mask_logits.float(), labels, reduction="none")
+        return (per_pixel * counts).sum() / counts.sum().clamp(min=1)

@@ -11,7 +11,7 @@ from kornia.filters import guided_blur
 from torch import Tensor
 
 from decomprec import functional as DF
-from decomprec.decomposition import check_images, check_tags, labels_from_logits
+from decomprec.decomposition import check_images, check_tags
 
 
 def guided_filter(images: Tensor, masks: Tensor, radius: int = 4, eps: float = 1e-3) -> Tensor:
@@ -168,24 +168,32 @@ class RefinedPredictor:
         self.refine = refine
         self.classifier = classifier
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
         """Label maps (B, H, W) of images in [0, 1]; with `tags` (B, K-1), absent classes cannot win.
 
         Raises:
             ValueError: if the tags, or the classifier's decisions, do not fit the classes of the masks.
         """
+        return self.masks(images, tags).argmax(dim=1)
+
+    @torch.no_grad()
+    def masks(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
+        """The refined masks (B, K, H, W) themselves, zero for absent classes."""
         name = "tags"
         if tags is None and self.classifier is not None:
             name, tags = "classifier(images) > 0", (self.classifier(images) > 0).float()
         logits = self.mask_logits(images)
+        absent = None
         if tags is not None:
             check_tags(tags, batch=logits.shape[0], num_classes=logits.shape[1], name=name)
-            logits = logits.masked_fill(DF.with_background(tags)[:, :, None, None] == 0, -torch.inf)
+            absent = DF.with_background(tags)[:, :, None, None] == 0
+            logits = logits.masked_fill(absent, -torch.inf)
         masks = logits.softmax(dim=1)
         if self.refine is not None:
             masks = self.refine(images, masks)
-        return labels_from_logits(masks, tags)  # with the tags again: no refinement revives an absent class
+        # No refinement revives an absent class.
+        return masks if absent is None else masks.masked_fill(absent, 0)
 
 
 def _check_maps(images: Tensor, maps: Tensor, name: str, channels: str) -> None:

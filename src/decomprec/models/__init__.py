@@ -10,6 +10,7 @@ from decomprec.models.small import SmallEncoder
 
 if TYPE_CHECKING:
     from decomprec.models.encoders import PretrainedEncoder, UnetDecoder
+    from decomprec.models.pretrained import Pretrained, load_pretrained, save_pretrained
     from decomprec.models.resnet18 import ResNet18Encoder, resnet18_classifier
 
 __all__ = [
@@ -17,17 +18,23 @@ __all__ = [
     "PaperDecoder",
     "PaperEncoder",
     "PooledClassifier",
+    "Pretrained",
     "PretrainedEncoder",
     "ResNet18Encoder",
     "SmallEncoder",
     "UnetDecoder",
+    "load_pretrained",
     "resnet18_classifier",
+    "save_pretrained",
 ]
 
 # smp, timm and torchvision take seconds to import; the paper's own network does without them.
 _LAZY = {
     "PretrainedEncoder": "encoders",
     "UnetDecoder": "encoders",
+    "Pretrained": "pretrained",
+    "load_pretrained": "pretrained",
+    "save_pretrained": "pretrained",
     "ResNet18Encoder": "resnet18",
     "resnet18_classifier": "resnet18",
 }

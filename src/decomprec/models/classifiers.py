@@ -19,6 +19,8 @@ class PooledClassifier(nn.Module):
         encoder: maps images (B, 3, H, W) in [0, 1] to a list of features from fine to coarse, as the
             segmenter's encoders do; `out_channels[-1]` are the channels of the coarsest.
         num_classes: K, background included; the classifier has K-1 outputs.
+        standardise: bring the pooled features to zero mean and unit variance by a BatchNorm without weights, with
+            which a linear layer on a frozen encoder converges in a few epochs.
 
     Raises:
         ValueError: for fewer than 2 classes, or an encoder without `out_channels` and `stride`.
@@ -32,7 +34,7 @@ class PooledClassifier(nn.Module):
         (torch.Size([2, 2]), torch.Size([2, 2, 4, 4]))
     """
 
-    def __init__(self, encoder: nn.Module, num_classes: int) -> None:
+    def __init__(self, encoder: nn.Module, num_classes: int, standardise: bool = False) -> None:
         super().__init__()
         if not isinstance(num_classes, int) or num_classes < 2:
             raise ValueError(
@@ -41,13 +43,20 @@ class PooledClassifier(nn.Module):
         check_encoder(encoder)
         channels: Any = encoder.out_channels
         self.encoder = encoder
+        self.norm = nn.BatchNorm1d(channels[-1], affine=False) if standardise else nn.Identity()
         self.head = nn.Linear(channels[-1], num_classes - 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K-1) of images (N, 3, H, W) in [0, 1]."""
-        logits: Tensor = self.head(self.encoder(images)[-1].mean(dim=(-2, -1)))
+        return self.classify(self.encoder(images)[-1])
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (N, K-1) of the encoder's coarsest features (N, C, h, w)."""
+        logits: Tensor = self.head(self.norm(features.mean(dim=(-2, -1))))
         return logits
 
     def activation_maps(self, images: Tensor) -> Tensor:
-        """Class activation maps (N, K-1, h, w): their mean over pixels is the logit without its bias."""
-        return F.conv2d(self.encoder(images)[-1], self.head.weight[:, :, None, None])
+        """Class activation maps (N, K-1, h, w): in eval mode, their mean over pixels is the logit without its bias."""
+        features: Tensor = self.encoder(images)[-1]
+        pixels = self.norm(features.flatten(2)).unflatten(2, features.shape[2:])
+        return F.conv2d(pixels, self.head.weight[:, :, None, None])

@@ -29,6 +29,7 @@ class PretrainedEncoder(nn.Module):
     Attributes:
         out_channels: channels of each feature map, from fine to coarse.
         stride: input sizes must be multiples of it.
+        config: the arguments without the weights, for `save_pretrained`.
 
     Raises:
         ValueError: for a name that neither library knows, or a file that doesn't fit.
@@ -45,6 +46,7 @@ class PretrainedEncoder(nn.Module):
 
     def __init__(self, name: str, weights: str | Path | None = None, depth: int = 5, **options: Any) -> None:
         super().__init__()
+        self.config: dict[str, Any] = {"name": name, "depth": depth, "options": options}
         smp_name = _known_name(name)
         from_timm = smp_name.startswith("tu-")
         if options and not from_timm:
@@ -82,6 +84,9 @@ class UnetDecoder(nn.Module):
         out_channels: C_out, K for the masks and 3K for the image-lets.
         widths: channels of the decoder's blocks, from coarse to fine, one for each feature map.
 
+    Attributes:
+        config: the widths, for `save_pretrained`.
+
     Examples:
         >>> decoder = UnetDecoder((64, 128), out_channels=2)
         >>> decoder([torch.rand(1, 64, 8, 8), torch.rand(1, 128, 4, 4)]).shape
@@ -96,6 +101,7 @@ class UnetDecoder(nn.Module):
             raise ValueError(
                 f"Expected `widths` to have one entry for each of the {depth} feature maps, but got {widths}."
             )
+        self.config: dict[str, Any] = {"widths": list(widths)}
         self.decoder = SmpUnetDecoder((3, *encoder_channels), widths, n_blocks=depth)
         self.head = smp.base.SegmentationHead(widths[-1], out_channels, kernel_size=3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ class SmallEncoder(nn.Module):
     Attributes:
         out_channels: channels of each feature map, from fine to coarse.
         stride: input sizes must be multiples of it.
+        config: the widths, for `save_pretrained`.
 
     Examples:
         >>> import torch
@@ -26,6 +28,7 @@ class SmallEncoder(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (32, 64, 128)) -> None:
         super().__init__()
+        self.config: dict[str, Any] = {"widths": list(widths)}
         self.stages = nn.ModuleList(
             nn.Sequential(*_conv(c_in, c, stride=2), *_conv(c, c, stride=1))
             for c_in, c in zip((3, *widths), widths, strict=False)

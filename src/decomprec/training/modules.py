@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import lightning as L
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 
@@ -19,7 +20,47 @@ from decomprec.training.watch import Diagnostics
 Batch = dict[str, Any]
 
 
-class GuideModule(L.LightningModule):
+class _Stage(L.LightningModule):
+    """What both stages share: Adam as in section 4.3, and parts that stay as they are."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        learning_rate: float,
+        one_cycle: bool,
+        frozen: Sequence[str],
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.one_cycle = one_cycle
+        # A tuple: the subclass registers the network, under a name of its own.
+        self._frozen = tuple(freeze(network, frozen))
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but frozen parts stay in eval mode, with the statistics of their BatchNorm."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
+
+    def configure_optimizers(self) -> Any:
+        """Adam, as in section 4.3."""
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(
+            parameters, lr=self.learning_rate, betas=(0.9, 0.999), weight_decay=self.weight_decay
+        )
+        if not self.one_cycle:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=self.learning_rate, total_steps=steps, cycle_momentum=False
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class GuideModule(_Stage):
     """Stage one: train a classifier on whole images by Eq. 9.
 
     Args:
@@ -27,6 +68,11 @@ class GuideModule(L.LightningModule):
         learning_rate: of Adam, betas (0.9, 0.999).
         occlusion: share of the training images of which a random part is hidden.
         one_cycle: warm the learning rate up and down over the run.
+        frozen: parts of the classifier that are not trained, by their names, such as "encoder".
+        weight_decay: L2 penalty of Adam.
+
+    Raises:
+        ValueError: if the classifier has no part of such a name.
     """
 
     def __init__(
@@ -35,12 +81,12 @@ class GuideModule(L.LightningModule):
         learning_rate: float = 1e-4,
         occlusion: float = 0.0,
         one_cycle: bool = False,
+        frozen: Sequence[str] = (),
+        weight_decay: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(classifier, learning_rate, one_cycle, frozen, weight_decay)
         self.classifier = classifier
-        self.learning_rate = learning_rate
         self.occlusion = occlusion
-        self.one_cycle = one_cycle
         self.accuracy = BinaryAccuracy()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -59,12 +105,8 @@ class GuideModule(L.LightningModule):
         self.log("val/loss", DF.guide_loss(logits, batch["tags"]), batch_size=len(logits))
         self.log("val/accuracy", self.accuracy, prog_bar=True)
 
-    def configure_optimizers(self) -> Any:
-        """Adam, as in section 4.3."""
-        return _adam(self, self.classifier, self.learning_rate, self.one_cycle)
 
-
-class SegmenterModule(L.LightningModule):
+class SegmenterModule(_Stage):
     """Stage two: train the segmenter by Eq. 8. Masks in the validation batches are only reported on.
 
     Args:
@@ -74,6 +116,11 @@ class SegmenterModule(L.LightningModule):
         learning_rate: of Adam, betas (0.9, 0.999).
         one_cycle: warm the learning rate up and down over the run.
         second_guide: one that the loss doesn't know, usually a `FrozenGuide`, for the logged adversarial gap.
+        frozen: parts of the segmenter that are not trained, by their names, such as "encoder".
+        image_size: height and width to which training images are reduced; None leaves them.
+
+    Raises:
+        ValueError: if the segmenter has no part of such a name.
     """
 
     def __init__(
@@ -84,20 +131,24 @@ class SegmenterModule(L.LightningModule):
         learning_rate: float = 1e-4,
         one_cycle: bool = False,
         second_guide: Callable[[Tensor], Tensor] | None = None,
+        frozen: Sequence[str] = (),
+        image_size: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(segmenter, learning_rate, one_cycle, frozen)
         self.segmenter = segmenter
+        self.image_size = image_size
         self.loss = loss
-        self.learning_rate = learning_rate
-        self.one_cycle = one_cycle
         self.iou = MulticlassJaccardIndex(num_classes, average="macro", ignore_index=255)
         self.second_guide = second_guide
         self.diagnostics = Diagnostics(num_classes)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step of Eq. 8."""
+        """One step of Eq. 8; known areas in the batch, "areas" (B, K), are what L_mask aims at."""
         images, tags = batch["image"], batch["tags"]
-        terms = self.loss(self.segmenter(images), images, tags)
+        if self.image_size is not None:
+            size = (self.image_size, self.image_size)
+            images = F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0, 1)
+        terms = self.loss(self.segmenter(images), images, tags, batch.get("areas"))
         for name, value in terms.items().items():
             self.log(f"train/{name}", value, prog_bar=name in ("total", "cls"), batch_size=len(images))
         total: Tensor = terms.total
@@ -129,18 +180,16 @@ class SegmenterModule(L.LightningModule):
         """Log the diagnostics."""
         self.log_dict({f"val/{name}": value for name, value in self.diagnostics.summary().items()})
 
-    def configure_optimizers(self) -> Any:
-        """Adam, as in section 4.3."""
-        return _adam(self, self.segmenter, self.learning_rate, self.one_cycle)
 
-
-def _adam(module: L.LightningModule, network: nn.Module, learning_rate: float, one_cycle: bool) -> Any:
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.999))
-    if not one_cycle:
-        return optimizer
-    steps = int(module.trainer.estimated_stepping_batches)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=learning_rate, total_steps=steps, cycle_momentum=False
-    )
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Take the gradient from the named parts of a network, and give these parts."""
+    parts = []
+    for name in names:
+        try:
+            parts.append(network.get_submodule(name).requires_grad_(False))
+        except AttributeError as error:
+            known = [child for child, _ in network.named_children()]
+            raise ValueError(
+                f"Expected `frozen` to name parts of the {type(network).__name__}, such as {known}, but got {name!r}."
+            ) from error
+    return parts

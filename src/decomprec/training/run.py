@@ -1,4 +1,4 @@
-"""Both stages, one after the other, in a run folder that can be resumed."""
+"""All stages, one after the other, in a run folder that can be resumed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ from torch.utils.data import Dataset
 from decomprec.data import TaggedDataModule
 from decomprec.guide import FrozenGuide
 from decomprec.models.weights import load_local
-from decomprec.training.build import build_classifier, build_loss, build_segmenter, copy_encoder
+from decomprec.training.build import (
+    build_classifier,
+    build_loss,
+    build_segmenter,
+    build_self_training_loss,
+    copy_encoder,
+)
 from decomprec.training.callbacks import SeedEveryEpoch, StopCollapsed
-from decomprec.training.modules import GuideModule, SegmenterModule
+from decomprec.training.modules import GuideModule, SegmenterModule, freeze
 from decomprec.training.presets import Preset
-from decomprec.training.saved import WEIGHTS, Trained, save_weights
+from decomprec.training.saved import SELF_TRAINING, WEIGHTS, Trained, save_weights
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +57,7 @@ def train(
     compile: bool = False,
     trainer_options: Mapping[str, Any] | None = None,
 ) -> Trained:
-    """Train the guide, freeze it, and train the segmenter (section 4.3).
+    """Train the guide, freeze it, and train the segmenter (section 4.3), perhaps on with its own masks.
 
     The run folder gets, for each stage, checkpoints after every epoch with `preset.yaml` beside them, a CSV log
     (and TensorBoard's, where it is installed), and at its end the weights as safetensors.
@@ -64,7 +70,7 @@ def train(
         resume: go on where an earlier run in this folder stopped; otherwise the folder must be new.
         seed: of initial weights, data order and everything else that is random.
         num_workers: processes that load pictures.
-        callbacks: further Lightning callbacks, for both stages.
+        callbacks: further Lightning callbacks, for all stages.
         compile: run both networks through `torch.compile`.
         trainer_options: passed to both `lightning.Trainer`s, such as accelerator, devices or precision.
 
@@ -75,8 +81,8 @@ def train(
     run_dir = Path(run_dir)
     class_names = tuple(train_set.class_names)  # type: ignore[attr-defined]
     num_classes = len(class_names) + 1
-    stages = (preset.guide, preset.segmenter)
-    guide_data, segmenter_data = (
+    stages = (preset.guide, preset.segmenter, preset.self_training)
+    guide_data, segmenter_data, self_training_data = (
         TaggedDataModule(train_set, val_set, stage.batch_size, num_workers, seed) for stage in stages
     )
     # A finished guide needs no file or download that it once started from.
@@ -85,7 +91,11 @@ def train(
     classifier = build_classifier(replace(preset.guide, weights=None) if finished else preset.guide, num_classes)
     L.seed_everything(seed, verbose=False)
     segmenter = build_segmenter(preset.segmenter, num_classes, classifier)
-    build_loss(preset.segmenter, classifier)  # wrong settings raise now, not after the guide is trained
+    # Wrong settings raise now, not after the guide is trained.
+    build_loss(preset.segmenter, classifier)
+    build_self_training_loss(preset.self_training, segmenter)
+    for settings in (preset.segmenter, preset.self_training):
+        freeze(segmenter, settings.frozen)
     _prepare(run_dir, preset, resume)
     fit = partial(
         _fit,
@@ -101,19 +111,35 @@ def train(
         learning_rate=preset.guide.learning_rate,
         occlusion=preset.guide.occlusion,
         one_cycle=preset.guide.one_cycle,
+        frozen=preset.guide.frozen,
+        weight_decay=preset.guide.weight_decay,
     )
     fit(guide_module, classifier, guide_data, run_dir / "guide", preset.guide.epochs)
 
     if preset.segmenter.encoder == "guide":
         segmenter.encoder = copy_encoder(classifier)
     segmenter_module = SegmenterModule(
-        segmenter,
+        segmenter.requires_grad_(True),
         build_loss(preset.segmenter, FrozenGuide(classifier)),
         num_classes,
         learning_rate=preset.segmenter.learning_rate,
         one_cycle=preset.segmenter.one_cycle,
+        frozen=preset.segmenter.frozen,
+        image_size=preset.segmenter.image_size,
     )
     fit(segmenter_module, segmenter, segmenter_data, run_dir / "segmenter", preset.segmenter.epochs)
+
+    if preset.self_training.epochs:
+        self_training_module = SegmenterModule(
+            segmenter.requires_grad_(True),
+            build_self_training_loss(preset.self_training, segmenter),
+            num_classes,
+            learning_rate=preset.self_training.learning_rate,
+            one_cycle=True,
+            frozen=preset.self_training.frozen,
+            image_size=preset.self_training.image_size,
+        )
+        fit(self_training_module, segmenter, self_training_data, run_dir / SELF_TRAINING, preset.self_training.epochs)
     return Trained(segmenter.eval(), classifier.eval(), class_names)
 
 
@@ -123,7 +149,8 @@ def _prepare(run_dir: Path, preset: Preset, resume: bool) -> None:
         raise ValueError(f"Expected a new run folder, but {run_dir} holds a run; resume it or choose another.")
     if saved.exists() and Preset.load(saved) != preset:
         raise ValueError(f"Expected to resume with the preset of {saved}, but got other settings; use that preset.")
-    for folder in (run_dir, run_dir / "guide", run_dir / "segmenter"):
+    stages = ["guide", "segmenter", *([SELF_TRAINING] if preset.self_training.epochs else [])]
+    for folder in (run_dir, *(run_dir / stage for stage in stages)):
         folder.mkdir(parents=True, exist_ok=True)
         preset.save(folder / "preset.yaml")
 

@@ -1,0 +1,198 @@
+"""What `benchmarks.quality` measures of trained networks: the rows, the diagnostics and the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.utils import make_grid
+from tqdm import tqdm
+
+from benchmarks.gradcam import gradcam_maps
+from decomprec.data import TaggedImages, collate
+from decomprec.decomposition import Decomposition
+from decomprec.evaluation import (
+    CentredEllipse,
+    EveryPixel,
+    Predictor,
+    Results,
+    Row,
+    compare,
+    decomposition_diagnostics,
+    evaluate,
+)
+from decomprec.evaluation.baselines import Maps, normalised_maps
+from decomprec.guide import FilledView, View, component_view
+from decomprec.models import DecompositionSegmenter, PooledClassifier
+from decomprec.refine import RefinedPredictor, multi_scale, pamr
+from decomprec.training.occlusion import FILLS
+from decomprec.viz import overlay, save_image
+
+SUPERVISED = "supervised (masks of the other half)"
+ELLIPSE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Networks:
+    """All that is compared, in eval mode and on one device.
+
+    Attributes:
+        name: of our model's rows.
+        ours: our model.
+        others: further segmenters, by the names of their rows.
+        classifier: the guide, if there is one.
+        second_guide: one that no segmenter was trained with.
+    """
+
+    name: str
+    ours: DecompositionSegmenter
+    classifier: PooledClassifier | None
+    others: Mapping[str, DecompositionSegmenter]
+    second_guide: PooledClassifier | None = None
+
+    def to(self, device: str) -> Networks:
+        """Move and freeze them all."""
+        for network in (self.ours, self.classifier, *self.others.values(), self.second_guide):
+            if network is not None:
+                network.to(device).eval().requires_grad_(False)
+        return self
+
+    @property
+    def refined(self) -> str:
+        """Name of the row whose pictures are drawn."""
+        return f"{self.name}, PAMR"
+
+    def predictors(self) -> dict[str, Predictor]:
+        """The segmenters' rows."""
+        logits, classifier = self.ours.mask_logits, self.classifier
+        guided = (
+            {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(logits, None, classifier)}
+        )
+        return {
+            self.name: self.ours.predict,
+            **guided,
+            self.refined: RefinedPredictor(logits, pamr, classifier),
+            f"{self.refined}, 3 scales and mirrored": RefinedPredictor(multi_scale(logits), pamr, classifier),
+            **{name: segmenter.predict for name, segmenter in self.others.items()},
+        }
+
+
+def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[str], device: str) -> Results:
+    """The table: segmenters, the guide's maps at their best thresholds, and what looks at no pixel.
+
+    The IoU of every picture is recorded for our model's rows.
+    """
+    batches, predictors = tqdm(loader, "evaluating", disable=None), networks.predictors()
+    if networks.classifier is None:
+        return _without_classifier(predictors, loader, class_names, device)
+    maps = _maps(networks.classifier)
+    results = compare(
+        predictors, networks.classifier, batches, class_names, device, ELLIPSE_SHARE, maps, per_image=True
+    )
+    brief = [
+        replace(row, scores=replace(row.scores, per_image=None)) if row.method in networks.others else row
+        for row in results.rows
+    ]
+    return replace(results, rows=tuple(brief))
+
+
+def _maps(classifier: PooledClassifier) -> dict[str, Maps]:
+    def refined_cam(images: Tensor) -> Tensor:
+        return pamr(images, normalised_maps(classifier, classifier.activation_maps, images))
+
+    return {
+        "Grad-CAM++": gradcam_maps(classifier, "grad-cam++"),
+        "LayerCAM": gradcam_maps(classifier, "layer-cam"),
+        "CAM + PAMR": refined_cam,
+    }
+
+
+def _without_classifier(
+    predictors: Mapping[str, Predictor], loader: DataLoader[Any], class_names: Sequence[str], device: str
+) -> Results:
+    """Without a classifier there are no maps, and the baselines can't do without tags."""
+    blind: dict[str, Predictor] = {"centred ellipse": CentredEllipse(ELLIPSE_SHARE), "every pixel": EveryPixel()}
+    rows = [
+        Row(name, use_tags, evaluate(predictor, loader, len(class_names) + 1, use_tags, device, name in predictors))
+        for use_tags in (True, False)
+        for name, predictor in {**predictors, **(blind if use_tags else {})}.items()
+    ]
+    guide: dict[str, Any] = {"per_class": [], "mean": None, "exact_match": None, "images": rows[0].scores.images}
+    return Results(tuple(rows), tuple(class_names), guide)
+
+
+def diagnose(
+    networks: Networks, loader: DataLoader[Any], fills: Sequence[str], seed: int, device: str
+) -> dict[str, Any]:
+    """`decomposition_diagnostics` of every segmenter, by each guide, on components and on the filled view.
+
+    The supervised segmenter has no components: nothing trains its image-lets.
+
+    Args:
+        networks: with a classifier.
+        loader: gives images and tags.
+        fills: what the filled view draws from, by the names in `FILLS`.
+        seed: of these draws, which are the same for all.
+        device: where the networks are.
+    """
+    views: dict[str, View] = {
+        "components on black": component_view,
+        "filled view": FilledView("images", [FILLS[name] for name in fills]),
+    }
+    found: dict[str, Any] = {}
+    for name, segmenter in {networks.name: networks.ours, **networks.others}.items():
+        found[name] = {}
+        for title, view in views.items():
+            if name == SUPERVISED and view is component_view:
+                continue
+            found[name][title] = _opinions(segmenter, networks, loader, view, seed, device)
+    return found
+
+
+def _opinions(
+    model: Callable[[Tensor], Decomposition],
+    networks: Networks,
+    loader: DataLoader[Any],
+    view: View,
+    seed: int,
+    device: str,
+) -> dict[str, Any]:
+    opinions = {}
+    for name, guide in {"guide": networks.classifier, "second guide": networks.second_guide}.items():
+        if guide is not None:
+            torch.manual_seed(seed)
+            opinions[name] = decomposition_diagnostics(model, guide, loader, device, view)
+    return opinions
+
+
+def ranked(per_image: Sequence[tuple[str, float]], count: int = 10) -> dict[str, list[str]]:
+    """Names of the best, the median and the worst pictures, each from better to worse; NaN is left out.
+
+    Examples:
+        >>> ranked([("a", 0.1), ("b", 0.9), ("c", 0.5), ("d", float("nan"))], count=1)
+        {'best': ['b'], 'median': ['c'], 'worst': ['a']}
+    """
+    known = sorted((pair for pair in per_image if pair[1] == pair[1]), key=lambda pair: -pair[1])
+    names = [name for name, _ in known]
+    middle = max((len(names) - count) // 2, 0)
+    return {"best": names[:count], "median": names[middle : middle + count], "worst": names[-count:]}
+
+
+def draw_ranked(networks: Networks, results: Results, pictures: TaggedImages, folder: Path, device: str) -> None:
+    """Draw the best, median and worst masks given the tags: picture, prediction and truth side by side."""
+    index = {record.name: i for i, record in enumerate(pictures.records) if record.tags}
+    (row,) = (row for row in results.rows if row.method == networks.refined and row.tags)
+    predict = networks.predictors()[networks.refined]
+    for title, names in ranked([pair for pair in row.scores.per_image or () if pair[0] in index]).items():
+        if not names:
+            continue
+        batch = collate([pictures[index[name]] for name in names])
+        images = batch["image"]
+        labels = predict(images.to(device), batch["tags"].to(device)).cpu()
+        cells = torch.cat([images, overlay(images, labels), overlay(images, batch["mask"])], dim=-1)
+        save_image(make_grid(cells, nrow=2, padding=4, pad_value=1), folder / f"{title}.png")

@@ -1,0 +1,169 @@
+"""Stage three, frozen parts and the standardised head."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from decomprec import Decomposition, DecompositionSegmenter, Frozen, PseudoLabelLoss
+from decomprec.data import SyntheticScenes
+from decomprec.models import PooledClassifier, SmallEncoder
+from decomprec.training import PRESETS, GuideModule, SegmenterModule, build_self_training_loss, load_run, train
+from decomprec.training.presets import SelfTrainingSettings
+
+TINY = PRESETS["demo"].with_values(
+    [
+        "image_size=32",
+        "guide.options={widths: [4, 8]}",
+        "guide.epochs=1",
+        "guide.batch_size=8",
+        "segmenter.decoder_widths=[8, 4]",
+        "segmenter.epochs=1",
+        "segmenter.batch_size=8",
+        "self_training.epochs=2",
+        "self_training.batch_size=8",
+    ]
+)
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
+
+
+@pytest.fixture(scope="module")
+def scenes() -> tuple[SyntheticScenes, SyntheticScenes]:
+    return SyntheticScenes(16, 2, size=32, seed=1), SyntheticScenes(8, 2, size=32, seed=2, masks=True)
+
+
+def test_pseudo_label_loss_is_the_cross_entropy_of_sure_pixels() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    teacher = torch.randn(2, 3, 4, 5).softmax(dim=1)
+    total, count = 0.0, 0
+    for b in range(2):
+        for y in range(4):
+            for x in range(5):
+                sure, label = max((teacher[b, k, y, x].item(), k) for k in range(3))
+                if sure >= 0.5:
+                    weights = [math.exp(logits[b, k, y, x].item()) for k in range(3)]
+                    total -= math.log(weights[label] / sum(weights))
+                    count += 1
+    assert 0 < count < 40
+    out = Decomposition(logits, torch.rand(2, 3, 3, 4, 5))
+    loss = PseudoLabelLoss(lambda images, tags: teacher, confidence=0.5)
+    found = loss(out, torch.rand(2, 3, 4, 5), torch.ones(2, 2))
+    torch.testing.assert_close(found.item(), total / count, rtol=1e-5, atol=0)
+
+
+def test_without_a_sure_pixel_the_pseudo_label_loss_is_zero() -> None:
+    out = Decomposition(torch.randn(1, 2, 4, 4, requires_grad=True), torch.rand(1, 2, 3, 4, 4))
+    loss = PseudoLabelLoss(lambda images, tags: torch.full((1, 2, 4, 4), 0.5), confidence=0.9)
+    value = loss(out, torch.rand(1, 3, 4, 4), torch.ones(1, 1))
+    value.backward()
+    assert value.item() == 0
+    assert out.mask_logits.grad is not None
+    assert not out.mask_logits.grad.any()
+
+
+@pytest.mark.parametrize("confidence", [-0.1, 1.1, math.nan])
+def test_a_wrong_confidence_raises(confidence: float) -> None:
+    with pytest.raises(ValueError, match="confidence"):
+        PseudoLabelLoss(lambda images, tags: images, confidence)
+
+
+def test_the_teacher_is_no_part_of_what_is_trained_and_cannot_draw_absent_classes() -> None:
+    torch.manual_seed(0)
+    segmenter = DecompositionSegmenter(3, SmallEncoder((4, 8)))
+    loss = build_self_training_loss(SelfTrainingSettings(), segmenter)
+    module = SegmenterModule(segmenter, loss, num_classes=3)
+    own = {id(p) for p in segmenter.parameters()}
+    assert {id(p) for p in module.parameters()} == own
+    assert not any("teacher" in name for name in module.state_dict())
+    teacher = loss.cls_loss.teacher
+    assert isinstance(teacher, Frozen)
+    masks = teacher(torch.rand(2, 3, 16, 16), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    assert not masks[0, 2].any()
+    assert not masks[1, 1].any()
+    torch.testing.assert_close(masks.sum(dim=1), torch.ones(2, 16, 16), rtol=0, atol=1e-4)
+    before = teacher(torch.ones(1, 3, 16, 16), torch.ones(1, 2))
+    with torch.no_grad():
+        for parameter in segmenter.parameters():
+            parameter.zero_()
+    assert torch.equal(teacher(torch.ones(1, 3, 16, 16), torch.ones(1, 2)), before)
+
+
+def test_an_unknown_refinement_raises() -> None:
+    segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)))
+    with pytest.raises(ValueError, match=r"self_training\.refine"):
+        build_self_training_loss(SelfTrainingSettings(refine="crf"), segmenter)  # type: ignore[arg-type]
+
+
+def test_stage_three_trains_on_what_stage_two_left(scenes, tmp_path: Path) -> None:
+    trained = train(TINY, *scenes, tmp_path / "run", trainer_options=QUIET)
+    before = load_file(tmp_path / "run/segmenter/weights.safetensors")
+    after = trained.segmenter.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("mask_decoder") for name in changed)
+    again = load_run(tmp_path / "run").segmenter.state_dict()
+    assert all(torch.equal(again[name], after[name]) for name in after)
+
+
+def test_frozen_parts_keep_weights_and_statistics(scenes, tmp_path: Path) -> None:
+    preset = TINY.with_values(
+        ["guide.frozen=[encoder]", "guide.standardise=true", "segmenter.frozen=[encoder]", "self_training.epochs=0"]
+    )
+    trained = train(preset, *scenes, tmp_path / "run", seed=3, trainer_options=QUIET)
+    torch.manual_seed(3)
+    start = PooledClassifier(SmallEncoder((4, 8)), 3, standardise=True).state_dict()
+    guide, segmenter = trained.classifier.state_dict(), trained.segmenter.state_dict()
+    encoder = [name for name in start if name.startswith("encoder.")]
+    assert any("running_mean" in name for name in encoder)
+    for name in encoder:
+        assert torch.equal(guide[name], start[name]), name
+        assert torch.equal(segmenter[name], start[name]), name
+    assert not torch.equal(guide["head.weight"], start["head.weight"])
+    assert guide["norm.running_mean"].any()
+
+
+def test_a_frozen_part_that_is_not_there_raises_before_training(scenes, tmp_path: Path) -> None:
+    for stage in ("segmenter", "self_training"):
+        with pytest.raises(ValueError, match=r"`frozen`.*'encoder'.*'trunk'"):
+            train(TINY.with_values([f"{stage}.frozen=[trunk]"]), *scenes, tmp_path / stage, trainer_options=QUIET)
+        assert not (tmp_path / stage).exists()
+    with pytest.raises(ValueError, match="`frozen`"):
+        GuideModule(PooledClassifier(SmallEncoder((4, 8)), 3), frozen=("trunk",))
+
+
+def test_maps_of_a_standardised_head_average_to_its_logits() -> None:
+    torch.manual_seed(0)
+    classifier = PooledClassifier(SmallEncoder((4, 8)), 3, standardise=True)
+    for _ in range(5):
+        classifier(torch.rand(8, 3, 16, 16))
+    classifier.eval()
+    images = torch.rand(4, 3, 16, 16)
+    logits = classifier.activation_maps(images).mean(dim=(-2, -1)) + classifier.head.bias
+    torch.testing.assert_close(logits, classifier(images), rtol=1e-4, atol=1e-4)
+    assert isinstance(classifier.norm, nn.BatchNorm1d)
+
+
+def test_stage_three_shrinks_images_only_in_training() -> None:
+    sizes = []
+
+    class Look(nn.Module):
+        def forward(self, out: Decomposition, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
+            sizes.append(tuple(images.shape[-2:]))
+            return out.mask_logits.mean()
+
+    from decomprec import DecompositionLoss
+
+    module = SegmenterModule(
+        DecompositionSegmenter(2, SmallEncoder((4, 8))),
+        DecompositionLoss(cls_loss=Look()),
+        num_classes=2,
+        image_size=16,
+    )
+    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]  # no trainer is attached
+    batch = {"image": torch.rand(2, 3, 32, 32), "tags": torch.ones(2, 1)}
+    module.training_step(batch, 0)
+    module.validation_step(batch, 0)
+    assert sizes == [(16, 16), (32, 32)]
