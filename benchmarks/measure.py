@@ -27,6 +27,7 @@ from decomprec.evaluation import (
     evaluate,
 )
 from decomprec.evaluation.baselines import Maps, normalised_maps
+from decomprec.evaluation.metrics import ScoreAccumulator, masked_batches
 from decomprec.guide import FilledView, View, component_view
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.refine import RefinedPredictor, multi_scale, pamr
@@ -35,6 +36,7 @@ from decomprec.viz import overlay, save_image
 
 SUPERVISED = "supervised (masks of the other half)"
 ELLIPSE_SHARE = 0.5
+BIASES = tuple(step / 5 for step in range(-4, 7))
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Networks:
         others: further segmenters, by the names of their rows.
         classifier: the guide, if there is one.
         second_guide: one that no segmenter was trained with.
+        scale: at which our model sees the pictures: the size that it was trained at, over theirs.
+        background_bias: of our refined rows, see `RefinedPredictor`.
     """
 
     name: str
@@ -54,6 +58,8 @@ class Networks:
     classifier: PooledClassifier | None
     others: Mapping[str, DecompositionSegmenter]
     second_guide: PooledClassifier | None = None
+    scale: float = 1.0
+    background_bias: float = 0.0
 
     def to(self, device: str) -> Networks:
         """Move and freeze them all."""
@@ -69,17 +75,29 @@ class Networks:
 
     def predictors(self) -> dict[str, Predictor]:
         """The segmenters' rows."""
-        logits, classifier = self.ours.mask_logits, self.classifier
-        guided = (
-            {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(logits, None, classifier)}
-        )
+        plain = multi_scale(self.ours.mask_logits, (self.scale,), flip=False)
+        averaged = multi_scale(self.ours.mask_logits, (self.scale, 1.0))
+        classifier, bias = self.classifier, self.background_bias
+        guided = {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(plain, None, classifier)}
         return {
-            self.name: self.ours.predict,
+            self.name: RefinedPredictor(plain),
             **guided,
-            self.refined: RefinedPredictor(logits, pamr, classifier),
-            f"{self.refined}, 3 scales and mirrored": RefinedPredictor(multi_scale(logits), pamr, classifier),
+            self.refined: RefinedPredictor(plain, pamr, classifier, bias),
+            f"{self.refined}, 2 scales and mirrored": RefinedPredictor(averaged, pamr, classifier, bias),
             **{name: segmenter.predict for name, segmenter in self.others.items()},
         }
+
+
+@torch.inference_mode()
+def choose_bias(networks: Networks, loader: DataLoader[Any], num_classes: int, device: str) -> float:
+    """The bias at which our unrefined masks have their highest foreground IoU given the tags."""
+    logits = multi_scale(networks.ours.mask_logits, (networks.scale,), flip=False)
+    scores = {bias: ScoreAccumulator(num_classes, True, device) for bias in BIASES}
+    for images, tags, truth, _ in masked_batches(tqdm(loader, "choosing the bias", disable=None), device):
+        found = logits(images)
+        for bias, accumulator in scores.items():
+            accumulator.update(RefinedPredictor(lambda _: found, background_bias=bias)(images, tags), truth, tags)  # noqa: B023
+    return max(BIASES, key=lambda bias: scores[bias].compute().mean_foreground_iou)
 
 
 def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[str], device: str) -> Results:

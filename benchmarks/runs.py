@@ -76,9 +76,11 @@ def papers_recipe(preset: Preset) -> Preset:
         >>> from decomprec.training import PRESETS
         >>> recipe = papers_recipe(PRESETS["robust"]).segmenter
         >>> recipe.encoder, recipe.batch_size, recipe.content, recipe.lambda_mask
-        ('guide', 16, 'components', 0.001)
+        ('guide', 32, 'components', 0.001)
     """
-    kept = ("encoder", "encoder_weights", "encoder_options", "decoder_widths", "batch_size", "epochs", "learning_rate")
+    # Everything but the objective.
+    kept = ("encoder", "encoder_weights", "encoder_options", "decoder_widths", "frozen", "image_size")
+    kept += ("batch_size", "epochs", "learning_rate", "one_cycle")
     segmenter = SegmenterSettings(**{name: getattr(preset.segmenter, name) for name in kept})
     return Preset(f"paper's recipe for {preset.name}", preset.image_size, preset.augment, preset.guide, segmenter)
 
