@@ -42,7 +42,7 @@ from decomprec.data import (
 )
 from decomprec.evaluation import compare, decomposition_diagnostics
 from decomprec.files import written_whole
-from decomprec.refine import RefinedPredictor, guided_filter
+from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, pamr
 from decomprec.training import PRESETS, PanelEveryEpoch, Preset, Trained, train
 from decomprec.viz import figure_pairs, panel, save_image
 
@@ -139,7 +139,9 @@ def draw_figures(run_dir: Path, trained: Trained, seen: Dataset[Any], unseen: Da
     save_image(figure, run_dir / "figures" / "panel.png")
 
 
-def measure(run_dir: Path, trained: Trained, unseen: Dataset[Any], run: dict[str, Any], device: str) -> None:
+def measure(
+    run_dir: Path, trained: Trained, unseen: Dataset[Any], run: dict[str, Any], device: str, scale: float
+) -> None:
     """The table of results beside the baselines, and what the decompositions are like inside."""
     loader = DataLoader(unseen, batch_size=8, collate_fn=collate)
     diagnostics = decomposition_diagnostics(trained.segmenter, trained.classifier, loader, device)
@@ -150,9 +152,12 @@ def measure(run_dir: Path, trained: Trained, unseen: Dataset[Any], run: dict[str
         print("no masks: look at the figures, and at the areas of present and absent classes in diagnostics.json")
         return
     names = unseen.class_names  # type: ignore[attr-defined]
+    # Pictures are shown at the size that the segmenter was trained at.
+    logits = multi_scale(trained.segmenter.mask_logits, (scale,), flip=False)
     predictors = {
-        "decomprec": trained.segmenter.predict,
-        "decomprec, guided filter": RefinedPredictor(trained.segmenter.mask_logits, guided_filter),
+        "decomprec": RefinedPredictor(logits),
+        "decomprec, guided filter": RefinedPredictor(logits, guided_filter),
+        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, pamr, trained.classifier),
     }
     results = compare(predictors, trained.classifier, tqdm(loader, "evaluating"), names, device)
     dataclasses.replace(results, run=run).save(run_dir / "results.json")
@@ -189,7 +194,8 @@ def main() -> None:
     trained.classifier.to(device)
     draw_figures(args.out, trained, seen, unseen, device)
     minutes = (time.monotonic() - started) / 60
-    measure(args.out, trained, unseen, describe_run(args, preset, minutes), device)
+    scale = (preset.segmenter.image_size or preset.image_size) / preset.image_size
+    measure(args.out, trained, unseen, describe_run(args, preset, minutes), device, scale)
     print(f"figures, checkpoints and results: {args.out}")
 
 
