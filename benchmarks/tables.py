@@ -40,7 +40,7 @@ def fill(text: str, results: Path) -> str:
 def render(files: Sequence[Path]) -> str:
     """The table of one experiment, and under it how it came about."""
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    tables = {"benchmarks": benchmark_table, "question": question_table}
+    tables = {"benchmarks": benchmark_table, "question": question_table, "ablation": ablation_table}
     table = next((make for key, make in tables.items() if key in runs[0]), scores_table)
     try:
         return table(runs)
@@ -65,7 +65,43 @@ def scores_table(runs: Sequence[dict[str, Any]]) -> str:
         lines.append(["".join([rows[0]["method"], *settings]), yes_no, *map(spread, columns)])
     guide = [run["guide_accuracy"] for run in runs]
     accuracy = f"guide accuracy: {spread([g['mean'] for g in guide])} on {guide[0]['images']} images"
-    return f"{markdown(head, lines)}\n\n{accuracy}; {describe([run.get('run', {}) for run in runs])}"
+    opinions = f"\n\n{opinions_table(runs[0])}" if len(runs) == 1 and "diagnostics" in runs[0] else ""
+    return f"{markdown(head, lines)}\n\n{accuracy}; {describe([run.get('run', {}) for run in runs])}{opinions}"
+
+
+def opinions_table(run: dict[str, Any]) -> str:
+    """What the guide and an unseen second one see in the components of each segmenter."""
+    head = [
+        "components of",
+        "shown as",
+        "present, by the guide",
+        "by a second guide",
+        "gap",
+        "nothing in the background",
+    ]
+    lines = []
+    for name, views in run["diagnostics"].items():
+        for view, guides in views.items():
+            seen = [guides[guide]["present_recognised"] for guide in ("guide", "second guide") if guide in guides]
+            gap = [seen[0] - seen[1]] if len(seen) == 2 else []
+            cells = [f"{number:.3f}" for number in (*seen, *gap, guides["guide"]["background_empty"])]
+            lines.append([name, view, *([cells[0], *cells[1:]] if gap else [cells[0], "-", "-", cells[1]])])
+    second = run.get("second_guide_accuracy")
+    return markdown(head, lines) + (f"\n\nsecond guide's accuracy: {second['mean']:.3f}" if second else "")
+
+
+def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Rows of runs that differ in a setting, from one file of `benchmarks.ablation`; the first is the base."""
+    (run,) = runs
+    measures = ("tags, no bias", "tags", "tags, PAMR", "guide's tags, PAMR", "no tags, PAMR")
+    head = ["changed", "guide accuracy", "bias", *measures, "area where absent, guide's tags"]
+    lines = []
+    for row in run["ablation"]:
+        changed = " ".join(f"{name}={value}" for name, value in row["settings"].items()) or "nothing"
+        numbers = [row["guide_accuracy"], *(row[name]["iou"] for name in measures)]
+        cells = [f"{number:.3f}" for number in (*numbers, row["guide's tags, PAMR"]["area_where_absent"])]
+        lines.append([changed, cells[0], f"{row['background_bias']:+.1f}", *cells[1:]])
+    return f"{markdown(head, lines)}\n\n{describe([{key: run[key] for key in ('half', 'machine', 'torch')}])}"
 
 
 def benchmark_table(runs: Sequence[dict[str, Any]]) -> str:
