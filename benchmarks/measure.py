@@ -75,17 +75,27 @@ class Networks:
 
     def predictors(self) -> dict[str, Predictor]:
         """The segmenters' rows."""
-        plain = multi_scale(self.ours.mask_logits, (self.scale,), flip=False)
-        averaged = multi_scale(self.ours.mask_logits, (self.scale, 1.0))
+        plain = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=False))
         classifier, bias = self.classifier, self.background_bias
         guided = {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(plain, None, classifier)}
         return {
             self.name: RefinedPredictor(plain),
             **guided,
             self.refined: RefinedPredictor(plain, pamr, classifier, bias),
-            f"{self.refined}, 2 scales and mirrored": RefinedPredictor(averaged, pamr, classifier, bias),
-            **{name: segmenter.predict for name, segmenter in self.others.items()},
+            **{name: RefinedPredictor(once_per_batch(other.mask_logits)) for name, other in self.others.items()},
         }
+
+
+def once_per_batch(mask_logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same function, which remembers its last result: several rows are about the same masks."""
+    last: list[tuple[Tensor, Tensor]] = []
+
+    def remembered(images: Tensor) -> Tensor:
+        if not last or last[0][0] is not images:
+            last[:] = [(images, mask_logits(images))]
+        return last[0][1]
+
+    return remembered
 
 
 @torch.inference_mode()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from benchmarks.measure import SUPERVISED, Networks, choose_bias, diagnose, draw_ranked, measure
 from benchmarks.photographs import evaluation_pictures, of_half, training_pictures
@@ -38,6 +38,9 @@ from decomprec.models import DecompositionSegmenter, load_pretrained
 from decomprec.training import PRESETS, CollapsedRunError, Preset
 
 log = logging.getLogger("quality")
+
+DIAGNOSED = 4
+"""Diagnostics, which go through every network many times, look at every fourth picture."""
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -75,7 +78,9 @@ def train_all(
 ) -> tuple[Networks, dict[str, str]]:
     """Every network of the table, and the messages of runs that collapsed."""
     plain, augmented = eval_transform(preset.image_size), train_transform(preset.image_size)
-    options = {"precision": args.precision, "devices": 1, "enable_progress_bar": sys.stderr.isatty()}
+    # Nothing is chosen by the validation while training: a few batches show whether a run collapses.
+    shown = sys.stderr.isatty()
+    options = {"precision": args.precision, "devices": 1, "enable_progress_bar": shown, "limit_val_batches": 8}
     tune = of_half(held_out, "tune", plain)
     conditions = Conditions(train_set, tune, args.seed, args.resume, args.workers, options)
     others: dict[str, DecompositionSegmenter] = {}
@@ -187,7 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "collapsed": collapsed,
         }
         fills = preset.segmenter.fills or ("mean", "noise", "blur")
-        more["diagnostics"] = diagnose(networks, loader, fills, args.seed, device)
+        some = Subset(pictures, range(0, len(pictures), DIAGNOSED))
+        few = DataLoader(some, batch_size=8, num_workers=args.workers, collate_fn=collate)
+        more["diagnostics"] = diagnose(networks, few, fills, args.seed, device)
         if networks.second_guide is not None:
             more["second_guide_accuracy"] = guide_accuracy(networks.second_guide, loader, device)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,50 @@ from torch.utils.data import Dataset
 
 from decomprec.data import SyntheticScenes
 from decomprec.priors import volumetric_targets
+from decomprec.training import PRESETS, Preset
 
+TRAIN, VAL, TEST, ALONE, EXTRA = range(1, 6)  # seeds of the scenes, in every variant the same
+NEGATIVES = 0.1
+# Two minutes for a guide and a segmenter on one busy core, instead of ten.
+SMALLER = (
+    "guide.epochs=8",
+    "guide.options={widths: [16, 32, 64]}",
+    "segmenter.decoder_widths=[32, 16, 16]",
+    "segmenter.batch_size=8",
+)
 CONTEXT_NAME = "green band"
 _GREEN, _YELLOW = (0.15, 0.70, 0.25), (0.95, 0.85, 0.10)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many scenes there are, and how they are.
+
+    Attributes:
+        train: scenes to train on.
+        test: scenes to measure on.
+        pixels: height and width.
+        settings: of the preset, for all variants.
+        precision: of training, as in Lightning.
+    """
+
+    train: int
+    test: int
+    pixels: int
+    settings: tuple[str, ...] = ()
+    precision: str = "32-true"
+
+    @cache  # noqa: B019  (a handful of sizes in a process)
+    def scenes(self, series: int, num_classes: int = 4) -> SyntheticScenes:
+        """Scenes with masks; training gets none of those."""
+        count = {TRAIN: self.train, VAL: 64}.get(series, self.test)
+        if series == EXTRA:  # one scene in five has no object
+            count = round(8 * NEGATIVES * self.train)
+        return SyntheticScenes(count, num_classes, self.pixels, seed=series, masks=True)
+
+    def preset(self, settings: Sequence[str] = ()) -> Preset:
+        """The preset with all changes."""
+        return PRESETS["demo"].with_values([f"image_size={self.pixels}", *self.settings, *settings])
 
 
 class Scenes(Dataset[dict[str, Any]]):

@@ -182,11 +182,11 @@ class SegmenterModule(_Stage):
 
 
 def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Take the gradient from the named parts of a network, and give these parts."""
+    """Take the gradient from the named parts of a network, put them into eval mode, and give them."""
     parts = []
     for name in names:
         try:
-            parts.append(network.get_submodule(name).requires_grad_(False))
+            parts.append(network.get_submodule(name).requires_grad_(False).eval())
         except AttributeError as error:
             known = [child for child, _ in network.named_children()]
             raise ValueError(

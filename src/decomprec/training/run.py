@@ -119,7 +119,7 @@ def train(
     if preset.segmenter.encoder == "guide":
         segmenter.encoder = copy_encoder(classifier)
     segmenter_module = SegmenterModule(
-        segmenter.requires_grad_(True),
+        segmenter.requires_grad_(True).train(),
         build_loss(preset.segmenter, FrozenGuide(classifier)),
         num_classes,
         learning_rate=preset.segmenter.learning_rate,
@@ -131,7 +131,7 @@ def train(
 
     if preset.self_training.epochs:
         self_training_module = SegmenterModule(
-            segmenter.requires_grad_(True),
+            segmenter.requires_grad_(True).train(),
             build_self_training_loss(preset.self_training, segmenter),
             num_classes,
             learning_rate=preset.self_training.learning_rate,
