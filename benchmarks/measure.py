@@ -76,12 +76,14 @@ class Networks:
     def predictors(self) -> dict[str, Predictor]:
         """The segmenters' rows."""
         plain = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=False))
+        mirrored = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=True))
         classifier, bias = self.classifier, self.background_bias
         guided = {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(plain, None, classifier)}
         return {
             self.name: RefinedPredictor(plain),
             **guided,
             self.refined: RefinedPredictor(plain, pamr, classifier, bias),
+            f"{self.refined}, mirrored too": RefinedPredictor(mirrored, pamr, classifier, bias),
             **{name: RefinedPredictor(once_per_batch(other.mask_logits)) for name, other in self.others.items()},
         }
 

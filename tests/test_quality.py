@@ -101,7 +101,7 @@ def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def test_the_whole_command(finished: tuple[Path, list[str]], folder: Path) -> None:
     out, _ = finished
     results = json.loads((out / "results.json").read_text())
-    ours = ["ours", "ours, guide's tags", "ours, PAMR"]
+    ours = ["ours", "ours, guide's tags", "ours, PAMR", "ours, PAMR, mirrored too"]
     maps = [f"{name} (best threshold)" for name in ("CAM", "Grad-CAM++", "LayerCAM", "CAM + PAMR")]
     expected = [*ours, "paper's recipe", SUPERVISED, *maps, "centred ellipse", "every pixel"]
     for tags in (True, False):
@@ -139,7 +139,7 @@ def test_the_other_trainings_are_what_their_rows_say(finished: tuple[Path, list[
     assert (recipe.encoder, recipe.decoder_widths, recipe.epochs, recipe.batch_size) == ("guide", (8, 4), 2, 8)
     assert (recipe.content, recipe.absent, recipe.prior, recipe.lambda_mask) == ("components", "ignore", "tags", 1e-3)
     assert recipe.smoothness == recipe.entropy == 0
-    assert not recipe.frozen
+    assert recipe.frozen == runs.Preset.load(out / "ours" / "preset.yaml").segmenter.frozen
 
 
 def test_a_resumed_run_trains_nothing_and_gives_the_same_table(
