@@ -172,7 +172,8 @@ def run_variant(variant: Variant, size: Size, seed: int, folder: Path) -> dict[s
     """Train and measure one variant, or read what an earlier run measured."""
     measured = folder / slug(variant.name) / "measured.json"
     if measured.exists():
-        return json.loads(measured.read_text(encoding="utf-8"))
+        known: dict[str, Any] = json.loads(measured.read_text(encoding="utf-8"))
+        return known
     log.info("== %s, seed %d", variant.name, seed)
     started = time.monotonic()
     found: dict[str, Any] = {"seed": seed}
@@ -190,9 +191,9 @@ def run_variant(variant: Variant, size: Size, seed: int, folder: Path) -> dict[s
             {OURS: trained.segmenter.predict}, trained.classifier, batches(test_set), test_set.class_names
         )
         found["figures"] = {**figures(results, variant.num_classes), **variant.more(trained)}
-        known = results.to_dict()
-        found["rows"] = [row for row in known["rows"] if row["method"] in (OURS, CAM)]
-        found["guide_accuracy"] = known["guide_accuracy"]
+        everything = results.to_dict()
+        found["rows"] = [row for row in everything["rows"] if row["method"] in (OURS, CAM)]
+        found["guide_accuracy"] = everything["guide_accuracy"]
     save(found, measured)
     return found
 
@@ -228,7 +229,7 @@ def slug(name: str) -> str:
 
 def ask(question: str, size: Size, seeds: Sequence[int], out: Path) -> dict[str, Any]:
     """All variants of a question with all seeds."""
-    found = []
+    found: list[dict[str, Any]] = []
     for variant in QUESTIONS[question](size):
         runs = [run_variant(variant, size, seed, out / question / f"seed_{seed}") for seed in seeds]
         found.append({"name": variant.name, "settings": list(variant.settings), "runs": runs})
