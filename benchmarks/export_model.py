@@ -18,17 +18,18 @@ import torch
 from decomprec.models import save_pretrained
 from decomprec.training import Preset, load_run
 
-ROWS = ("ours, PAMR", "CAM (best threshold)", "centred ellipse", "every pixel")
+ROWS = ("ours, PAMR", "CAM (best threshold)", "LayerCAM (best threshold)", "centred ellipse", "every pixel")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="--out of benchmarks.quality")
     parser.add_argument("folder", type=Path, help="the model's folder")
+    parser.add_argument("--json", type=Path, help="the results, if they are not in the runs' folder")
     parser.add_argument("--data", required=True, help="what it was trained on, for the card")
     parser.add_argument("--limits", required=True, help="what it can't do, for the card")
     args = parser.parse_args()
-    results = json.loads((args.runs / "results.json").read_text(encoding="utf-8"))
+    results = json.loads((args.json or args.runs / "results.json").read_text(encoding="utf-8"))
     trained, preset = load_run(args.runs / "ours"), Preset.load(args.runs / "ours" / "preset.yaml")
     with torch.no_grad():
         trained.segmenter.mask_decoder.head[0].bias[0] += results["background_bias"]  # type: ignore[index, union-attr]
@@ -75,7 +76,7 @@ Draws {", ".join(results["class_names"])} in photographs. Learned from image tag
 **Protocol.** `{run["command"]}`.
 The figures are those of the half {run["half"]}, at {run["image_size"]} pixels, before rounding to half precision.
 On the other half one number was chosen by masks, {results["background_bias"]:+.1f} on the background's logit, which is
-part of the weights here. CAM stands at the threshold that is best for the reported half. The classifier that
+part of the weights here. CAM and LayerCAM stand at the threshold that is best for the reported half. The classifier that
 decides without tags is right on {results["guide_accuracy"]["mean"]:.1%} of the pictures.
 
 | method | tags at test time | foreground IoU | area where absent |

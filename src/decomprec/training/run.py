@@ -72,7 +72,7 @@ def train(
         num_workers: processes that load pictures.
         callbacks: further Lightning callbacks, for all stages.
         compile: run both networks through `torch.compile`.
-        trainer_options: passed to both `lightning.Trainer`s, such as accelerator, devices or precision.
+        trainer_options: passed to every `lightning.Trainer`, such as accelerator, devices or precision.
 
     Raises:
         ValueError: if the folder holds a run already and `resume` is False, or its preset is another one.
@@ -81,10 +81,8 @@ def train(
     run_dir = Path(run_dir)
     class_names = tuple(train_set.class_names)  # type: ignore[attr-defined]
     num_classes = len(class_names) + 1
-    stages = (preset.guide, preset.segmenter, preset.self_training)
-    guide_data, segmenter_data, self_training_data = (
-        TaggedDataModule(train_set, val_set, stage.batch_size, num_workers, seed) for stage in stages
-    )
+    stages = [preset.guide, preset.segmenter, *([preset.self_training] if preset.self_training.epochs else [])]
+    data = [TaggedDataModule(train_set, val_set, stage.batch_size, num_workers, seed) for stage in stages]
     # A finished guide needs no file or download that it once started from.
     finished = (run_dir / "guide" / WEIGHTS).exists()
     L.seed_everything(seed, verbose=False)
@@ -114,7 +112,7 @@ def train(
         frozen=preset.guide.frozen,
         weight_decay=preset.guide.weight_decay,
     )
-    fit(guide_module, classifier, guide_data, run_dir / "guide", preset.guide.epochs)
+    fit(guide_module, classifier, data[0], run_dir / "guide", preset.guide.epochs)
 
     if preset.segmenter.encoder == "guide":
         segmenter.encoder = copy_encoder(classifier)
@@ -127,7 +125,7 @@ def train(
         frozen=preset.segmenter.frozen,
         image_size=preset.segmenter.image_size,
     )
-    fit(segmenter_module, segmenter, segmenter_data, run_dir / "segmenter", preset.segmenter.epochs)
+    fit(segmenter_module, segmenter, data[1], run_dir / "segmenter", preset.segmenter.epochs)
 
     if preset.self_training.epochs:
         self_training_module = SegmenterModule(
@@ -139,7 +137,7 @@ def train(
             frozen=preset.self_training.frozen,
             image_size=preset.self_training.image_size,
         )
-        fit(self_training_module, segmenter, self_training_data, run_dir / SELF_TRAINING, preset.self_training.epochs)
+        fit(self_training_module, segmenter, data[2], run_dir / SELF_TRAINING, preset.self_training.epochs)
     return Trained(segmenter.eval(), classifier.eval(), class_names)
 
 
