@@ -76,8 +76,8 @@ Draws {", ".join(results["class_names"])} in photographs. Learned from image tag
 **Protocol.** `{run["command"]}`.
 The figures are those of the half {run["half"]}, at {run["image_size"]} pixels, before rounding to half precision.
 On the other half one number was chosen by masks, {results["background_bias"]:+.1f} on the background's logit, which is
-part of the weights here. CAM and LayerCAM stand at the threshold that is best for the reported half. The classifier that
-decides without tags is right on {results["guide_accuracy"]["mean"]:.1%} of the pictures.
+part of the weights here. CAM and LayerCAM stand at the threshold that is best for the reported half. The classifier
+that decides without tags is right on {results["guide_accuracy"]["mean"]:.1%} of the pictures.
 
 | method | tags at test time | foreground IoU | area where absent |
 | --- | --- | --- | --- |
