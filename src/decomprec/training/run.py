@@ -81,8 +81,10 @@ def train(
     run_dir = Path(run_dir)
     class_names = tuple(train_set.class_names)  # type: ignore[attr-defined]
     num_classes = len(class_names) + 1
-    stages = [preset.guide, preset.segmenter, *([preset.self_training] if preset.self_training.epochs else [])]
-    data = [TaggedDataModule(train_set, val_set, stage.batch_size, num_workers, seed) for stage in stages]
+    batch_sizes = [preset.guide.batch_size, preset.segmenter.batch_size]
+    if preset.self_training.epochs:
+        batch_sizes.append(preset.self_training.batch_size)
+    data = [TaggedDataModule(train_set, val_set, batch_size, num_workers, seed) for batch_size in batch_sizes]
     # A finished guide needs no file or download that it once started from.
     finished = (run_dir / "guide" / WEIGHTS).exists()
     L.seed_everything(seed, verbose=False)
