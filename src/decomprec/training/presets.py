@@ -235,7 +235,7 @@ PRESETS = {
             area_range=(0.05, 0.05),
         ),
     ),
-    # The reasons for these settings, with numbers: docs/results.md.
+    # How these settings came about: docs/results.md.
     "robust": Preset(
         name="robust",
         image_size=224,
