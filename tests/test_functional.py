@@ -1,6 +1,7 @@
 """Every equation against the loops of reference.py, in every dtype, and at the edges of its domain."""
 
 import itertools
+import math
 
 import pytest
 import reference
@@ -69,6 +70,26 @@ def test_every_combination_of_tags(slots: int) -> None:
     case.tags = tags
     for ours, papers in results(case):
         torch.testing.assert_close(ours, torch.as_tensor(papers, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("absent", ABSENT)
+def test_weighted_slots_of_the_class_loss_are_loops(absent: str) -> None:
+    case = Case(3, 5, 2, 2, seed=2, dtype=torch.float64)
+    slots = torch.stack([torch.randperm(5)[:3] for _ in range(3)])
+    weights = torch.rand(3, 3, dtype=torch.float64)
+    logits = torch.stack([case.guide_logits[b, slots[b]] for b in range(3)])
+    total = 0.0
+    for b, s in itertools.product(range(3), range(3)):
+        k = int(slots[b, s])
+        for j in range(1, 5):
+            guess = 1 / (1 + math.exp(-logits[b, s, j - 1].item()))
+            tagged = case.tags[b, j - 1] == 1
+            if j != k or (not tagged and absent == "reject"):
+                total -= weights[b, s].item() * math.log(1 - guess)
+            elif tagged:
+                total -= weights[b, s].item() * math.log(guess)
+    got = DF.cls_loss(logits, case.tags, absent, slots, weights)
+    assert got.item() == pytest.approx(total / (3 * 5))
 
 
 def test_background_first_here_is_background_last_in_the_paper() -> None:

@@ -68,6 +68,38 @@ class Decomposition:
         """
         return labels_from_logits(self.mask_logits, tags)
 
+    def select(self, slots: Tensor) -> Slots:
+        """The parts in some slots only.
+
+        Args:
+            slots: (B, S), int64, in [0, K).
+
+        Examples:
+            >>> out = Decomposition(torch.zeros(2, 9, 4, 4), torch.rand(2, 9, 3, 4, 4))
+            >>> out.select(torch.tensor([[0, 3], [0, 8]])).components.shape
+            torch.Size([2, 2, 3, 4, 4])
+        """
+        picture = torch.arange(len(slots), device=slots.device)[:, None]
+        return Slots(self.masks[picture, slots], self.imagelets[picture, slots])
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Some slots of a decomposition, S for each image: what a view needs to know of it.
+
+    Attributes:
+        masks: M of these slots, (B, S, H, W).
+        imagelets: X of these slots, (B, S, 3, H, W), in [0, 1].
+    """
+
+    masks: Tensor
+    imagelets: Tensor
+
+    @property
+    def components(self) -> Tensor:
+        """Î_k = M_k · X_k: (B, S, 3, H, W)."""
+        return DF.components(self.masks, self.imagelets)
+
 
 # torch.export needs to know how to take the value apart; eager code and torch.compile don't.
 torch.export.register_dataclass(Decomposition, serialized_type_name="decomprec.Decomposition")

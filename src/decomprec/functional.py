@@ -137,20 +137,28 @@ def mask_loss(areas: Tensor, targets: Tensor) -> Tensor:
     return -(targets * areas.log() + (1 - targets) * torch.log1p(-areas)).mean()
 
 
-def cls_loss(guide_logits: Tensor, tags: Tensor, absent: Absent = "ignore") -> Tensor:
+def cls_loss(
+    guide_logits: Tensor,
+    tags: Tensor,
+    absent: Absent = "ignore",
+    slots: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """What the guide should see in each component: its own class and no other (Eq. 6).
 
     A present class k is asked for by -log g_k(Î_k); every other class j is refused in Î_k by
     -log(1 - g_j(Î_k)). The background (slot 0) has no class of its own, so it refuses all of them.
 
     Args:
-        guide_logits: g before its sigmoid, on every component, shape (B, K, K-1).
+        guide_logits: g before its sigmoid, on every component, shape (B, K, K-1), or on those of `slots`, (B, S, K-1).
         tags: y without the background, shape (B, K-1), {0, 1}.
         absent: what an absent class's own component is asked: "ignore" asks nothing (Eq. 6), "reject" refuses
             the class there too (as the published code did).
+        slots: k of each component, shape (B, S), int64, such as `choose_slots` gives; all K in order by default.
+        weights: of the slots in the sum, shape (B, S); one each by default.
 
     Returns:
-        A scalar: the sum over classes, averaged over the K slots and the batch.
+        A scalar: the (weighted) sum over the slots, divided by K and averaged over the batch.
 
     Examples:
         >>> undecided = torch.zeros(1, 2, 1)
@@ -161,15 +169,59 @@ def cls_loss(guide_logits: Tensor, tags: Tensor, absent: Absent = "ignore") -> T
     """
     if absent not in ("ignore", "reject"):
         raise ValueError(f"Expected `absent` to be 'ignore' or 'reject', but got {absent!r}.")
-    slots = tags.shape[-1] + 1
-    _check_shape("guide_logits", guide_logits, (len(tags), slots, slots - 1))
+    num_classes = tags.shape[-1] + 1
+    if slots is None:
+        slots = torch.arange(num_classes, device=tags.device).expand(len(tags), -1)
+    _check_shape("guide_logits", guide_logits, (*slots.shape, num_classes - 1))
     _check_shape("tags", tags, guide_logits.shape[::2])
     logits = _full_precision(guide_logits)
-    own = torch.eye(slots, device=logits.device, dtype=logits.dtype)[:, 1:]
+    own = (slots[..., None] == torch.arange(1, num_classes, device=tags.device)).to(logits.dtype)
     present = own * rearrange(tags.to(logits.dtype), "b j -> b 1 j")
     refused = 1 - own if absent == "ignore" else 1 - present
     accept, refuse = F.logsigmoid(logits), F.logsigmoid(-logits)
-    return -(present * accept + refused * refuse).sum(dim=(-2, -1)).mean() / slots
+    per_slot = -(present * accept + refused * refuse).sum(dim=-1)
+    if weights is not None:
+        _check_shape("weights", weights, slots.shape)
+        per_slot = weights * per_slot
+    return per_slot.sum(dim=-1).mean() / num_classes
+
+
+def choose_slots(tags: Tensor, keys: Tensor, absent_slots: int) -> tuple[Tensor, Tensor]:
+    """Some slots, and weights with which they stand for all of Eq. 6: each class that is present, few of the others.
+
+    With uniform random keys, all choices of an image's absent classes are equally likely, and each stands in for
+    (number absent) / (number chosen) of them: the mean of `cls_loss` over the choices is that over all slots.
+
+    Args:
+        tags: y without the background, shape (B, K-1), {0, 1}.
+        keys: shape (B, K-1), in [0, 1); of an image's absent classes, those with the largest keys are chosen.
+        absent_slots: how many absent classes are chosen for each image, at least 1; all of them if it has fewer.
+
+    Returns:
+        `slots`, shape (B, S), int64: background, present classes, chosen absent ones, then others, which pad the rows
+        to the longest; and `weights`, shape (B, S), float32 or float64 for such tags: 1 for the background and
+        present classes, (number absent) / (number chosen) for the chosen ones, 0 for what pads.
+
+    Raises:
+        ValueError: for no absent slot, or keys of another shape.
+
+    Examples:
+        >>> tags = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+        >>> choose_slots(tags, torch.tensor([[0.2, 0.1, 0.9, 0.6]]), absent_slots=2)
+        (tensor([[0, 1, 3, 4]]), tensor([[1.0000, 1.0000, 1.5000, 1.5000]]))
+    """
+    if absent_slots < 1:
+        raise ValueError(f"Expected `absent_slots` to be at least 1, but got {absent_slots}.")
+    _check_shape("keys", keys, tags.shape)
+    present = tags == 1
+    order = F.pad((keys + present).argsort(dim=1, descending=True) + 1, (1, 0))
+    place = torch.arange(order.shape[1], device=tags.device)
+    absent = (1 - _full_precision(tags)).sum(dim=1, keepdim=True)
+    chosen = absent.clamp(max=absent_slots)
+    certain = len(place) - absent
+    weights = torch.where(place < certain, 1, absent / chosen.clamp(min=1)) * (place < certain + chosen)
+    longest = int((certain + chosen).max())
+    return order[:, :longest], weights[:, :longest]
 
 
 def guide_loss(logits: Tensor, tags: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from decomprec.decomposition import Decomposition
+from decomprec.decomposition import Decomposition, Slots
 
 
 class Frozen(nn.Module):
@@ -99,14 +99,17 @@ class FrozenGuide(Frozen):
 
 
 class View(Protocol):
-    """What the guide is shown: one picture per slot."""
+    """What the guide is shown: one picture per slot.
 
-    def __call__(self, out: Decomposition, images: Tensor) -> Tensor:
-        """Return pictures (B, K, 3, H, W) in [0, 1] for a decomposition of `images` (B, 3, H, W)."""
+    A view that looks at `masks`, `imagelets` and `components` only can be asked for some slots of a decomposition.
+    """
+
+    def __call__(self, out: Decomposition | Slots, images: Tensor) -> Tensor:
+        """Return pictures in [0, 1] for a decomposition of `images` (B, 3, H, W): (B, K, 3, H, W), or S for K."""
         ...
 
 
-def component_view(out: Decomposition, images: Tensor) -> Tensor:
+def component_view(out: Decomposition | Slots, images: Tensor) -> Tensor:
     """The paper's view: the components Î_k themselves, black outside their masks (Eq. 6).
 
     Examples:
@@ -150,8 +153,8 @@ class FilledView:
         self.content = content
         self.fills = tuple(fills)
 
-    def __call__(self, out: Decomposition, images: Tensor) -> Tensor:
-        """Return pictures (B, K, 3, H, W): see the class docstring."""
+    def __call__(self, out: Decomposition | Slots, images: Tensor) -> Tensor:
+        """Return pictures (B, K, 3, H, W), or S for K: see the class docstring."""
         if self.content == "images":
             content = rearrange(images, "b c h w -> b 1 c h w")
         else:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from decomprec import functional as DF
 from decomprec.decomposition import (
@@ -69,19 +70,28 @@ class MaskLoss(nn.Module):
 class ClsLoss(nn.Module):
     """What the guide should see in each component: its own class and no other (Eq. 6).
 
+    Its main cost is the guide, run forward and backward on B · K pictures. With `absent_slots` those are B · (1 +
+    number present + `absent_slots`), for an unbiased estimate of the loss and its gradient that draws from torch's
+    global generator (see `functional.choose_slots`); `chunk` saves memory only.
+
     Args:
         guide: maps images (N, 3, H, W) in [0, 1] to logits (N, K-1); usually a `FrozenGuide`.
         absent: "ignore" leaves an absent class's own component alone (Eq. 6), "reject" refuses its class there.
         view: what the guide is shown of the decomposition; the paper shows the components on black.
+        absent_slots: how many absent classes, drawn anew for each image and call, stand for all of its absent
+            ones; background and present classes are always shown. None shows every slot. The view is given `Slots`.
+        chunk: the guide is shown at most this many pictures at once and runs again in the backward pass, so that
+            its activations need memory for no more; None shows all at once.
 
     Raises:
-        ValueError: for another `absent`.
+        ValueError: for another `absent`, or an `absent_slots` or `chunk` below 1.
 
     Examples:
-        >>> guide = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1))
-        >>> out = Decomposition(torch.zeros(2, 2, 8, 8), torch.rand(2, 2, 3, 8, 8))
-        >>> ClsLoss(guide)(out, torch.rand(2, 3, 8, 8), torch.tensor([[1.0], [0.0]])).shape
-        torch.Size([])
+        >>> guide = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 80))
+        >>> out = Decomposition(torch.zeros(2, 81, 8, 8), torch.rand(2, 81, 3, 8, 8))
+        >>> images, tags = torch.rand(2, 3, 8, 8), torch.eye(2, 80)
+        >>> ClsLoss(guide)(out, images, tags).shape, ClsLoss(guide, absent_slots=1)(out, images, tags).shape
+        (torch.Size([]), torch.Size([]))
     """
 
     def __init__(
@@ -89,30 +99,66 @@ class ClsLoss(nn.Module):
         guide: Callable[[Tensor], Tensor],
         absent: DF.Absent = "ignore",
         view: View = component_view,
+        *,
+        absent_slots: int | None = None,
+        chunk: int | None = None,
     ) -> None:
         super().__init__()
         if absent not in ("ignore", "reject"):
             raise ValueError(f"Expected `absent` to be 'ignore' or 'reject', but got {absent!r}.")
+        for name, count in (("absent_slots", absent_slots), ("chunk", chunk)):
+            if count is not None and count < 1:
+                raise ValueError(f"Expected `{name}` to be at least 1, or None for all at once, but got {count}.")
         self.guide = guide
         self.absent = absent
         self.view = view
+        self.absent_slots = absent_slots
+        self.chunk = chunk
 
     def guide_logits(self, out: Decomposition, images: Tensor) -> Tensor:
         """The guide's logits on the view of every slot, (B, K, K-1)."""
         shown = self.view(out, images)
-        batch, slots = shown.shape[:2]
-        logits = self.guide(rearrange(shown, "b k c h w -> (b k) c h w"))
-        if tuple(logits.shape) != (batch * slots, slots - 1):
-            raise ValueError(
-                f"Expected the guide to give logits of shape (N, K-1) = {(batch * slots, slots - 1)} for K = "
-                f"{slots} slots, but got {tuple(logits.shape)}; train it on the classes without the background."
-            )
-        return rearrange(logits, "(b k) j -> b k j", k=slots)
+        logits = self._judge(rearrange(shown, "b k c h w -> (b k) c h w"), shown.shape[1])
+        return rearrange(logits, "(b k) j -> b k j", b=len(shown))
 
     def forward(self, out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
         """The loss of a decomposition of `images` (B, 3, H, W) with `tags` (B, K-1), a scalar."""
-        check_tags(tags, batch=images.shape[0], num_classes=out.mask_logits.shape[1])
-        return DF.cls_loss(self.guide_logits(out, images), tags, absent=self.absent)
+        num_classes = out.mask_logits.shape[1]
+        check_tags(tags, batch=images.shape[0], num_classes=num_classes)
+        if self.absent_slots is None:
+            return DF.cls_loss(self.guide_logits(out, images), tags, self.absent)
+        slots, weights, counts = _draw_slots(tags, self.absent_slots)
+        shown = self.view(out.select(slots), images)
+        if shown.shape[:2] != slots.shape:
+            raise ValueError(
+                f"Expected the view to give pictures (B, S, 3, H, W) of the {slots.shape[1]} slots that it is given, "
+                f"but got {tuple(shown.shape)}; leave `absent_slots` None for a view of all slots."
+            )
+        judged = self._judge(shown.flatten(0, 1)[counts], num_classes)
+        logits = judged.new_zeros(slots.numel(), num_classes - 1).index_copy(0, counts, judged)
+        return DF.cls_loss(logits.unflatten(0, slots.shape), tags, self.absent, slots, weights)
+
+    def _judge(self, pictures: Tensor, num_classes: int) -> Tensor:
+        if self.chunk is None:
+            logits = self.guide(pictures)
+        else:
+            logits = torch.cat(
+                [checkpoint(self.guide, part, use_reentrant=False) for part in pictures.split(self.chunk)]
+            )
+        if tuple(logits.shape) != (len(pictures), num_classes - 1):
+            raise ValueError(
+                f"Expected the guide to give logits of shape (N, K-1) = {(len(pictures), num_classes - 1)} for K = "
+                f"{num_classes} slots, but got {tuple(logits.shape)}; train it on the classes without the background."
+            )
+        return logits
+
+
+# The number of slots depends on the tags, which torch.compile can't follow: one graph break, here.
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _draw_slots(tags: Tensor, absent_slots: int) -> tuple[Tensor, Tensor, Tensor]:
+    slots, weights = DF.choose_slots(tags, torch.rand(tags.shape, device=tags.device), absent_slots)
+    # What only pads is not worth a pass of the guide.
+    return slots, weights, weights.flatten().nonzero().squeeze(1)
 
 
 ExtraLoss = Callable[[Decomposition, Tensor, Tensor], Tensor]
