@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.utils import make_grid
 from tqdm import tqdm
@@ -28,6 +28,7 @@ from decomprec.evaluation import (
 )
 from decomprec.evaluation.baselines import Maps, normalised_maps
 from decomprec.evaluation.metrics import ScoreAccumulator, masked_batches
+from decomprec.evidence import EvidenceMasks
 from decomprec.guide import FilledView, View, component_view
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.refine import RefinedPredictor, multi_scale, pamr
@@ -36,7 +37,7 @@ from decomprec.viz import overlay, save_image
 
 SUPERVISED = "supervised (masks of the other half)"
 ELLIPSE_SHARE = 0.5
-BIASES = tuple(step / 5 for step in range(-4, 7))
+BIASES = tuple(step / 5 for step in range(-8, 7))
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,20 @@ class Networks:
             self.refined: RefinedPredictor(plain, pamr, classifier, bias),
             f"{self.refined}, mirrored too": RefinedPredictor(mirrored, pamr, classifier, bias),
             **{name: RefinedPredictor(once_per_batch(other.mask_logits)) for name, other in self.others.items()},
+            **({} if classifier is None else evidence_row(classifier, self.scale)),
         }
+
+
+def evidence_row(classifier: PooledClassifier, scale: float) -> dict[str, Predictor]:
+    """What the guide's evidence gives without a segmenter: the training's teacher. Nothing without its statistics."""
+    if isinstance(classifier.norm, nn.Identity):
+        return {}
+    masks = EvidenceMasks(classifier, scales=(scale, 2 * scale)).eval()
+
+    def predict(images: Tensor, tags: Tensor | None = None) -> Tensor:
+        return masks(images, (classifier(images) > 0).float() if tags is None else tags).argmax(dim=1)
+
+    return {"guide's evidence, PAMR": predict}
 
 
 def once_per_batch(mask_logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -24,6 +24,7 @@ from decomprec.models import (
     PooledClassifier,
     PretrainedEncoder,
     ResNet18Encoder,
+    ShortcutDecoder,
     SmallEncoder,
     load_pretrained,
     save_pretrained,
@@ -70,6 +71,9 @@ BUILD: dict[str, Callable[[], DecompositionSegmenter]] = {
     "smp": lambda: DecompositionSegmenter(2, "resnet18", decoder_widths=(8, 8, 8, 8, 8)),
     "timm": lambda: DecompositionSegmenter(
         2, PretrainedEncoder("mobilenetv1_100", depth=3, pad_type="same"), decoder_widths=(8, 8, 8)
+    ),
+    "shortcut": lambda: DecompositionSegmenter(
+        2, SmallEncoder((4, 8)), decoder_widths=(8, 4), mask_decoder=ShortcutDecoder((4, 8), 2, (8, 4))
     ),
 }
 
@@ -193,7 +197,10 @@ def test_random_numbers_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None
 WRONG_CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown encoder": (lambda c: c["encoder"].update(kind="os.system"), "of kind paper or pretrained .*'os.system'"),
     "no encoder": (lambda c: c.update(encoder=[1]), "'encoder' in the config to be dict, but got"),
-    "unknown decoder": (lambda c: c["mask_decoder"].update(kind="mlp"), "of kind paper or unet, but got 'mlp'"),
+    "unknown decoder": (
+        lambda c: c["mask_decoder"].update(kind="mlp"),
+        "of kind paper or unet or shortcut_unet, but got 'mlp'",
+    ),
     "extra key": (lambda c: c.update(colour=1), "the config to hold .*, but got .*'colour'"),
     "missing key": (lambda c: c.pop("image_size"), "the config to hold .*'image_size'"),
     "extra value": (lambda c: c["encoder"].update(weights="imagenet"), "encoder of kind 'small' to hold .*'weights'"),
@@ -307,7 +314,7 @@ UNFIT: dict[str, tuple[Callable[[], DecompositionSegmenter], dict[str, Any], str
     "own decoder": (
         lambda: DecompositionSegmenter(3, PaperEncoder(), mask_decoder=nn.Identity(), image_decoder=PaperDecoder(9)),
         {},
-        "a PaperDecoder or UnetDecoder, which can .* but got Identity",
+        "a PaperDecoder or UnetDecoder or ShortcutDecoder, which can .* but got Identity",
     ),
     "changed later": (lambda: with_another_layer(small()), {}, "built it, but segmenter.encoder.another.bias differs"),
     "too large": (lambda: with_weight(small(), 1e5), {}, r"stages.0.0.weight to fit into float16, .* half=False"),

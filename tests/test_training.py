@@ -68,6 +68,7 @@ def test_paper_preset_is_section_4_3_to_the_letter() -> None:
     assert (segmenter.learning_rate, segmenter.batch_size, segmenter.epochs) == (1e-4, 4, 10)
     assert (segmenter.lambda_mask, segmenter.lambda_cls) == (1e-3, 1e-3)
     assert (segmenter.smoothness, segmenter.entropy, segmenter.one_cycle) == (0, 0, False)
+    assert (segmenter.absent_slots, segmenter.evidence, segmenter.seeds) == (None, False, 0)
 
     classifier = build_classifier(PRESETS["demo"].guide, num_classes=2)
     loss = build_loss(segmenter, classifier)
@@ -128,7 +129,10 @@ def test_settings_become_blocks() -> None:
     assert isinstance(loss.mask_loss, HingeAreaLoss)
     assert isinstance(loss.cls_loss.view, FilledView)
     assert loss.cls_loss.view.content == "images"
-    assert "smoothness" in build_loss(PRESETS["robust"].segmenter, classifier).extra
+    standardised = PooledClassifier(SmallEncoder((4, 8)), num_classes=4, standardise=True)
+    robust = build_loss(PRESETS["robust"].segmenter, standardised)
+    assert robust.extra.keys() == {"smoothness", "seeds"}
+    assert robust.cls_loss.absent_slots == 1
 
 
 def test_encoder_guide_starts_from_a_trainable_copy() -> None:

@@ -9,7 +9,7 @@ from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.models.small import SmallEncoder
 
 if TYPE_CHECKING:
-    from decomprec.models.encoders import PretrainedEncoder, UnetDecoder
+    from decomprec.models.encoders import PretrainedEncoder, ShortcutDecoder, UnetDecoder
     from decomprec.models.pretrained import Pretrained, load_pretrained, save_pretrained
     from decomprec.models.resnet18 import ResNet18Encoder, resnet18_classifier
 
@@ -21,6 +21,7 @@ __all__ = [
     "Pretrained",
     "PretrainedEncoder",
     "ResNet18Encoder",
+    "ShortcutDecoder",
     "SmallEncoder",
     "UnetDecoder",
     "load_pretrained",
@@ -31,6 +32,7 @@ __all__ = [
 # smp, timm and torchvision take seconds to import; the paper's own network does without them.
 _LAZY = {
     "PretrainedEncoder": "encoders",
+    "ShortcutDecoder": "encoders",
     "UnetDecoder": "encoders",
     "Pretrained": "pretrained",
     "load_pretrained": "pretrained",

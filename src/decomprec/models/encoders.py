@@ -11,6 +11,7 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import timm
 import torch
+import torch.nn.functional as F
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder as SmpUnetDecoder
 from torch import Tensor, nn
 
@@ -112,6 +113,34 @@ class UnetDecoder(nn.Module):
         picture = features[0].new_empty(batch, 0, 2 * height, 2 * width)
         out: Tensor = self.head(self.decoder([picture, *features]))
         return out
+
+
+class ShortcutDecoder(UnetDecoder):
+    """A `UnetDecoder` plus a 1x1 convolution of the coarsest features, enlarged to its output.
+
+    The convolution can start as `decomprec.evidence.evidence_layer` of a trained classifier; the U-Net then only has to
+    add what is finer.
+
+    Args:
+        encoder_channels: channels of the features, from fine (stride 2) to coarse.
+        out_channels: C_out, K for the masks.
+        widths: channels of the decoder's blocks, from coarse to fine, one for each feature map.
+
+    Examples:
+        >>> decoder = ShortcutDecoder((64, 128), out_channels=2)
+        >>> decoder([torch.rand(1, 64, 8, 8), torch.rand(1, 128, 4, 4)]).shape
+        torch.Size([1, 2, 16, 16])
+    """
+
+    def __init__(self, encoder_channels: Sequence[int], out_channels: int, widths: Sequence[int] | None = None) -> None:
+        super().__init__(encoder_channels, out_channels, widths)
+        self.shortcut = nn.Conv2d(encoder_channels[-1], out_channels, kernel_size=1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Output (B, C_out, H, W) from the encoder's features."""
+        fine = super().forward(features)
+        coarse = self.shortcut(features[-1])
+        return fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _known_name(name: str) -> str:

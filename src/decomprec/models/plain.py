@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from decomprec.models.encoders import PretrainedEncoder, UnetDecoder
+from decomprec.models.encoders import PretrainedEncoder, ShortcutDecoder, UnetDecoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
 from decomprec.models.resnet18 import ResNet18Encoder
 from decomprec.models.small import SmallEncoder
@@ -26,6 +26,7 @@ ENCODERS: Kinds = {
 DECODERS: Kinds = {
     "paper": (PaperDecoder, {}),
     "unet": (UnetDecoder, {"widths": list}),
+    "shortcut_unet": (ShortcutDecoder, {"widths": list}),
 }
 # timm's create_model would read files or the network for these.
 _READS_FILES = ("pretrained", "checkpoint", "cache")
@@ -97,9 +98,11 @@ def build_encoder(entry: Any) -> nn.Module:
 
 def build_decoder(entry: Any, encoder: Any, out_channels: int) -> nn.Module:
     """Likewise a decoder, for an encoder's features."""
-    if _checked_kind(entry, DECODERS, "decoder") == "paper":
+    kind = _checked_kind(entry, DECODERS, "decoder")
+    if kind == "paper":
         return PaperDecoder(out_channels)
-    return UnetDecoder(encoder.out_channels, out_channels, _channels(entry["widths"]))
+    unet = UnetDecoder if kind == "unet" else ShortcutDecoder
+    return unet(encoder.out_channels, out_channels, _channels(entry["widths"]))
 
 
 def _channels(widths: list[Any]) -> list[int]:

@@ -1,9 +1,9 @@
-"""The reference trainer: Lightning modules of all stages, presets, and the run that puts them together."""
+"""The reference trainer: Lightning modules of both stages, presets, and the run that puts them together."""
 
-from decomprec.training.build import build_classifier, build_loss, build_segmenter, build_self_training_loss
+from decomprec.training.build import build_classifier, build_loss, build_segmenter
 from decomprec.training.callbacks import CollapsedRunError, PanelEveryEpoch, SeedEveryEpoch, StopCollapsed
 from decomprec.training.modules import GuideModule, SegmenterModule
-from decomprec.training.presets import PRESETS, GuideSettings, Preset, SegmenterSettings, SelfTrainingSettings
+from decomprec.training.presets import PRESETS, GuideSettings, Preset, SegmenterSettings
 from decomprec.training.run import train
 from decomprec.training.saved import Trained, load_run
 
@@ -17,13 +17,11 @@ __all__ = [
     "SeedEveryEpoch",
     "SegmenterModule",
     "SegmenterSettings",
-    "SelfTrainingSettings",
     "StopCollapsed",
     "Trained",
     "build_classifier",
     "build_loss",
     "build_segmenter",
-    "build_self_training_loss",
     "load_run",
     "train",
 ]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from decomprec.guide import FilledView, View, component_view
-from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss, PseudoLabelLoss
+from decomprec.evidence import EvidenceMasks, evidence_layer
+from decomprec.guide import FilledView, FrozenGuide, View, component_view
+from decomprec.losses import ClsLoss, DecompositionLoss, ExtraLoss, MaskLoss, PseudoLabelLoss
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.encoders import PretrainedEncoder
+from decomprec.models.encoders import PretrainedEncoder, ShortcutDecoder
 from decomprec.models.resnet18 import ResNet18Encoder
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.models.small import SmallEncoder
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss, MaskEntropy
-from decomprec.refine import RefinedPredictor, guided_filter, pamr
 from decomprec.training.occlusion import FILLS
-from decomprec.training.presets import GuideSettings, SegmenterSettings, SelfTrainingSettings
+from decomprec.training.presets import GuideSettings, SegmenterSettings
 
 
 def build_classifier(settings: GuideSettings, num_classes: int) -> PooledClassifier:
@@ -35,17 +35,31 @@ def build_classifier(settings: GuideSettings, num_classes: int) -> PooledClassif
 def build_segmenter(
     settings: SegmenterSettings, num_classes: int, classifier: PooledClassifier
 ) -> DecompositionSegmenter:
-    """The network f. With `encoder="guide"` it starts from a copy of the classifier's encoder."""
+    """The network f, which `start_from_guide` then gives what the guide has learnt.
+
+    Raises:
+        ValueError: if the masks are to start from the evidence of another encoder, or of a guide that has none.
+    """
     encoder: str | nn.Module = settings.encoder
     if encoder == "guide":
         encoder = copy_encoder(classifier)
-    return DecompositionSegmenter(
+    elif settings.evidence:
+        raise ValueError(
+            f"Expected `segmenter.encoder` to be 'guide' with `segmenter.evidence`, but got {settings.encoder!r}; the "
+            "guide's evidence is about its own features."
+        )
+    segmenter = DecompositionSegmenter(
         num_classes,
         encoder,
         settings.encoder_weights,
         encoder_options=settings.encoder_options or None,
         decoder_widths=settings.decoder_widths,
     )
+    if settings.evidence:
+        channels: Any = segmenter.encoder.out_channels
+        segmenter.mask_decoder = ShortcutDecoder(channels, num_classes, settings.decoder_widths)
+    start_from_guide(segmenter, settings, classifier)
+    return segmenter
 
 
 def copy_encoder(classifier: PooledClassifier) -> nn.Module:
@@ -53,39 +67,26 @@ def copy_encoder(classifier: PooledClassifier) -> nn.Module:
     return copy.deepcopy(classifier.encoder).requires_grad_(True).train()
 
 
-class Teacher(nn.Module):
-    """A segmenter's refined masks (B, K, H, W), given images and tags, for `PseudoLabelLoss`.
+def start_from_guide(
+    segmenter: DecompositionSegmenter, settings: SegmenterSettings, classifier: PooledClassifier
+) -> None:
+    """Bring the parts of a segmenter that start from the guide to where the classifier is now."""
+    if settings.encoder == "guide":
+        segmenter.encoder = copy_encoder(classifier)
+    if isinstance(segmenter.mask_decoder, ShortcutDecoder):
+        segmenter.mask_decoder.shortcut.load_state_dict(evidence_layer(classifier).state_dict())
 
-    Args:
-        segmenter: copied.
-        refine: as of `RefinedPredictor`.
+
+def build_loss(settings: SegmenterSettings, classifier: PooledClassifier) -> DecompositionLoss:
+    """The objective: Eq. 7, with the classifier frozen as its guide, and what the preset adds to it.
+
+    Raises:
+        ValueError: for a wrong setting.
     """
-
-    def __init__(self, segmenter: DecompositionSegmenter, refine: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.segmenter = copy.deepcopy(segmenter)
-        self.refine = refine
-
-    def forward(self, images: Tensor, tags: Tensor) -> Tensor:
-        """The masks, zero for absent classes."""
-        return RefinedPredictor(self.segmenter.mask_logits, self.refine).masks(images, tags)
-
-
-def build_self_training_loss(settings: SelfTrainingSettings, segmenter: DecompositionSegmenter) -> DecompositionLoss:
-    """The objective of stage three: L_recon, and cross-entropy with the refined masks of a copy of the segmenter."""
-    refiners: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"pamr": pamr, "guided_filter": guided_filter}
-    if settings.refine not in refiners:
-        raise ValueError(f"Expected `self_training.refine` to be one of {list(refiners)}, but got {settings.refine!r}.")
-    labels = PseudoLabelLoss(Teacher(segmenter, refiners[settings.refine]), settings.confidence)
-    return DecompositionLoss(lambda_mask=0, lambda_cls=1, cls_loss=labels)
-
-
-def build_loss(settings: SegmenterSettings, guide: Callable[[Tensor], Tensor]) -> DecompositionLoss:
-    """The objective: Eq. 7 and what the preset adds to it."""
     view: View = component_view
     if settings.content != "components":
         view = FilledView(settings.content, [FILLS[name] for name in settings.fills])
-    extra = {
+    extra: dict[str, tuple[float, ExtraLoss]] = {
         name: (weight, term)
         for name, weight, term in (
             ("smoothness", settings.smoothness, EdgeAwareSmoothness()),
@@ -93,10 +94,12 @@ def build_loss(settings: SegmenterSettings, guide: Callable[[Tensor], Tensor]) -
         )
         if weight
     }
+    if settings.seeds:
+        extra["seeds"] = (settings.seeds, PseudoLabelLoss(EvidenceMasks(classifier)))
     return DecompositionLoss(
         lambda_mask=settings.lambda_mask,
         lambda_cls=settings.lambda_cls,
         mask_loss=HingeAreaLoss(*settings.area_range) if settings.prior == "hinge" else MaskLoss(),
-        cls_loss=ClsLoss(guide, settings.absent, view),
+        cls_loss=ClsLoss(FrozenGuide(classifier), settings.absent, view, absent_slots=settings.absent_slots),
         extra=extra,
     )

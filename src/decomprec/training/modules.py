@@ -1,4 +1,4 @@
-"""Lightning modules: the guide (Eq. 9), then the segmenter (Eq. 8), which self-training goes on with."""
+"""Lightning modules: the guide (Eq. 9), then the segmenter (Eq. 8)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Batch = dict[str, Any]
 
 
 class _Stage(L.LightningModule):
-    """What all stages share: Adam as in section 4.3, and parts that stay as they are."""
+    """What both stages share: Adam as in section 4.3, and parts that stay as they are."""
 
     def __init__(
         self,

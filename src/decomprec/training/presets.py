@@ -30,7 +30,7 @@ class GuideSettings:
         one_cycle: warm the learning rate up and down over the run instead of keeping it constant.
         frozen: parts of the classifier that stay as they start, such as "encoder".
         standardise: as of `PooledClassifier`; for a frozen encoder.
-        weight_decay: L2 penalty; a head that is held small spreads its evidence over more of the object.
+        weight_decay: L2 penalty of Adam.
     """
 
     model: str = "resnet18"
@@ -63,6 +63,7 @@ class SegmenterSettings:
         lambda_mask: λ_m of Eq. 7.
         lambda_cls: λ_c of Eq. 7.
         absent: what L_cls asks of an absent class's component.
+        absent_slots: how many absent classes stand for all of them in L_cls, as of `ClsLoss`; None shows the guide all.
         content: what the guide is shown inside each mask: "components" is the paper's Î_k on black; the others
             are those of `FilledView`.
         fills: what stands outside the masks, by the names in `FILLS`; for contents other than "components".
@@ -70,6 +71,10 @@ class SegmenterSettings:
         area_range: smallest and largest expected area of a present class, for the hinge.
         smoothness: weight of `EdgeAwareSmoothness`.
         entropy: weight of `MaskEntropy`.
+        evidence: whether the mask decoder starts from the guide's evidence (`evidence_layer`); it then is a
+            `ShortcutDecoder`. Needs `encoder="guide"` and a guide that standardises its features.
+        seeds: weight of a `PseudoLabelLoss` whose teacher is the guide's evidence (`EvidenceMasks`); needs the
+            like.
         frozen: parts of the segmenter that stay as they start, such as "encoder".
     """
 
@@ -85,35 +90,15 @@ class SegmenterSettings:
     lambda_mask: float = 1e-3
     lambda_cls: float = 1e-3
     absent: Absent = "ignore"
+    absent_slots: int | None = None
     content: Literal["components", "imagelets", "stopped", "images"] = "components"
     fills: tuple[str, ...] = ()
     prior: Literal["tags", "hinge"] = "tags"
     area_range: tuple[float, float] = (0.02, 0.6)
     smoothness: float = 0.0
     entropy: float = 0.0
-    frozen: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SelfTrainingSettings:
-    """How the segmenter is trained on with its own refined masks as pseudo labels; the paper has no such stage.
-
-    Attributes:
-        epochs: passes over the training images; 0 leaves the stage out.
-        learning_rate: of Adam, betas (0.9, 0.999), warmed up and down over the run.
-        batch_size: images per step.
-        image_size: height and width to which training images are reduced in this stage; None leaves them.
-        refine: what makes the masks of the stage before follow the image.
-        confidence: as of `PseudoLabelLoss`.
-        frozen: parts of the segmenter that stay as they start, such as "encoder".
-    """
-
-    epochs: int = 0
-    learning_rate: float = 5e-4
-    batch_size: int = 16
-    image_size: int | None = None
-    refine: Literal["pamr", "guided_filter"] = "pamr"
-    confidence: float = 0.65
+    evidence: bool = False
+    seeds: float = 0.0
     frozen: tuple[str, ...] = ()
 
 
@@ -127,7 +112,6 @@ class Preset:
         augment: random crops, flips and colour changes of the training images.
         guide: stage one.
         segmenter: stage two.
-        self_training: stage three.
 
     Examples:
         >>> PRESETS["paper"].segmenter.lambda_cls
@@ -139,7 +123,6 @@ class Preset:
     augment: bool = False
     guide: GuideSettings = field(default_factory=GuideSettings)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
-    self_training: SelfTrainingSettings = field(default_factory=SelfTrainingSettings)
 
     def with_values(self, settings: Sequence[str]) -> Preset:
         """A copy with some settings changed.
@@ -187,7 +170,7 @@ class Preset:
 
     @classmethod
     def _from_values(cls, values: dict[str, Any]) -> Preset:
-        built: dict[str, Any] = {"self_training": {}, **values}  # which earlier versions did not have
+        built = dict(values)
         for stage, settings in _STAGES.items():
             given = {name: tuple(v) if isinstance(v, list) else v for name, v in built[stage].items()}
             built[stage] = settings(**given)
@@ -197,7 +180,6 @@ class Preset:
 _STAGES: dict[str, type[Any]] = {
     "guide": GuideSettings,
     "segmenter": SegmenterSettings,
-    "self_training": SelfTrainingSettings,
 }
 
 
@@ -249,7 +231,7 @@ PRESETS = {
             one_cycle=True,
             frozen=("encoder",),
             standardise=True,
-            weight_decay=0.1,
+            weight_decay=0.01,
         ),
         segmenter=replace(
             _EVIDENCE,
@@ -258,9 +240,11 @@ PRESETS = {
             batch_size=32,
             epochs=1,
             image_size=160,
-            lambda_mask=0.1,
-            area_range=(0.1, 0.3),
+            absent_slots=1,
+            area_range=(0.1, 0.5),
             smoothness=0.3,
+            evidence=True,
+            seeds=0.3,
             frozen=("encoder",),
         ),
     ),

@@ -1,7 +1,8 @@
-"""All stages, one after the other, in a run folder that can be resumed."""
+"""Both stages, one after the other, in a run folder that can be resumed."""
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Mapping
@@ -18,19 +19,17 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from decomprec.data import TaggedDataModule
-from decomprec.guide import FrozenGuide
 from decomprec.models.weights import load_local
 from decomprec.training.build import (
     build_classifier,
     build_loss,
     build_segmenter,
-    build_self_training_loss,
-    copy_encoder,
+    start_from_guide,
 )
 from decomprec.training.callbacks import SeedEveryEpoch, StopCollapsed
 from decomprec.training.modules import GuideModule, SegmenterModule, freeze
 from decomprec.training.presets import Preset
-from decomprec.training.saved import SELF_TRAINING, WEIGHTS, Trained, save_weights
+from decomprec.training.saved import WEIGHTS, Trained, save_weights
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ def train(
     compile: bool = False,
     trainer_options: Mapping[str, Any] | None = None,
 ) -> Trained:
-    """Train the guide, freeze it, and train the segmenter (section 4.3), perhaps on with its own masks.
+    """Train the guide, freeze it, and train the segmenter (section 4.3).
 
     The run folder gets, for each stage, checkpoints after every epoch with `preset.yaml` beside them, a CSV log
     (and TensorBoard's, where it is installed), and at its end the weights as safetensors.
@@ -70,7 +69,7 @@ def train(
         resume: go on where an earlier run in this folder stopped; otherwise the folder must be new.
         seed: of initial weights, data order and everything else that is random.
         num_workers: processes that load pictures.
-        callbacks: further Lightning callbacks, for all stages.
+        callbacks: further Lightning callbacks, for both stages.
         compile: run both networks through `torch.compile`.
         trainer_options: passed to every `lightning.Trainer`, such as accelerator, devices or precision.
 
@@ -82,8 +81,6 @@ def train(
     class_names = tuple(train_set.class_names)  # type: ignore[attr-defined]
     num_classes = len(class_names) + 1
     batch_sizes = [preset.guide.batch_size, preset.segmenter.batch_size]
-    if preset.self_training.epochs:
-        batch_sizes.append(preset.self_training.batch_size)
     data = [TaggedDataModule(train_set, val_set, batch_size, num_workers, seed) for batch_size in batch_sizes]
     # A finished guide needs no file or download that it once started from.
     finished = (run_dir / "guide" / WEIGHTS).exists()
@@ -92,10 +89,8 @@ def train(
     L.seed_everything(seed, verbose=False)
     segmenter = build_segmenter(preset.segmenter, num_classes, classifier)
     # Wrong settings raise now, not after the guide is trained.
-    build_loss(preset.segmenter, classifier)
-    build_self_training_loss(preset.self_training, segmenter)
-    for settings in (preset.segmenter, preset.self_training):
-        freeze(segmenter, settings.frozen)
+    build_loss(preset.segmenter, copy.deepcopy(classifier))  # which freezes the copy
+    freeze(segmenter, preset.segmenter.frozen)
     _prepare(run_dir, preset, resume)
     fit = partial(
         _fit,
@@ -116,11 +111,10 @@ def train(
     )
     fit(guide_module, classifier, data[0], run_dir / "guide", preset.guide.epochs)
 
-    if preset.segmenter.encoder == "guide":
-        segmenter.encoder = copy_encoder(classifier)
+    start_from_guide(segmenter, preset.segmenter, classifier)
     segmenter_module = SegmenterModule(
         segmenter.requires_grad_(True).train(),
-        build_loss(preset.segmenter, FrozenGuide(classifier)),
+        build_loss(preset.segmenter, classifier),
         num_classes,
         learning_rate=preset.segmenter.learning_rate,
         one_cycle=preset.segmenter.one_cycle,
@@ -129,17 +123,6 @@ def train(
     )
     fit(segmenter_module, segmenter, data[1], run_dir / "segmenter", preset.segmenter.epochs)
 
-    if preset.self_training.epochs:
-        self_training_module = SegmenterModule(
-            segmenter.requires_grad_(True).train(),
-            build_self_training_loss(preset.self_training, segmenter),
-            num_classes,
-            learning_rate=preset.self_training.learning_rate,
-            one_cycle=True,
-            frozen=preset.self_training.frozen,
-            image_size=preset.self_training.image_size,
-        )
-        fit(self_training_module, segmenter, data[2], run_dir / SELF_TRAINING, preset.self_training.epochs)
     return Trained(segmenter.eval(), classifier.eval(), class_names)
 
 
@@ -149,8 +132,7 @@ def _prepare(run_dir: Path, preset: Preset, resume: bool) -> None:
         raise ValueError(f"Expected a new run folder, but {run_dir} holds a run; resume it or choose another.")
     if saved.exists() and Preset.load(saved) != preset:
         raise ValueError(f"Expected to resume with the preset of {saved}, but got other settings; use that preset.")
-    stages = ["guide", "segmenter", *([SELF_TRAINING] if preset.self_training.epochs else [])]
-    for folder in (run_dir, *(run_dir / stage for stage in stages)):
+    for folder in (run_dir, run_dir / "guide", run_dir / "segmenter"):
         folder.mkdir(parents=True, exist_ok=True)
         preset.save(folder / "preset.yaml")
 

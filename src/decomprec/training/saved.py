@@ -19,7 +19,6 @@ from decomprec.training.build import build_classifier, build_segmenter
 from decomprec.training.presets import Preset
 
 WEIGHTS = "weights.safetensors"
-SELF_TRAINING = "self_training"
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,7 @@ def load_run(run_dir: str | Path) -> Trained:
     if not (run_dir / "preset.yaml").is_file():
         raise ValueError(f"Expected `run_dir` to hold a finished run, but found no {run_dir / 'preset.yaml'}.")
     preset = Preset.load(run_dir / "preset.yaml")
-    last_stage = SELF_TRAINING if preset.self_training.epochs else "segmenter"
-    guide, segmenter = (run_dir / stage / WEIGHTS for stage in ("guide", last_stage))
+    guide, segmenter = (run_dir / stage / WEIGHTS for stage in ("guide", "segmenter"))
     if not segmenter.is_file():
         raise ValueError(f"Expected `run_dir` to hold a finished run, but found no {segmenter}; resume it first.")
     with safe_open(segmenter, framework="pt") as file:

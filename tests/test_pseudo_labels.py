@@ -1,18 +1,16 @@
-"""Stage three, frozen parts and the standardised head."""
+"""Pseudo labels, frozen parts and the standardised head."""
 
 import math
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from decomprec import Decomposition, DecompositionSegmenter, Frozen, PseudoLabelLoss
+from decomprec import Decomposition, DecompositionSegmenter, PseudoLabelLoss
 from decomprec.data import SyntheticScenes
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.training import PRESETS, GuideModule, SegmenterModule, build_self_training_loss, load_run, train
-from decomprec.training.presets import SelfTrainingSettings
+from decomprec.training import PRESETS, GuideModule, SegmenterModule, train
 
 TINY = PRESETS["demo"].with_values(
     [
@@ -23,8 +21,6 @@ TINY = PRESETS["demo"].with_values(
         "segmenter.decoder_widths=[8, 4]",
         "segmenter.epochs=1",
         "segmenter.batch_size=8",
-        "self_training.epochs=2",
-        "self_training.batch_size=8",
     ]
 )
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
@@ -71,47 +67,8 @@ def test_a_wrong_confidence_raises(confidence: float) -> None:
         PseudoLabelLoss(lambda images, tags: images, confidence)
 
 
-def test_the_teacher_is_no_part_of_what_is_trained_and_cannot_draw_absent_classes() -> None:
-    torch.manual_seed(0)
-    segmenter = DecompositionSegmenter(3, SmallEncoder((4, 8)))
-    loss = build_self_training_loss(SelfTrainingSettings(), segmenter)
-    module = SegmenterModule(segmenter, loss, num_classes=3)
-    own = {id(p) for p in segmenter.parameters()}
-    assert {id(p) for p in module.parameters()} == own
-    assert not any("teacher" in name for name in module.state_dict())
-    teacher = loss.cls_loss.teacher
-    assert isinstance(teacher, Frozen)
-    masks = teacher(torch.rand(2, 3, 16, 16), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    assert not masks[0, 2].any()
-    assert not masks[1, 1].any()
-    torch.testing.assert_close(masks.sum(dim=1), torch.ones(2, 16, 16), rtol=0, atol=1e-4)
-    before = teacher(torch.ones(1, 3, 16, 16), torch.ones(1, 2))
-    with torch.no_grad():
-        for parameter in segmenter.parameters():
-            parameter.zero_()
-    assert torch.equal(teacher(torch.ones(1, 3, 16, 16), torch.ones(1, 2)), before)
-
-
-def test_an_unknown_refinement_raises() -> None:
-    segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)))
-    with pytest.raises(ValueError, match=r"self_training\.refine"):
-        build_self_training_loss(SelfTrainingSettings(refine="crf"), segmenter)  # type: ignore[arg-type]
-
-
-def test_stage_three_trains_on_what_stage_two_left(scenes, tmp_path: Path) -> None:
-    trained = train(TINY, *scenes, tmp_path / "run", trainer_options=QUIET)
-    before = load_file(tmp_path / "run/segmenter/weights.safetensors")
-    after = trained.segmenter.state_dict()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert any(name.startswith("mask_decoder") for name in changed)
-    again = load_run(tmp_path / "run").segmenter.state_dict()
-    assert all(torch.equal(again[name], after[name]) for name in after)
-
-
 def test_frozen_parts_keep_weights_and_statistics(scenes, tmp_path: Path) -> None:
-    preset = TINY.with_values(
-        ["guide.frozen=[encoder]", "guide.standardise=true", "segmenter.frozen=[encoder]", "self_training.epochs=0"]
-    )
+    preset = TINY.with_values(["guide.frozen=[encoder]", "guide.standardise=true", "segmenter.frozen=[encoder]"])
     trained = train(preset, *scenes, tmp_path / "run", seed=3, trainer_options=QUIET)
     torch.manual_seed(3)
     start = PooledClassifier(SmallEncoder((4, 8)), 3, standardise=True).state_dict()
@@ -126,10 +83,9 @@ def test_frozen_parts_keep_weights_and_statistics(scenes, tmp_path: Path) -> Non
 
 
 def test_a_frozen_part_that_is_not_there_raises_before_training(scenes, tmp_path: Path) -> None:
-    for stage in ("segmenter", "self_training"):
-        with pytest.raises(ValueError, match=r"`frozen`.*'encoder'.*'trunk'"):
-            train(TINY.with_values([f"{stage}.frozen=[trunk]"]), *scenes, tmp_path / stage, trainer_options=QUIET)
-        assert not (tmp_path / stage).exists()
+    with pytest.raises(ValueError, match=r"`frozen`.*'encoder'.*'trunk'"):
+        train(TINY.with_values(["segmenter.frozen=[trunk]"]), *scenes, tmp_path / "run", trainer_options=QUIET)
+    assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="`frozen`"):
         GuideModule(PooledClassifier(SmallEncoder((4, 8)), 3), frozen=("trunk",))
 
@@ -146,7 +102,7 @@ def test_maps_of_a_standardised_head_average_to_its_logits() -> None:
     assert isinstance(classifier.norm, nn.BatchNorm1d)
 
 
-def test_stage_three_shrinks_images_only_in_training() -> None:
+def test_images_shrink_only_in_training() -> None:
     sizes = []
 
     class Look(nn.Module):

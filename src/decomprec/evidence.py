@@ -1,0 +1,133 @@
+"""What a guide alone tells about where its classes are: a start for the mask decoder, and seeds to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from decomprec import functional as DF
+from decomprec.decomposition import check_tags
+from decomprec.models.classifiers import PooledClassifier
+from decomprec.refine import pamr
+
+
+def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpness: float = 2.0) -> nn.Conv2d:
+    """The 1x1 convolution that turns a classifier's coarsest features into mask logits, without any training.
+
+    What speaks for class j at a pixel with the features f is their sum over the channels of positive weight. Divided
+    by its mean over the training images, it is on one scale for all classes and pictures:
+
+        e_j = Σ_c max(w_jc, 0) f_c / Σ_c max(w_jc, 0) μ_c
+
+    w are the weights of the classifier's head, brought back to features that are not standardised, and μ the mean
+    features that its BatchNorm has recorded. The logits are s (e_j - t), and 0 for the background. The numerator is
+    LayerCAM (Jiang et al., 2021) of the last features, which divides by each picture's own maximum instead, and so
+    finds every class in every picture.
+
+    Args:
+        classifier: trained, with `standardise=True`, on features that are not negative.
+        threshold: t, positive.
+        sharpness: s, positive.
+
+    Returns:
+        A layer from features (B, C, h, w) to logits (B, K, h, w).
+
+    Raises:
+        ValueError: if the classifier doesn't standardise its features, or a number is not positive.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
+        >>> features = classifier.encoder(torch.rand(2, 3, 16, 16))[-1]
+        >>> evidence_layer(classifier)(features).shape
+        torch.Size([2, 3, 4, 4])
+    """
+    if not isinstance(classifier.norm, nn.BatchNorm1d):
+        raise ValueError(
+            "Expected a classifier with standardise=True, whose BatchNorm has recorded the mean features, but got one "
+            "without; train it with `guide.standardise=true`."
+        )
+    for name, value in (("threshold", threshold), ("sharpness", sharpness)):
+        if not value > 0:
+            raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
+    mean, variance = classifier.norm.running_mean, classifier.norm.running_var
+    assert isinstance(mean, Tensor)
+    assert isinstance(variance, Tensor)
+    classes, channels = classifier.head.weight.shape
+    layer = nn.Conv2d(channels, classes + 1, kernel_size=1).to(mean.device)
+    with torch.no_grad():
+        positive = classifier.head.weight.relu() / (variance + classifier.norm.eps).sqrt()
+        expected = (positive @ mean).clamp(min=torch.finfo(mean.dtype).eps)
+        layer.weight[0] = layer.bias[0] = 0  # type: ignore[index]
+        layer.weight[1:, :, 0, 0] = sharpness * positive / expected[:, None]
+        layer.bias[1:] = -sharpness * threshold  # type: ignore[index]
+    return layer
+
+
+class EvidenceMasks(nn.Module):
+    """Masks (B, K, H, W) by a guide's evidence alone, which follow the image: the teacher of a `PseudoLabelLoss`.
+
+    The logits of `evidence_layer` are averaged over the scales, softmaxed over the classes that are present, and
+    refined at half the images' resolution, at a quarter of the cost.
+
+    Args:
+        classifier: as of `evidence_layer`; what it is trained to later is not seen.
+        scales: of the images that the classifier sees; larger ones show finer parts.
+        threshold: as of `evidence_layer`.
+        sharpness: as of `evidence_layer`.
+        refine: maps images and masks to masks.
+
+    Examples:
+        >>> from decomprec.losses import PseudoLabelLoss
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
+        >>> teacher = EvidenceMasks(classifier)
+        >>> teacher(torch.rand(1, 3, 32, 32), torch.tensor([[1.0, 0.0]])).shape
+        torch.Size([1, 3, 32, 32])
+        >>> loss = PseudoLabelLoss(teacher)
+    """
+
+    def __init__(
+        self,
+        classifier: PooledClassifier,
+        scales: Sequence[float] = (1.0, 2.0),
+        threshold: float = 1.0,
+        sharpness: float = 4.0,
+        refine: Callable[[Tensor, Tensor], Tensor] = pamr,
+    ) -> None:
+        super().__init__()
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"Expected `scales` to be numbers above 0, but got {tuple(scales)}.")
+        self.encoder = classifier.encoder
+        self.layer = evidence_layer(classifier, threshold, sharpness)
+        self.scales = tuple(scales)
+        self.refine = refine
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, tags: Tensor) -> Tensor:
+        """The masks of images (B, 3, H, W) in [0, 1] with tags (B, K-1), zero for absent classes.
+
+        Raises:
+            ValueError: if the tags don't fit the images and classes.
+        """
+        check_tags(tags, batch=len(images), num_classes=self.layer.out_channels)
+        height, width = images.shape[-2:]
+        half = (max(1, height // 2), max(1, width // 2))
+        logits = [_resize(self.layer(self.encoder(_scaled(images, scale))[-1]).float(), half) for scale in self.scales]
+        absent = DF.with_background(tags)[:, :, None, None] == 0
+        masks = torch.stack(logits).mean(dim=0).masked_fill(absent, -torch.inf).softmax(dim=1)
+        return _resize(self.refine(_resize(images, half).clamp(0, 1), masks), (height, width))
+
+
+def _scaled(images: Tensor, scale: float) -> Tensor:
+    height, width = (max(1, round(scale * size)) for size in images.shape[-2:])
+    return _resize(images, (height, width)).clamp(0, 1)
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(x.shape[-2:]) == size:
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
