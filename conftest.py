@@ -1,15 +1,17 @@
 """Benchmarks run only when asked for."""
 
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS.parent))  # `benchmarks` is no part of the package
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--benchmark", action="store_true", help="run benchmarks/ (on the GPU where there is one)")
+    parser.addoption("--quick", action="store_true", help="run them at tiny sizes, to see that they run at all")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -19,17 +21,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if measured:
         config.hook.pytest_deselected(items=measured)
         items[:] = [item for item in items if item not in measured]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
-    """Keep what a reader of the numbers needs: the machine's kind, not its name, and no state of the checkout."""
-    del output_json["commit_info"]
-    machine = output_json["machine_info"]
-    output_json["machine_info"] = {
-        "cpu": {key: machine["cpu"].get(key) for key in ("brand_raw", "count")},
-        "python_version": machine["python_version"],
-        "system": machine["system"],
-    }
-    for benchmark in output_json["benchmarks"]:
-        benchmark["stats"].pop("data", None)

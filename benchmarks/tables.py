@@ -4,9 +4,9 @@
     python benchmarks/tables.py --check   # exit 1 if a page is stale
 
 A page marks the place of a table by `<!-- table: NAME.json -->` and `<!-- end table -->`. NAME.json is what
-`decomprec.evaluation.Results.save` wrote plus a "run" that describes it, what pytest-benchmark wrote, or what
-`benchmarks.questions` wrote. A pattern such as `dogs_*.json` takes several runs of one experiment together: mean ±
-standard deviation.
+`decomprec.evaluation.Results.save` wrote plus a "run" that describes it, what `pytest benchmarks/ --benchmark` wrote,
+or what `benchmarks.questions` wrote. A pattern such as `dogs_*.json` takes several runs of one experiment together:
+mean ± standard deviation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (ROOT / "docs" / "results.md", ROOT / "docs" / "questions.md", ROOT / "README.md")
+PAGES = (*(ROOT / "docs" / name for name in ("results.md", "speed.md", "questions.md")), ROOT / "README.md")
 MARKER = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
 MAX_CLASS_COLUMNS = 7
 
@@ -40,7 +40,12 @@ def fill(text: str, results: Path) -> str:
 def render(files: Sequence[Path]) -> str:
     """The table of one experiment, and under it how it came about."""
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    tables = {"benchmarks": benchmark_table, "question": question_table, "ablation": ablation_table}
+    tables = {
+        "benchmarks": speed_table,
+        "question": question_table,
+        "ablation": ablation_table,
+        "companions": companions_table,
+    }
     table = next((make for key, make in tables.items() if key in runs[0]), scores_table)
     try:
         return table(runs)
@@ -104,19 +109,100 @@ def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
     return f"{markdown(head, lines)}\n\n{describe([{key: run[key] for key in ('half', 'machine', 'torch')}])}"
 
 
-def benchmark_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Rows of benchmarks, from files of pytest-benchmark; each machine has its own."""
-    head = ["benchmark", "sizes", "device", "median", "interquartile range", "rounds"]
-    lines = []
+def companions_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Area of a class where only its company is, and where neither is, from one file of `benchmarks.companions`."""
+    (run,) = runs
+    rows = run["companions"]
+    ways = [key for key, value in rows[0].items() if isinstance(value, dict)]
+    head = ["class", "company", "on its training pictures"]
+    head += [f"{way}: {where}" for way in ways for where in ("only company", "neither")]
+    lines = [
+        [
+            row["class"],
+            row["company"],
+            f"{row['together']:.0%}",
+            *(
+                f"{row[way][where]:.3f} ({count})"
+                for way in ways
+                for where, count in zip(("with company", "with neither"), row["pictures"], strict=True)
+            ),
+        ]
+        for row in rows
+    ]
+    return f"{markdown(head, lines)}\n\n{describe([{key: run[key] for key in ('pictures', 'machine', 'torch')}])}"
+
+
+def speed_table(runs: Sequence[dict[str, Any]]) -> str:
+    """For each machine and step a table of ways, from files of `pytest benchmarks/ --benchmark`.
+
+    Ways at the same sizes stand together; the last two columns hold them against the first of them.
+    """
+    machines: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        cpu = run["machine_info"].get("cpu", {}).get("brand_raw", run["machine_info"].get("machine", "CPU"))
-        for benchmark in run["benchmarks"]:
-            stats, extra = benchmark["stats"], dict(benchmark["extra_info"])
-            device = extra.pop("device", "cpu")
-            sizes = describe([extra])
-            times = [f"{1000 * stats[key]:.2f} ms" for key in ("median", "iqr")]
-            lines.append([f"`{benchmark['name']}`", sizes, cpu if device == "cpu" else device, *times, stats["rounds"]])
-    return markdown(head, [[str(cell) for cell in line] for line in lines])
+        cpu = run["machine_info"]["cpu"]
+        for row in run["benchmarks"]:
+            extra = row["extra_info"]
+            on_cpu = f"{cpu['brand_raw']}, {cpu['count']} cores, {extra['threads']} threads"
+            device = on_cpu if extra["device"] == "cpu" else extra["device"]
+            machines.setdefault(f"{device}, {extra['dtype']}, torch {extra['torch']}", []).append({**row, "run": run})
+    return "\n\n".join(_machine(machine, rows) for machine, rows in machines.items())
+
+
+def _machine(machine: str, rows: Sequence[dict[str, Any]]) -> str:
+    ceilings = rows[0]["run"]["machine_info"]["ceilings"]
+    units = {"copy": "GB/s", "matmul": "GFLOP/s", "convolution": "GFLOP/s"}
+    measured = "; ".join(f"{name} {figure(rate / 1e9)} {units[name]}" for name, rate in ceilings.items())
+    steps: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        steps.setdefault(row["name"].partition("[")[0].removeprefix("test_"), []).append(row)
+    tables = [f"**{step}**\n\n{_step(rows)}" for step, rows in steps.items()]
+    return "\n\n".join([f"*{machine}*; ceilings: {measured}", *tables])
+
+
+def _step(rows: Sequence[dict[str, Any]]) -> str:
+    ceiling = next((row["extra_info"]["ceiling"] for row in rows if "ceiling" in row["extra_info"]), "ceiling")
+    head = [
+        "sizes",
+        "way",
+        "time",
+        "rounds",
+        "images/s",
+        "peak memory",
+        f"of {ceiling} rate",
+        "speed-up",
+        "less memory",
+    ]
+    first: dict[str, dict[str, Any]] = {}
+    lines = []
+    for row in rows:
+        extra = row["extra_info"]
+        base = first.setdefault(extra["group"], row)
+        if "not_run" in extra:
+            lines.append([extra["group"], extra["way"], f"not run: {extra['not_run']}", *["-"] * (len(head) - 3)])
+            continue
+        stats = row["stats"]
+        ratios = ["-", "-"]
+        if "stats" in base:
+            bytes_ratio = base["extra_info"]["peak_bytes"] / extra["peak_bytes"]
+            ratios = [f"{base['stats']['median'] / stats['median']:.2f}×", f"{bytes_ratio:.2f}×"]
+        lines.append(
+            [
+                extra["group"],
+                extra["way"],
+                f"{figure(1000 * stats['median'])} ± {figure(500 * stats['iqr'])} ms",
+                str(stats["rounds"]),
+                figure(extra["images_per_s"]),
+                f"{figure(extra['peak_bytes'] / 2**20)} MiB",
+                f"{extra['share_of_ceiling']:.1%}",
+                *ratios,
+            ]
+        )
+    return markdown(head, lines)
+
+
+def figure(number: float) -> str:
+    """Three significant digits, and no exponent for large numbers."""
+    return f"{number:.3g}" if number < 999.5 else f"{number:,.0f}"
 
 
 def question_table(runs: Sequence[dict[str, Any]]) -> str:

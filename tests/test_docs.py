@@ -166,16 +166,34 @@ def test_tables_of_several_seeds_give_mean_and_spread(tmp_path: Path) -> None:
     assert "seed: 0, 1, 2" in filled
 
 
+def speed_row(way: str, seconds: float | None, peak_bytes: int = 0, group: str = "K = 2, batch 8") -> dict[str, Any]:
+    extra: dict[str, Any] = {"way": way, "group": group, "device": "cpu"}
+    extra |= {"dtype": "float32", "torch": "2.0", "threads": 2}
+    row = {"name": f"test_recompose[{group}, {way}]", "extra_info": extra}
+    if seconds is None:
+        extra["not_run"] = "no C++ compiler"
+        return row
+    extra |= {"images_per_s": 8 / seconds, "peak_bytes": peak_bytes, "ceiling": "copy", "share_of_ceiling": 0.125}
+    return {**row, "stats": {"median": seconds, "iqr": 0.0005, "rounds": 5}}
+
+
 def test_tables_of_benchmarks(tmp_path: Path) -> None:
-    benchmark = {
-        "name": "test_recompose[einsum-2]",
-        "extra_info": {"batch": 4, "size": 224, "device": "cpu"},
-        "stats": {"median": 0.0125, "iqr": 0.0005, "rounds": 5},
-    }
-    content = {"machine_info": {"node": "secret", "cpu": {"brand_raw": "A CPU"}}, "benchmarks": [benchmark]}
-    (tmp_path / "dogs.json").write_text(json.dumps(content), encoding="utf-8")
+    machine = {"node": "secret", "cpu": {"brand_raw": "A CPU", "count": 2}, "ceilings": {"copy": 2e10}}
+    rows = [
+        speed_row("loop", 0.025, 6 * 2**20),
+        speed_row("vectorised", 0.0125, 2 * 2**20),
+        speed_row("compiled", None),
+        speed_row("vectorised", 1.0, 2**20, group="K = 5, batch 8"),
+    ]
+    (tmp_path / "dogs.json").write_text(json.dumps({"machine_info": machine, "benchmarks": rows}), encoding="utf-8")
     filled = load("benchmarks/tables.py").fill(PAGE, tmp_path)
-    assert re.search(r"`test_recompose\[einsum-2]` +\| batch: 4; size: 224 +\| A CPU +\| 12.50 ms +\| 0.50 ms", filled)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in filled.splitlines() if line[0:1] == "|"]
+    assert lines[0][6:] == ["of copy rate", "speed-up", "less memory"]
+    both = ["K = 2, batch 8", "vectorised", "12.5 ± 0.25 ms", "5", "640", "2 MiB", "12.5%", "2.00×", "3.00×"]
+    assert lines[3] == both
+    assert lines[2][-2:] == lines[5][-2:] == ["1.00×", "1.00×"]  # the first of each group
+    assert lines[4] == ["K = 2, batch 8", "compiled", "not run: no C++ compiler", *["-"] * 6]
+    assert "*A CPU, 2 cores, 2 threads, float32, torch 2.0*; ceilings: copy 20 GB/s" in filled
     assert "secret" not in filled
 
 

@@ -1,0 +1,54 @@
+"""L_cls with two tags an image: the guide on what is shown of each slot, forward and backward to the decomposition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+
+from benchmarks import peers
+from benchmarks.grid import Case
+from benchmarks.pictures import decomposition, pictures, two_tags
+from benchmarks.timing import Machine, Work, flops, measure
+from decomprec import ClsLoss, Decomposition, FrozenGuide
+from decomprec.models import resnet18_classifier
+
+Loss = Callable[[Decomposition, Tensor, Tensor], Tensor]
+PART = 2  # operations are counted on two pictures, which fit into any memory
+
+
+def loop(guide: FrozenGuide) -> Loss:
+    def loss(out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
+        return peers.cls_loss(out.mask_logits.softmax(dim=1), out.imagelets, tags, guide)
+
+    return loss
+
+
+# From the guide to the loss, and whether it is compiled; the names are those of grid.WAYS["guide"].
+WAYS: dict[str, tuple[Callable[[FrozenGuide], Loss], bool]] = {
+    "loop": (loop, False),
+    "vectorised": (ClsLoss, False),
+    "compiled": (ClsLoss, True),
+    # Only background, tags and some absent slots: ClsLoss(guide, absent_slots=...) goes here, and into grid.WAYS.
+}
+
+
+def test_guide(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> None:
+    guide = FrozenGuide(resnet18_classifier(case.num_classes, weights=None)).to(machine.device)
+    make, compiled = WAYS[case.way]
+    eager = make(guide)
+    loss = machine.compile(eager) if compiled else eager
+    images, tags = pictures(case, machine), two_tags(case, machine)
+    leaves = decomposition(case, machine)
+    part = [leaf[:PART].detach().requires_grad_() for leaf in leaves]
+
+    def step() -> Tensor:
+        value = loss(Decomposition(*leaves), images, tags)
+        value.backward()
+        for leaf in leaves:
+            leaf.grad = None
+        return value.detach()
+
+    counted = flops(lambda: eager(Decomposition(*part), images[:PART], tags[:PART]).backward()) / PART
+    measure(benchmark, machine, case, step, Work("convolution", counted * case.batch))
