@@ -10,7 +10,7 @@ from itertools import product
 
 WAYS = {
     "recompose": ("loop", "vectorised", "compiled"),
-    "guide": ("loop", "vectorised", "compiled"),
+    "guide": ("loop", "vectorised", "compiled", "sampled"),
     "train_step": ("loop", "vectorised", "compiled"),
     "predict": ("smp.Unet", "whole network", "mask branch", "compiled"),
 }

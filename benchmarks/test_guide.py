@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
@@ -30,7 +31,7 @@ WAYS: dict[str, tuple[Callable[[FrozenGuide], Loss], bool]] = {
     "loop": (loop, False),
     "vectorised": (ClsLoss, False),
     "compiled": (ClsLoss, True),
-    # Only background, tags and some absent slots: ClsLoss(guide, absent_slots=...) goes here, and into grid.WAYS.
+    "sampled": (partial(ClsLoss, absent_slots=1), False),
 }
 
 
