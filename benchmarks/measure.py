@@ -37,7 +37,7 @@ from decomprec.viz import overlay, save_image
 
 SUPERVISED = "supervised (masks of the other half)"
 ELLIPSE_SHARE = 0.5
-BIASES = tuple(step / 5 for step in range(-8, 7))
+BIASES = tuple(step / 5 for step in range(-15, 7))
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,19 @@ class Networks:
         plain = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=False))
         mirrored = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=True))
         classifier, bias = self.classifier, self.background_bias
+        others = {name: once_per_batch(other.mask_logits) for name, other in self.others.items()}
         guided = {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(plain, None, classifier)}
         return {
             self.name: RefinedPredictor(plain),
             **guided,
             self.refined: RefinedPredictor(plain, pamr, classifier, bias),
             f"{self.refined}, mirrored too": RefinedPredictor(mirrored, pamr, classifier, bias),
-            **{name: RefinedPredictor(once_per_batch(other.mask_logits)) for name, other in self.others.items()},
+            **{name: RefinedPredictor(other) for name, other in others.items()},
+            **{
+                f"{name}, PAMR": RefinedPredictor(o, pamr, classifier)
+                for name, o in others.items()
+                if name == SUPERVISED
+            },
             **({} if classifier is None else evidence_row(classifier, self.scale)),
         }
 
