@@ -13,17 +13,12 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
 
 from decomprec.data.pictures import read_image
-from decomprec.files import written_whole
 from decomprec.models import Pretrained, load_pretrained
-from decomprec.refine import RefinedPredictor, pamr
-from decomprec.viz import overlay, voc_palette
+from decomprec.predict import named_tags, picture_masks
+from decomprec.viz import overlay, save_image, save_label_map
 
 MODEL = Path(__file__).parent / "models" / "dogs-small"
 
@@ -37,47 +32,14 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_tags(given: str | None, class_names: tuple[str, ...]) -> Tensor | None:
-    """Tags (1, K-1) of names with commas between."""
-    if given is None:
-        return None
-    names = [name.strip() for name in given.split(",")]
-    if not set(names) <= set(class_names):
-        raise ValueError(f"Expected --tags to be among {', '.join(class_names)}, but got {given!r}.")
-    return torch.tensor([[float(name in names) for name in class_names]])
-
-
-def segment(photo: Tensor, model: Pretrained, tags: Tensor | None) -> Tensor:
-    """The label map (H, W), int64, of a photo (3, H, W), uint8, seen at the size that the model was trained on."""
-    height, width = photo.shape[-2:]
-    short, long = sorted((height, width))
-    scale = min(model.image_size / short, 4 * model.image_size / long)  # a thin strip would become too long
-    size = [max(1, round(scale * height)), max(1, round(scale * width))]
-    seen = resize(photo[None], size, antialias=True).float() / 255
-    masks = RefinedPredictor(model.segmenter.mask_logits, pamr, model.classifier).masks(seen, tags)
-    return F.interpolate(masks, size=(height, width), mode="bilinear", align_corners=False)[0].argmax(dim=0)
-
-
-def save(picture: Image.Image, path: Path) -> None:
-    with written_whole(path) as partial:
-        picture.save(partial, compress_level=1)  # several times as fast as the default
-
-
-def draw(photo: Tensor, labels: Tensor, stem: Path) -> None:
-    mask = Image.fromarray(labels.byte().numpy())
-    mask.putpalette((voc_palette() * 255).byte().flatten().tolist())
-    save(mask, stem.with_name(f"{stem.name}_mask.png"))
-    drawn = 255 * overlay(photo[None].float() / 255, labels[None])[0]
-    save(Image.fromarray(drawn.round().byte().permute(1, 2, 0).numpy()), stem.with_name(f"{stem.name}_overlay.png"))
-
-
 def process(path: Path, out: Path, model: Pretrained, tags: Tensor | None) -> None:
     started = time.monotonic()
     if not path.is_file():
         raise FileNotFoundError("Expected a photo, but there is no such file.")
     photo = read_image(path)
-    labels = segment(photo, model, tags)
-    draw(photo, labels, out / path.stem)
+    labels = picture_masks(photo, model, tags).argmax(dim=0)
+    save_label_map(labels, out / f"{path.stem}_mask.png")
+    save_image(overlay(photo[None].float() / 255, labels[None])[0], out / f"{path.stem}_overlay.png")
     shares = labels.flatten().bincount(minlength=len(model.class_names) + 1) / labels.numel()
     found = [f"{name} {share:.1%}" for name, share in zip(model.class_names, shares[1:].tolist(), strict=True) if share]
     print(f"{path}: {', '.join(found) or 'nothing found'} ({time.monotonic() - started:.1f} s)")
@@ -89,7 +51,7 @@ def main() -> int:
     if len(set(stems)) < len(stems):
         raise ValueError("Expected photos with different names, because their drawings are called after them.")
     model = load_pretrained(args.model)
-    tags = read_tags(args.tags, model.class_names)
+    tags = None if args.tags is None else named_tags(args.tags, model.class_names)
     failed = False
     for path, stem in zip(args.photos, stems, strict=True):
         try:

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
-from torchvision.utils import save_image as save_grid
 
 from decomprec.decomposition import Decomposition, check_decomposition, check_images, check_tags
 from decomprec.files import written_whole
@@ -201,7 +201,41 @@ def save_image(picture: Tensor | Figure, path: str | Path) -> None:
         if isinstance(picture, Figure):
             picture.savefig(partial)
         else:
-            save_grid(picture, partial)
+            pixels = rearrange(picture.detach().cpu().float().clamp(0, 1), "c h w -> h w c")
+            _save(Image.fromarray((255 * pixels).round().byte().numpy()), partial)
+
+
+def save_label_map(labels: Tensor, path: str | Path) -> None:
+    """Write a label map as Pascal VOC has them: an 8-bit PNG whose values are the labels, with VOC's palette.
+
+    Args:
+        labels: (H, W), integers of 0 to 255; 255 is ignore.
+        path: of the PNG; a reader sees the old file or the whole new one.
+
+    Raises:
+        ValueError: if shape, type or range are not these.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_label_map(torch.tensor([[0, 1]]), Path(folder) / "mask.png")
+        ...     mask = Image.open(Path(folder) / "mask.png")
+        ...     mask.mode, mask.getpixel((1, 0)), mask.convert("RGB").getpixel((1, 0))
+        ('P', 1, (128, 0, 0))
+    """
+    if labels.ndim != 2 or labels.is_floating_point():
+        raise ValueError(
+            f"Expected `labels` to be integers of shape (H, W), but got {labels.dtype} of shape {tuple(labels.shape)}."
+        )
+    _check_label_range(labels, "labels")
+    mask = Image.fromarray(labels.cpu().byte().numpy())
+    mask.putpalette((255 * voc_palette()).byte().flatten().tolist())
+    with written_whole(path) as partial:
+        _save(mask, partial)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    picture.save(path, compress_level=1)  # of PNG: several times as fast as the default
 
 
 def _check_label_maps(labels: Tensor, images: Tensor, name: str) -> None:
@@ -211,6 +245,10 @@ def _check_label_maps(labels: Tensor, images: Tensor, name: str) -> None:
             f"Expected `{name}` to be integers of shape (B, H, W) = {expected}, "
             f"but got {labels.dtype} of shape {tuple(labels.shape)}."
         )
+    _check_label_range(labels, name)
+
+
+def _check_label_range(labels: Tensor, name: str) -> None:
     if not (labels.min() >= 0 and labels.max() <= 255):
         raise ValueError(f"Expected `{name}` to lie in 0 to 255, but got {labels.min()} to {labels.max()}.")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .items import Transform
-from .pictures import IMAGE_SUFFIXES
+from .pictures import picture_files
 from .tagged import MaskValues, Record, TaggedImages, choose_classes
 
 _BACKGROUND = ("other", "background", "none", "negative")
@@ -82,7 +82,7 @@ class TaggedFolder(TaggedImages):
             masks_dir = root / f"{part}_masks"
             masks_dir = masks_dir if masks_dir.is_dir() else root / "masks"
             for name in names:
-                files = _pictures(parent / name)
+                files = picture_files(parent / name)
                 if split is not None and not splits:
                     files = _draw(files, split, val_fraction, f"{seed}/{name}")
                 tags = (name,) if name in class_names else ()
@@ -116,10 +116,6 @@ def _split_folders(root: Path) -> dict[str, Path]:
     if not (root / "train").is_dir() or not _folders(root / "train"):
         return {}
     return {folder.name: folder for folder in _folders(root) if _folders(folder)}
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _draw(files: list[Path], split: str, val_fraction: float, seed: str) -> list[Path]:

@@ -98,13 +98,8 @@ class Results:
         for row in self.rows:
             s = row.scores
             numbers = [*(s.iou[1:] if per_class else ()), s.mean_foreground_iou, s.mean_iou, s.mean_false_area]
-            lines.append([row.method, "yes" if row.tags else "no", *map(_cell, numbers)])
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        lines.insert(1, ["-" * width for width in widths])
-        return "\n".join(
-            "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-            for line in lines
-        )
+            lines.append([row.method, "yes" if row.tags else "no", *map(number_cell, numbers)])
+        return text_table(lines)
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict()` as JSON; a reader sees the old file or the whole new one."""
@@ -201,5 +196,15 @@ class _Contest:
         ]
 
 
-def _cell(value: float | None) -> str:
+def text_table(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that also reads well as plain text; the first line is its head."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    ruled = [lines[0], ["-" * width for width in widths], *lines[1:]]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in ruled
+    )
+
+
+def number_cell(value: float | None) -> str:
+    """A number with three decimals, or "-" where it is undefined."""
     return "-" if value is None or value != value else f"{value:.3f}"
