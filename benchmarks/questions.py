@@ -58,6 +58,7 @@ from decomprec.training.saved import WEIGHTS
 log = logging.getLogger("questions")
 
 RESULTS = Path(__file__).parent / "results"
+EVIDENCE = ("guide.standardise=true", "segmenter.evidence=true", "segmenter.seeds=0.3")
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,17 @@ class ChannelsLast(Callback):
 
 
 def classes(size: Size) -> Iterator[Variant]:
-    """Scenes with 3, 6 and 20 classes."""
-    for count in (3, 6, 20):
-        yield Variant(
-            f"{count} classes",
-            lambda count=count: plain(size.scenes(TRAIN, count)),  # type: ignore[misc]
-            partial(size.scenes, TEST, count),
-            partial(size.scenes, VAL, count),
-            num_classes=count,
-        )
+    """Scenes with 3, 6 and 20 classes, with the preset and with masks that start from the guide's evidence."""
+    for settings, how in (((), ""), (EVIDENCE, ", from evidence")):
+        for count in (3, 6, 20):
+            yield Variant(
+                f"{count} classes{how}",
+                lambda count=count: plain(size.scenes(TRAIN, count)),  # type: ignore[misc]
+                partial(size.scenes, TEST, count),
+                partial(size.scenes, VAL, count),
+                settings,
+                num_classes=count,
+            )
 
 
 def areas(size: Size) -> Iterator[Variant]:
