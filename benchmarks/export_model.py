@@ -18,7 +18,14 @@ import torch
 from decomprec.models import save_pretrained
 from decomprec.training import Preset, load_run
 
-ROWS = ("ours, PAMR", "CAM (best threshold)", "LayerCAM (best threshold)", "centred ellipse", "every pixel")
+ROWS = (
+    "ours, PAMR",
+    "guide's evidence, PAMR",
+    "CAM (best threshold)",
+    "LayerCAM (best threshold)",
+    "centred ellipse",
+    "every pixel",
+)
 
 
 def main() -> None:
