@@ -9,7 +9,6 @@ base; of the others only the settings that differ are written down.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 from dataclasses import replace
@@ -21,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.measure import Networks, choose_bias
 from benchmarks.photographs import evaluation_pictures, of_half
+from benchmarks.runs import described
 from decomprec.data import collate, eval_transform
 from decomprec.evaluation import evaluate, guide_accuracy
 from decomprec.files import written_whole
@@ -56,7 +56,7 @@ def difference(base: Preset, other: Preset) -> dict[str, Any]:
     """
 
     def flat(preset: Preset) -> dict[str, Any]:
-        groups = dataclasses.asdict(preset)
+        groups = described(preset)  # in which files of weights have no folder
         pairs = {
             f"{name}.{key}": value
             for name, group in groups.items()
