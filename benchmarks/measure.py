@@ -145,7 +145,9 @@ def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[s
         predictors, networks.classifier, batches, class_names, device, ELLIPSE_SHARE, maps, per_image=True
     )
     brief = [
-        replace(row, scores=replace(row.scores, per_image=None)) if row.method in networks.others else row
+        replace(row, scores=replace(row.scores, per_image=None))
+        if row.method.removesuffix(", PAMR") in networks.others
+        else row
         for row in results.rows
     ]
     return replace(results, rows=tuple(brief))

@@ -103,7 +103,7 @@ def test_the_whole_command(finished: tuple[Path, list[str]], folder: Path) -> No
     results = json.loads((out / "results.json").read_text())
     ours = ["ours", "ours, guide's tags", "ours, PAMR", "ours, PAMR, mirrored too"]
     maps = [f"{name} (best threshold)" for name in ("CAM", "Grad-CAM++", "LayerCAM", "CAM + PAMR")]
-    expected = [*ours, "paper's recipe", SUPERVISED, *maps, "centred ellipse", "every pixel"]
+    expected = [*ours, "paper's recipe", SUPERVISED, f"{SUPERVISED}, PAMR", *maps, "centred ellipse", "every pixel"]
     for tags in (True, False):
         assert [row["method"] for row in results["rows"] if row["tags"] is tags] == expected
 
