@@ -1,0 +1,39 @@
+"""The command line: `decomprec` or `python -m decomprec`. What needs torch is imported by the command that runs."""
+
+from __future__ import annotations
+
+import typer
+
+from decomprec.cli.common import SentenceErrors
+from decomprec.cli.demo import demo
+from decomprec.cli.evaluate import evaluate
+from decomprec.cli.predict import predict
+from decomprec.cli.train import train
+
+HELP = """Learn to segment pictures from tags alone.
+
+\b
+Try it, without any data:
+  decomprec demo
+
+\b
+From a folder of tagged pictures to masks, and how good they are:
+  decomprec train pictures --out runs/mine
+  decomprec predict runs/mine holiday/ --out drawn
+  decomprec evaluate drawn/masks true_masks --json scores.json
+
+Exit codes: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage. `decomprec COMMAND --help` has more
+examples.
+"""
+
+app = typer.Typer(
+    name="decomprec",
+    cls=SentenceErrors,
+    help=HELP,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain text, which reads the same in a log
+    pretty_exceptions_enable=False,
+)
+for command in (demo, train, predict, evaluate):
+    app.command()(command)

@@ -1,0 +1,192 @@
+"""The whole experiment in one run folder: both stages, figures, the table beside its baselines, the model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from decomprec.data import SyntheticScenes, Transform, collate, eval_transform, train_transform
+from decomprec.evaluation import compare, decomposition_diagnostics
+from decomprec.files import written_whole
+from decomprec.guide import FrozenGuide
+from decomprec.models import save_pretrained
+from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, pamr
+from decomprec.training import PanelEveryEpoch, Preset, Trained, train
+from decomprec.viz import figure_pairs, panel, save_image
+
+SCENES = {"train": (3000, 1), "val": (400, 3)}
+"""How many synthetic scenes each split has, and the seed that draws them."""
+
+
+class LoadData(Protocol):
+    """Gives the pictures of a split, such as a `TaggedFolder`."""
+
+    def __call__(self, split: str, *, transform: Transform, masks: bool) -> Any:
+        """A data set as of `TaggedImages`; `split` is "train" or "val"."""
+        ...
+
+
+def synthetic_scenes(size: int) -> LoadData:
+    """The synthetic scenes of the demo, `size` pixels high and wide."""
+
+    def load(split: str, *, transform: Transform, masks: bool) -> SyntheticScenes:
+        # Scenes are varied and of one size as they are: no transform.
+        num_images, seed = SCENES[split]
+        return SyntheticScenes(num_images, size=size, seed=seed, masks=masks)
+
+    return load
+
+
+def run_experiment(
+    preset: Preset,
+    load: LoadData,
+    run_dir: Path,
+    *,
+    data: str,
+    settings: Sequence[str] = (),
+    resume: bool = False,
+    seed: int = 0,
+    workers: int = 0,
+    accelerator: str = "auto",
+    precision: str = "32-true",
+    compile: bool = False,
+) -> None:
+    """Train as of `train`, draw the figures, print the table (if there are masks), and save the model.
+
+    Beside what `train` leaves, the run folder gets progress/, figures/, diagnostics.json, results.json and, as of
+    `save_pretrained`, model/.
+
+    Args:
+        preset: all settings.
+        load: gives the pictures.
+        run_dir: must be new, unless the run is resumed.
+        data: what the pictures are, in a word, for whoever reads the results.
+        settings: how the preset was changed, likewise.
+        resume: go on where an earlier run in this folder stopped.
+        seed: of everything that is random.
+        workers: processes that load pictures.
+        accelerator: as in Lightning.
+        precision: as in Lightning.
+        compile: train through `torch.compile`.
+
+    Raises:
+        ValueError: as for `train`.
+        CollapsedRunError: as for `train`.
+    """
+    started = time.monotonic()
+    evaluated = eval_transform(preset.image_size)
+    seen = load("train", transform=evaluated, masks=False)
+    unseen = load("val", transform=evaluated, masks=True)
+    augmented = train_transform(preset.image_size)
+    trained = train(
+        preset,
+        load("train", transform=augmented, masks=False) if preset.augment else seen,
+        unseen,
+        run_dir,
+        resume=resume,
+        seed=seed,
+        num_workers=workers,
+        callbacks=[PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")],
+        compile=compile,
+        trainer_options={"accelerator": accelerator, "precision": precision},
+    )
+    size = preset.segmenter.image_size or preset.image_size
+    save_pretrained(
+        run_dir / "model",
+        trained.segmenter,
+        trained.class_names,
+        image_size=size,
+        classifier=trained.classifier,
+        half=False,  # its masks are those of the table
+        card=_card(trained.class_names, data, preset.name, seed, size),
+    )
+    device = "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
+    trained.segmenter.to(device)
+    trained.classifier.to(device)
+    _draw_figures(run_dir, trained, seen, unseen, device)
+    run = {
+        "data": data,
+        "preset": preset.name,
+        # The names of files, not the folders of this machine.
+        "settings": " ".join(f"{k}={v.rsplit('/', 1)[-1]}" for k, _, v in (s.partition("=") for s in settings))
+        or "as they are",
+        "image_size": preset.image_size,
+        "seed": seed,
+        "precision": precision,
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
+        "torch": torch.__version__,
+    }
+    # Pictures are shown at the size that the segmenter was trained at.
+    _measure(run_dir, trained, unseen, run, device, scale=size / preset.image_size)
+    print(f"figures, checkpoints, results and model: {run_dir}")
+
+
+def _pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
+    """A batch of up to `with_class` pictures that have a class, then up to `without` that have none."""
+    present = dataset.tags.any(dim=1)
+    order = torch.randperm(len(present), generator=torch.Generator().manual_seed(0))
+    chosen = order[present[order]][:with_class].tolist() + order[~present[order]][:without].tolist()
+    return collate([dataset[i] for i in chosen])
+
+
+def _draw_figures(run_dir: Path, trained: Trained, seen: Any, unseen: Any, device: str) -> None:
+    """Figures 2 and 3, and a panel of five decompositions with the guide's opinion of each component."""
+    segmenter, guide = trained.segmenter, FrozenGuide(trained.classifier)
+    for title, dataset in (("figure2_training", seen), ("figure3_validation", unseen)):
+        batch = _pick(dataset, 50, 50)
+        labels = torch.cat([segmenter.predict(images.to(device)) for images in batch["image"].split(8)])
+        save_image(figure_pairs(batch["image"], labels.cpu()), run_dir / "figures" / f"{title}.png")
+
+    batch = _pick(unseen, 4, 1)
+    with torch.inference_mode():
+        out = segmenter(batch["image"].to(device))
+        opinion = guide(out.components.flatten(0, 1)).sigmoid().unflatten(0, out.components.shape[:2])
+    figure = panel(batch["image"], out, unseen.class_names, batch["tags"], batch["mask"], opinion)
+    save_image(figure, run_dir / "figures" / "panel.png")
+
+
+def _measure(run_dir: Path, trained: Trained, unseen: Any, run: dict[str, Any], device: str, scale: float) -> None:
+    """The table of results beside the baselines, and what the decompositions are like inside."""
+    loader = DataLoader(unseen, batch_size=8, collate_fn=collate)
+    diagnostics = decomposition_diagnostics(trained.segmenter, trained.classifier, loader, device)
+    with written_whole(run_dir / "diagnostics.json") as partial:
+        partial.write_text(json.dumps(diagnostics, indent=2) + "\n", encoding="utf-8")
+    records = getattr(unseen, "records", None)
+    if records is not None and not any(record.mask for record in records):
+        print("no masks: look at the figures, and at the areas of present and absent classes in diagnostics.json")
+        return
+    logits = multi_scale(trained.segmenter.mask_logits, (scale,), flip=False)
+    predictors = {
+        "decomprec": RefinedPredictor(logits),
+        "decomprec, guided filter": RefinedPredictor(logits, guided_filter),
+        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, pamr, trained.classifier),
+    }
+    results = compare(predictors, trained.classifier, tqdm(loader, "evaluating"), unseen.class_names, device)
+    dataclasses.replace(results, run=run).save(run_dir / "results.json")
+    print(f"\n{results.table()}\n\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")
+
+
+def _card(class_names: Sequence[str], data: str, preset: str, seed: int, size: int) -> str:
+    return f"""---
+library_name: decomprec
+pipeline_tag: image-segmentation
+---
+# {", ".join(class_names)}
+
+Masks of these classes, learnt from image tags alone.
+Data: {data}; preset: {preset}; seed: {seed}; seen at {size} pixels.
+
+```bash
+decomprec predict THIS_FOLDER pictures/ --out drawn
+```
+"""
