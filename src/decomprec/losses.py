@@ -250,13 +250,14 @@ class DecompositionLoss(nn.Module):
 
 
 class PseudoLabelLoss(nn.Module):
-    """Cross-entropy with a teacher's masks: self-training, as an extra term or in place of L_cls.
+    """Cross-entropy with a teacher's masks: seeds or self-training, as an extra term or in place of L_cls.
 
     Pixels where the teacher is undecided don't count.
 
     Args:
         teacher: maps images (B, 3, H, W) and tags (B, K-1) to masks (B, K, H, W), such as
-            `refine.RefinedPredictor(...).masks`; no gradient reaches it, and a module is frozen in place.
+            `evidence.EvidenceMasks(...)` or `refine.RefinedPredictor(...).masks`; no gradient reaches it, and a module is
+            frozen in place.
         confidence: a pixel counts if the teacher's largest mask there is at least this, in [0, 1].
 
     Raises:
