@@ -256,8 +256,8 @@ class PseudoLabelLoss(nn.Module):
 
     Args:
         teacher: maps images (B, 3, H, W) and tags (B, K-1) to masks (B, K, H, W), such as
-            `evidence.EvidenceMasks(...)` or `refine.RefinedPredictor(...).masks`; no gradient reaches it, and a module is
-            frozen in place.
+            `evidence.EvidenceMasks(...)` or `refine.RefinedPredictor(...).masks`; no gradient reaches it, and a
+            module is frozen in place.
         confidence: a pixel counts if the teacher's largest mask there is at least this, in [0, 1].
 
     Raises:
