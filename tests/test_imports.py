@@ -7,6 +7,7 @@ from pathlib import Path
 import decomprec
 
 HEAVY = ["lightning", "timm", "segmentation_models_pytorch", "torchvision", "kornia", "matplotlib", "torchmetrics"]
+HEAVY += ["torch._dynamo"]  # the compiler: seconds, for those who don't compile
 ROOT = Path(__file__).parents[1]
 
 

@@ -113,6 +113,9 @@ class ClsLoss(nn.Module):
         self.absent = absent
         self.view = view
         self.absent_slots = absent_slots
+        # The number of slots depends on the tags, which torch.compile can't follow: one graph break. Not a decorator,
+        # for `disable` loads the whole compiler, which an import should not.
+        self._draw_slots = _draw_slots if absent_slots is None else torch.compiler.disable(_draw_slots)
         self.chunk = chunk
 
     def guide_logits(self, out: Decomposition, images: Tensor) -> Tensor:
@@ -127,7 +130,7 @@ class ClsLoss(nn.Module):
         check_tags(tags, batch=images.shape[0], num_classes=num_classes)
         if self.absent_slots is None:
             return DF.cls_loss(self.guide_logits(out, images), tags, self.absent)
-        slots, weights, counts = _draw_slots(tags, self.absent_slots)
+        slots, weights, counts = self._draw_slots(tags, self.absent_slots)
         shown = self.view(out.select(slots), images)
         if shown.shape[:2] != slots.shape:
             raise ValueError(
@@ -153,8 +156,6 @@ class ClsLoss(nn.Module):
         return logits
 
 
-# The number of slots depends on the tags, which torch.compile can't follow: one graph break, here.
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _draw_slots(tags: Tensor, absent_slots: int) -> tuple[Tensor, Tensor, Tensor]:
     slots, weights = DF.choose_slots(tags, torch.rand(tags.shape, device=tags.device), absent_slots)
     # What only pads is not worth a pass of the guide.
