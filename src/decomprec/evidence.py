@@ -58,12 +58,13 @@ def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpne
     assert isinstance(variance, Tensor)
     classes, channels = classifier.head.weight.shape
     layer = nn.Conv2d(channels, classes + 1, kernel_size=1).to(mean.device)
+    assert layer.bias is not None
     with torch.no_grad():
         positive = classifier.head.weight.relu() / (variance + classifier.norm.eps).sqrt()
         expected = (positive @ mean).clamp(min=torch.finfo(mean.dtype).eps)
-        layer.weight[0] = layer.bias[0] = 0  # type: ignore[index]
+        layer.weight[0] = layer.bias[0] = 0
         layer.weight[1:, :, 0, 0] = sharpness * positive / expected[:, None]
-        layer.bias[1:] = -sharpness * threshold  # type: ignore[index]
+        layer.bias[1:] = -sharpness * threshold
     return layer
 
 
