@@ -24,7 +24,7 @@ from benchmarks.runs import described
 from decomprec.data import collate, eval_transform
 from decomprec.evaluation import evaluate, guide_accuracy
 from decomprec.files import written_whole
-from decomprec.refine import RefinedPredictor, multi_scale, pamr
+from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
 from decomprec.training import Preset, load_run
 
 
@@ -86,7 +86,7 @@ def measured(run: Path, folder: Path) -> dict[str, Any]:
         ("tags, no bias", RefinedPredictor(logits), True),
         ("tags", RefinedPredictor(logits, background_bias=bias), True),
         ("tags, PAMR", RefinedPredictor(logits, pamr, background_bias=bias), True),
-        ("guide's tags, PAMR", RefinedPredictor(logits, pamr, guide, bias), False),
+        ("guide's tags, PAMR", RefinedPredictor(logits, pamr, multi_scale_tags(guide), bias), False),
         ("no tags, PAMR", RefinedPredictor(logits, pamr, background_bias=bias), False),
     ):
         scores = evaluate(predictor, loader, slots, use_tags)

@@ -31,7 +31,7 @@ from decomprec.evaluation.metrics import ScoreAccumulator, masked_batches
 from decomprec.evidence import EvidenceMasks
 from decomprec.guide import FilledView, View, component_view
 from decomprec.models import DecompositionSegmenter, PooledClassifier
-from decomprec.refine import RefinedPredictor, multi_scale, pamr
+from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
 from decomprec.training.occlusion import FILLS
 from decomprec.viz import overlay, save_image
 
@@ -79,13 +79,14 @@ class Networks:
         plain = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=False))
         mirrored = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=True))
         classifier, bias = self.classifier, self.background_bias
+        averaged = None if classifier is None else multi_scale_tags(classifier)
         others = {name: once_per_batch(other.mask_logits) for name, other in self.others.items()}
         guided = {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(plain, None, classifier)}
         return {
             self.name: RefinedPredictor(plain),
             **guided,
             self.refined: RefinedPredictor(plain, pamr, classifier, bias),
-            f"{self.refined}, mirrored too": RefinedPredictor(mirrored, pamr, classifier, bias),
+            f"{self.refined}, test-time augmentation": RefinedPredictor(mirrored, pamr, averaged, bias),
             **{name: RefinedPredictor(other) for name, other in others.items()},
             **{
                 f"{name}, PAMR": RefinedPredictor(o, pamr, classifier)

@@ -101,7 +101,7 @@ def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 def test_the_whole_command(finished: tuple[Path, list[str]], folder: Path) -> None:
     out, _ = finished
     results = json.loads((out / "results.json").read_text())
-    ours = ["ours", "ours, guide's tags", "ours, PAMR", "ours, PAMR, mirrored too"]
+    ours = ["ours", "ours, guide's tags", "ours, PAMR", "ours, PAMR, test-time augmentation"]
     maps = [f"{name} (best threshold)" for name in ("CAM", "Grad-CAM++", "LayerCAM", "CAM + PAMR")]
     expected = [*ours, "paper's recipe", SUPERVISED, f"{SUPERVISED}, PAMR", *maps, "centred ellipse", "every pixel"]
     for tags in (True, False):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2.functional import resize
 
 from decomprec import DecompositionSegmenter
-from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, pamr
+from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, multi_scale_tags, pamr
 
 
 def plain_guided_filter(guide: torch.Tensor, mask: torch.Tensor, radius: int, eps: float) -> torch.Tensor:
@@ -174,6 +174,21 @@ def test_multi_scale_is_the_mean_of_the_masks_of_all_copies() -> None:
     torch.testing.assert_close(found.exp(), expected)
     unflipped = sum(resize(mask, [10, 14]) for mask in masks) / 3
     torch.testing.assert_close(multi_scale(by_place, (1.0, 0.5, 1.5), flip=False)(images).exp(), unflipped)
+
+
+def test_tags_are_decided_by_the_mean_logit_of_all_copies() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 10, 14, dtype=torch.float64)
+    copies = [images, resize(images, [15, 21])]
+
+    def left_half(views: torch.Tensor) -> torch.Tensor:
+        return views[..., : views.shape[-1] // 2].mean(dim=(2, 3))[:, :2]
+
+    expected = sum(left_half(copy) + left_half(copy.flip(3)) for copy in copies) / 4
+    torch.testing.assert_close(multi_scale_tags(left_half, scales=(1.0, 1.5))(images), expected)
+    torch.testing.assert_close(multi_scale_tags(left_half, (1.0,), flip=False)(images), left_half(images))
+    with pytest.raises(ValueError, match="Expected `scales`"):
+        multi_scale_tags(left_half, scales=())
 
 
 def test_a_class_that_no_copy_shows_has_a_finite_logit() -> None:

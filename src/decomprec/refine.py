@@ -122,20 +122,47 @@ def multi_scale(
         >>> averaged(torch.rand(1, 3, 32, 48)).shape
         torch.Size([1, 3, 32, 48])
     """
-    if not scales or min(scales) <= 0:
-        raise ValueError(f"Expected `scales` to be numbers above 0, but got {tuple(scales)}.")
+    _check_scales(scales)
 
     def averaged(images: Tensor) -> Tensor:
-        check_images(images)
         height, width = images.shape[-2:]
         masks: list[Tensor] = []
-        for scale in scales:
-            view = _resize(images, max(1, round(scale * height)), max(1, round(scale * width))).clamp(0, 1)
-            masks.append(mask_logits(view).softmax(dim=1))
-            if flip:
-                masks.append(mask_logits(view.flip(-1)).softmax(dim=1).flip(-1))
-        mean = torch.stack([_resize(mask, height, width) for mask in masks]).mean(dim=0)
+        for view, mirrored in _copies(images, scales, flip):
+            logits = mask_logits(view)
+            mask = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
+            masks.append(_resize(mask.flip(-1) if mirrored else mask, height, width))
+        mean = torch.stack(masks).mean(dim=0)
         return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+
+    return averaged
+
+
+def multi_scale_tags(
+    classifier: Callable[[Tensor], Tensor], scales: Sequence[float] = (1.0, 1.4), flip: bool = True
+) -> Callable[[Tensor], Tensor]:
+    """Average a classifier's logits over rescaled and mirrored copies of the images (test-time augmentation).
+
+    Args:
+        classifier: maps images (B, 3, H, W) of any size to logits (B, K-1).
+        scales: of the copies' height and width, each above 0.
+        flip: add the mirror image of every copy.
+
+    Returns:
+        A function of the same form as `classifier`.
+
+    Raises:
+        ValueError: if a scale is not this or, when called, if the images are not in [0, 1].
+
+    Examples:
+        >>> from decomprec.models import PooledClassifier, SmallEncoder
+        >>> decide = multi_scale_tags(PooledClassifier(SmallEncoder((4, 8)), num_classes=3).eval())
+        >>> decide(torch.rand(1, 3, 32, 48)).shape
+        torch.Size([1, 2])
+    """
+    _check_scales(scales)
+
+    def averaged(images: Tensor) -> Tensor:
+        return torch.stack([classifier(view) for view, _ in _copies(images, scales, flip)]).mean(dim=0)
 
     return averaged
 
@@ -200,6 +227,22 @@ class RefinedPredictor:
             masks = self.refine(images, masks)
         # No refinement revives an absent class.
         return masks if absent is None else masks.masked_fill(absent, 0)
+
+
+def _check_scales(scales: Sequence[float]) -> None:
+    if not scales or min(scales) <= 0:
+        raise ValueError(f"Expected `scales` to be numbers above 0, but got {tuple(scales)}.")
+
+
+def _copies(images: Tensor, scales: Sequence[float], flip: bool) -> Iterator[tuple[Tensor, bool]]:
+    """Rescaled copies of the images, and whether each is mirrored."""
+    check_images(images)
+    height, width = images.shape[-2:]
+    for scale in scales:
+        view = _resize(images, max(1, round(scale * height)), max(1, round(scale * width))).clamp(0, 1)
+        yield view, False
+        if flip:
+            yield view.flip(-1), True
 
 
 def _check_maps(images: Tensor, maps: Tensor, name: str, channels: str) -> None:

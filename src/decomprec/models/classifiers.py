@@ -48,11 +48,16 @@ class PooledClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K-1) of images (N, 3, H, W) in [0, 1]."""
-        return self.classify(self.encoder(images)[-1])
+        return self.classify(self.pool(images))
 
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (N, K-1) of the encoder's coarsest features (N, C, h, w)."""
-        logits: Tensor = self.head(self.norm(features.mean(dim=(-2, -1))))
+    def pool(self, images: Tensor) -> Tensor:
+        """The means (N, C) of the encoder's coarsest features over the pixels."""
+        features: Tensor = self.encoder(images)[-1]
+        return features.mean(dim=(-2, -1))
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Logits (N, K-1) of pooled features (N, C)."""
+        logits: Tensor = self.head(self.norm(pooled))
         return logits
 
     def activation_maps(self, images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
 from decomprec.training.callbacks import CollapsedRunError, PanelEveryEpoch, SeedEveryEpoch, StopCollapsed
+from decomprec.training.head import fit_head
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import PRESETS, GuideSettings, Preset, SegmenterSettings
 from decomprec.training.run import train
@@ -22,6 +23,7 @@ __all__ = [
     "build_classifier",
     "build_loss",
     "build_segmenter",
+    "fit_head",
     "load_run",
     "train",
 ]

@@ -13,7 +13,9 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 
 from decomprec import functional as DF
 from decomprec.losses import ClsLoss, DecompositionLoss
+from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.training.head import fit_head
 from decomprec.training.occlusion import FILLS, occlude
 from decomprec.training.watch import Diagnostics
 
@@ -70,9 +72,12 @@ class GuideModule(_Stage):
         one_cycle: warm the learning rate up and down over the run.
         frozen: parts of the classifier that are not trained, by their names, such as "encoder".
         weight_decay: L2 penalty of Adam.
+        refit_head: remember the features of all pictures as they are trained on, and in the end fit the head to them
+            until it has converged (`fit_head`). For a `PooledClassifier` whose encoder is frozen.
+        scales: of the training images' height and width, which take turns from step to step.
 
     Raises:
-        ValueError: if the classifier has no part of such a name.
+        ValueError: if the classifier has no part of such a name, or the head can't be fitted by itself.
     """
 
     def __init__(
@@ -83,20 +88,60 @@ class GuideModule(_Stage):
         one_cycle: bool = False,
         frozen: Sequence[str] = (),
         weight_decay: float = 0.0,
+        refit_head: bool = False,
+        scales: Sequence[float] = (1.0,),
     ) -> None:
         super().__init__(classifier, learning_rate, one_cycle, frozen, weight_decay)
+        if refit_head and not (isinstance(classifier, PooledClassifier) and "encoder" in frozen):
+            raise ValueError(
+                f"Expected `refit_head` with a PooledClassifier and its 'encoder' in `frozen`, but got a "
+                f"{type(classifier).__name__} and {list(frozen)}."
+            )
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"Expected `scales` to be numbers above 0, but got {tuple(scales)}.")
         self.classifier = classifier
         self.occlusion = occlusion
+        self.refit_head = refit_head
+        self.scales = tuple(scales)
         self.accuracy = BinaryAccuracy()
+        # Pooled features and tags of each step, in half precision: a picture takes 2 C bytes an epoch.
+        self._seen: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step of Eq. 9."""
-        images = batch["image"]
+        images, scale = batch["image"], self.scales[batch_idx % len(self.scales)]
+        if scale != 1:
+            images = resized(images, [round(scale * side) for side in images.shape[-2:]])
         if self.occlusion:
             images = occlude(images, self.occlusion, list(FILLS.values()))
-        loss = DF.guide_loss(self.classifier(images), batch["tags"])
+        if self.refit_head:
+            assert isinstance(self.classifier, PooledClassifier)
+            features = self.classifier.pool(images)
+            self._seen.append((features.half().cpu(), batch["tags"].half().cpu()))
+            logits = self.classifier.classify(features)
+        else:
+            logits = self.classifier(images)
+        loss = DF.guide_loss(logits, batch["tags"])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
         return loss
+
+    def on_fit_end(self) -> None:
+        """Fit the head to all that has been seen, by all processes."""
+        if not self.refit_head:
+            return
+        assert isinstance(self.classifier, PooledClassifier)
+        features, tags = (torch.cat(parts).float().to(self.device) for parts in zip(*self._seen, strict=True))
+        self._seen.clear()
+        features, tags = self.all_gather((features, tags))
+        fit_head(self.classifier, features.flatten(0, -2), tags.flatten(0, -2), self.weight_decay)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What has been seen so far is part of the checkpoint."""
+        checkpoint["seen"] = self._seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._seen = checkpoint["seen"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy on whole images."""
@@ -146,8 +191,7 @@ class SegmenterModule(_Stage):
         """One step of Eq. 8; known areas in the batch, "areas" (B, K), are what L_mask aims at."""
         images, tags = batch["image"], batch["tags"]
         if self.image_size is not None:
-            size = (self.image_size, self.image_size)
-            images = F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0, 1)
+            images = resized(images, [self.image_size, self.image_size])
         terms = self.loss(self.segmenter(images), images, tags, batch.get("areas"))
         for name, value in terms.items().items():
             self.log(f"train/{name}", value, prog_bar=name in ("total", "cls"), batch_size=len(images))
@@ -179,6 +223,11 @@ class SegmenterModule(_Stage):
     def on_validation_epoch_end(self) -> None:
         """Log the diagnostics."""
         self.log_dict({f"val/{name}": value for name, value in self.diagnostics.summary().items()})
+
+
+def resized(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1] of another height and width."""
+    return F.interpolate(images, list(size), mode="bilinear", antialias=True).clamp(0, 1)
 
 
 def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:

@@ -30,7 +30,9 @@ class GuideSettings:
         one_cycle: warm the learning rate up and down over the run instead of keeping it constant.
         frozen: parts of the classifier that stay as they start, such as "encoder".
         standardise: as of `PooledClassifier`; for a frozen encoder.
-        weight_decay: L2 penalty of Adam.
+        weight_decay: L2 penalty of Adam, and of the head that is refitted.
+        refit_head: as of `GuideModule`; for a frozen encoder.
+        scales: of the training images' height and width, which take turns from step to step.
     """
 
     model: str = "resnet18"
@@ -44,6 +46,8 @@ class GuideSettings:
     frozen: tuple[str, ...] = ()
     standardise: bool = False
     weight_decay: float = 0.0
+    refit_head: bool = False
+    scales: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True)
@@ -226,12 +230,14 @@ PRESETS = {
             model="mobilenetv1_100",
             options={"output_stride": 16},
             learning_rate=1e-2,
-            epochs=4,
+            epochs=3,
             occlusion=0.3,
             one_cycle=True,
             frozen=("encoder",),
             standardise=True,
             weight_decay=0.01,
+            refit_head=True,
+            scales=(1.0, 1.4),
         ),
         segmenter=replace(
             _EVIDENCE,

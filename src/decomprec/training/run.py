@@ -108,6 +108,8 @@ def train(
         one_cycle=preset.guide.one_cycle,
         frozen=preset.guide.frozen,
         weight_decay=preset.guide.weight_decay,
+        refit_head=preset.guide.refit_head,
+        scales=preset.guide.scales,
     )
     fit(guide_module, classifier, data[0], run_dir / "guide", preset.guide.epochs)
 
