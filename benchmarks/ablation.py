@@ -1,98 +1,139 @@
-"""One table of runs that differ in one setting, measured on the half of the pictures on which settings are chosen.
+"""One table of single changes, judged on the half of the pictures on which settings are chosen.
 
-    uv run python -m benchmarks.ablation --eval DIR --json FILE runs/quality/ours runs/another ...
+    uv run python -m benchmarks.ablation --train DIR --eval DIR --guide runs/quality/ours --json FILE
 
-Each run is a folder that `decomprec.training.train` left, or one of several with the same guide. The first is the
-base; of the others only the settings that differ are written down.
+Every row of `benchmarks.means.CHANGES` (or of --only) trains a segmenter with the guide of --guide and the settings of
+its run, but for the one change. A row that has been measured in --out is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
-from dataclasses import replace
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.measure import Networks, choose_bias
-from benchmarks.photographs import evaluation_pictures, of_half
-from benchmarks.runs import described
-from decomprec.data import collate, eval_transform
-from decomprec.evaluation import evaluate, guide_accuracy
-from decomprec.files import written_whole
+from benchmarks.means import CHANGES, Change
+from benchmarks.measure import BIASES
+from benchmarks.photographs import evaluation_pictures, of_half, training_pictures
+from benchmarks.questions import save, slug
+from benchmarks.runs import Conditions
+from decomprec.data import collate, eval_transform, train_transform
+from decomprec.evaluation.metrics import ScoreAccumulator
 from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
-from decomprec.training import Preset, load_run
+from decomprec.training import CollapsedRunError, Preset, Trained, load_run
+from decomprec.training.saved import WEIGHTS
+
+log = logging.getLogger("ablation")
+
+Batches = list[dict[str, Tensor]]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path, required=True, metavar="DIR", help="photographs with tags to train on")
     parser.add_argument("--eval", type=Path, required=True, metavar="DIR", help="photographs with masks")
+    parser.add_argument("--guide", type=Path, required=True, metavar="RUN", help="finished run with guide and preset")
+    parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of all runs")
     parser.add_argument("--json", type=Path, required=True, help="where the table goes")
-    parser.add_argument("runs", type=Path, nargs="+", help="folders of runs, the base first")
-    args = parser.parse_args()
-    base = Preset.load(args.runs[0] / "preset.yaml")
+    parser.add_argument("--only", nargs="+", metavar="NAME", default=[c.name for c in CHANGES], help="rows to run")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 0, help="processes that load pictures")
+    parser.add_argument("--precision", default="32-true", help="of training, such as bf16-mixed, as in Lightning")
+    args = parser.parse_args(arguments)
+
+    preset, base = Preset.load(args.guide / "preset.yaml"), load_run(args.guide)
+    plain, augmented = eval_transform(preset.image_size), train_transform(preset.image_size)
+    train_set = training_pictures(args.train, base.class_names, augmented if preset.augment else plain)
+    tune = of_half(evaluation_pictures(args.eval, base.class_names), "tune", plain)
+    options = {"precision": args.precision, "enable_progress_bar": False, "limit_val_batches": 8}
+    conditions = Conditions(train_set, tune, args.seed, True, args.workers, options)
+    batches = list(DataLoader(tune, batch_size=8, collate_fn=collate))
+    decide = multi_scale_tags(base.classifier)
+    with torch.inference_mode():
+        decided = [(decide(batch["image"]) > 0).float() for batch in batches]
+    right = torch.cat([(d == b["tags"]).float() for d, b in zip(decided, batches, strict=True)]).mean().item()
+
     rows = []
-    for run in args.runs:
-        changed = difference(base, Preset.load(run / "preset.yaml"))
-        rows.append({"settings": changed, **measured(run, args.eval)})
-        print(json.dumps(rows[-1]), flush=True)
-    machine = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-    table = {"ablation": rows, "half": "tune", "machine": machine, "torch": torch.__version__}
-    with written_whole(args.json) as partial:
-        partial.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    for change in [c for c in CHANGES if c.name in args.only]:
+        rows.append(row(change, conditions, preset, args.guide, args.out, batches, decided))
+        machine = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+        run = {"half": "tune", "pictures": len(tune), "guide_accuracy": right, "seed": args.seed}
+        save({"ablation": rows, **run, "machine": machine, "torch": torch.__version__}, args.json)
 
 
-def difference(base: Preset, other: Preset) -> dict[str, Any]:
-    """The settings of `other` that are not those of `base`, by dotted names.
-
-    Examples:
-        >>> from decomprec.training import PRESETS
-        >>> difference(PRESETS["demo"], PRESETS["demo"].with_values(["segmenter.epochs=7"]))
-        {'segmenter.epochs': 7}
-    """
-
-    def flat(preset: Preset) -> dict[str, Any]:
-        groups = described(preset)  # in which files of weights have no folder
-        pairs = {
-            f"{name}.{key}": value
-            for name, group in groups.items()
-            if isinstance(group, dict)
-            for key, value in group.items()
-        }
-        return {**{name: value for name, value in groups.items() if not isinstance(value, dict)}, **pairs}
-
-    known = flat(base)
-    return {name: value for name, value in flat(other).items() if value != known[name] and name != "name"}
-
-
-def measured(run: Path, folder: Path) -> dict[str, Any]:
-    """Foreground IoU of a run on the tuning half, each at the bias of the background that is best there."""
-    preset, trained = Preset.load(run / "preset.yaml"), load_run(run)
-    scale = (preset.segmenter.image_size or preset.image_size) / preset.image_size
-    networks = Networks("ours", trained.segmenter, trained.classifier, {}, scale=scale).to("cpu")
-    transform = eval_transform(preset.image_size)
-    pictures = of_half(evaluation_pictures(folder, trained.class_names), "tune", transform)
-    loader = DataLoader(pictures, batch_size=8, collate_fn=collate)
-    slots = len(trained.class_names) + 1
-    networks = replace(networks, background_bias=choose_bias(networks, loader, slots, "cpu"))
-    logits = multi_scale(trained.segmenter.mask_logits, (scale,), flip=False)
-    bias, guide = networks.background_bias, trained.classifier
-    found: dict[str, Any] = {"background_bias": bias, "guide_accuracy": guide_accuracy(guide, loader)["mean"]}
-    for name, predictor, use_tags in (
-        ("tags, no bias", RefinedPredictor(logits), True),
-        ("tags", RefinedPredictor(logits, background_bias=bias), True),
-        ("tags, PAMR", RefinedPredictor(logits, pamr, background_bias=bias), True),
-        ("guide's tags, PAMR", RefinedPredictor(logits, pamr, multi_scale_tags(guide), bias), False),
-        ("no tags, PAMR", RefinedPredictor(logits, pamr, background_bias=bias), False),
-    ):
-        scores = evaluate(predictor, loader, slots, use_tags)
-        found[name] = {"iou": scores.mean_foreground_iou, "area_where_absent": scores.mean_false_area}
+def row(
+    change: Change,
+    conditions: Conditions,
+    preset: Preset,
+    guide: Path,
+    out: Path,
+    batches: Batches,
+    decided: list[Tensor],
+) -> dict[str, Any]:
+    """Train and measure one change, or read what an earlier run measured."""
+    folder = out / slug(change.name)
+    file = folder / "measured.json"
+    if file.exists():
+        known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return known
+    log.info("== %s", change.name)
+    found: dict[str, Any] = {"name": change.name, "settings": list(change.settings)}
+    weights = folder / "guide" / WEIGHTS
+    if not weights.exists():
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(guide / "guide" / WEIGHTS, weights)
+    callbacks = [] if change.callback is None else [change.callback()]
+    try:
+        trained = conditions.run(preset.with_values(change.settings), folder, callbacks)
+        found |= measured(trained, preset, batches, decided)
+    except CollapsedRunError as error:
+        log.warning("%s", error)
+        found["collapsed"] = str(error)
+    save(found, file)
+    log.info("%s", json.dumps(found))
     return found
 
 
+@torch.inference_mode()
+def measured(trained: Trained, preset: Preset, batches: Batches, decided: list[Tensor]) -> dict[str, Any]:
+    """Foreground IoU as it is, and at the bias of the background's logit that is best on these very pictures."""
+    slots = len(trained.class_names) + 1
+    scale = (preset.segmenter.image_size or preset.image_size) / preset.image_size
+    segmenter = multi_scale(trained.segmenter.mask_logits, (scale,), flip=False)
+    logits = [segmenter(batch["image"]) for batch in batches]
+
+    def scored(bias: float, tags: list[Tensor | None], refine: Any = None) -> dict[str, float]:
+        scores = ScoreAccumulator(slots, given := tags[0] is batches[0]["tags"])
+        for batch, found, known in zip(batches, logits, tags, strict=True):
+            labels = RefinedPredictor(lambda _, found=found: found, refine, None, bias)(batch["image"], known)
+            scores.update(labels, batch["mask"], batch["tags"])
+        result = scores.compute()
+        return {"iou": result.mean_foreground_iou, **({} if given else {"area_where_absent": result.mean_false_area})}
+
+    known: list[Tensor | None] = [batch["tags"] for batch in batches]
+    unknown: list[Tensor | None] = [None] * len(batches)
+    by_bias = {bias: scored(bias, known) for bias in BIASES}
+    bias = max(BIASES, key=lambda bias: by_bias[bias]["iou"])
+    return {
+        "background_bias": bias,
+        "tags, no bias": scored(0.0, known),
+        "tags": by_bias[bias],
+        "tags, PAMR": scored(bias, known, pamr),
+        "guide's tags, PAMR": scored(bias, list(decided), pamr),
+        "no tags": scored(bias, unknown),
+    }
+
+
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     main()

@@ -6,13 +6,14 @@ import copy
 import dataclasses
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from benchmarks.supervised import fit, shuffled
 from decomprec.data import TaggedImages
@@ -55,7 +56,7 @@ class Conditions:
     workers: int
     options: Mapping[str, Any]
 
-    def run(self, preset: Preset, folder: Path) -> Trained:
+    def run(self, preset: Preset, folder: Path, callbacks: Sequence[Callback] = ()) -> Trained:
         """`decomprec.training.train`."""
         return train(
             preset,
@@ -65,6 +66,7 @@ class Conditions:
             resume=self.resume,
             seed=self.seed,
             num_workers=self.workers,
+            callbacks=list(callbacks),
             trainer_options=self.options,
         )
 

@@ -96,17 +96,22 @@ def opinions_table(run: dict[str, Any]) -> str:
 
 
 def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Rows of runs that differ in a setting, from one file of `benchmarks.ablation`; the first is the base."""
+    """Rows of single changes, from one file of `benchmarks.ablation`."""
     (run,) = runs
-    measures = ("tags, no bias", "tags", "tags, PAMR", "guide's tags, PAMR", "no tags, PAMR")
-    head = ["changed", "guide accuracy", "bias", *measures, "area where absent, guide's tags"]
+    measures = ("tags, no bias", "tags", "tags, PAMR", "guide's tags, PAMR")
+    head = ["changed", "tags, no bias", "best bias", "tags", "tags, PAMR", "guide's tags, PAMR", "area where absent"]
     lines = []
     for row in run["ablation"]:
-        changed = " ".join(f"{name}={value}" for name, value in row["settings"].items()) or "nothing"
-        numbers = [row["guide_accuracy"], *(row[name]["iou"] for name in measures)]
-        cells = [f"{number:.3f}" for number in (*numbers, row["guide's tags, PAMR"]["area_where_absent"])]
-        lines.append([changed, cells[0], f"{row['background_bias']:+.1f}", *cells[1:]])
-    return f"{markdown(head, lines)}\n\n{describe([{key: run[key] for key in ('half', 'machine', 'torch')}])}"
+        if "collapsed" in row:
+            lines.append([row["name"], "collapsed", *["-"] * (len(head) - 2)])
+            continue
+        first, *others = (f"{row[name]['iou']:.3f}" for name in measures)
+        absent = f"{row[measures[-1]]['area_where_absent']:.3f}"
+        lines.append([row["name"], first, f"{row['background_bias']:+.1f}", *others, absent])
+    about = {"guide accuracy": f"{run['guide_accuracy']:.3f}"} | {
+        key: run[key] for key in ("half", "pictures", "seed", "machine", "torch")
+    }
+    return f"{markdown(head, lines)}\n\n{describe([about])}"
 
 
 def companions_table(runs: Sequence[dict[str, Any]]) -> str:

@@ -1,9 +1,12 @@
 """The table of single changes, and that of the guides' opinions."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from decomprec import Decomposition
 from decomprec.training import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -14,34 +17,75 @@ def from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
 
 
-def test_only_settings_that_differ_are_named() -> None:
-    from benchmarks.ablation import difference
-
-    base = PRESETS["robust"]
-    changed = base.with_values(["image_size=96", "guide.weight_decay=0", "segmenter.fills=[mean]"])
-    assert difference(base, base) == {}
-    expected = {"image_size": 96, "guide.weight_decay": 0, "segmenter.fills": ("mean",)}
-    assert difference(base, changed) == expected
-
-
-def test_the_ablation_table_has_a_row_for_each_run() -> None:
+def test_the_ablation_table_has_a_row_for_each_change() -> None:
     from benchmarks.tables import ablation_table
 
-    figures = {
-        name: {"iou": 0.1 * i, "area_where_absent": 0.01 * i}
-        for i, name in enumerate(
-            ("tags, no bias", "tags", "tags, PAMR", "guide's tags, PAMR", "no tags, PAMR"), start=1
-        )
-    }
-    rows = [
-        {"settings": s, "background_bias": b, "guide_accuracy": 0.9, **figures}
-        for s, b in (({}, 0.4), ({"a.b": 2}, -0.2))
-    ]
-    table = ablation_table([{"ablation": rows, "half": "tune", "machine": "a machine", "torch": "2"}])
+    names = ("tags, no bias", "tags", "tags, PAMR", "guide's tags, PAMR", "no tags")
+    figures = {name: {"iou": 0.1 * i, "area_where_absent": 0.01 * i} for i, name in enumerate(names, start=1)}
+    rows = [{"name": n, "background_bias": b, **figures} for n, b in (("nothing", 0.4), ("a change", -0.2))]
+    run = {"half": "tune", "pictures": 9, "guide_accuracy": 0.9, "seed": 0, "machine": "a machine", "torch": "2"}
+    table = ablation_table([{"ablation": [*rows, {"name": "worse", "collapsed": "why"}], **run}])
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
-    assert cells[2] == ["nothing", "0.900", "+0.4", "0.100", "0.200", "0.300", "0.400", "0.500", "0.040"]
-    assert cells[3][:3] == ["a.b=2", "0.900", "-0.2"]
-    assert "half: tune; machine: a machine" in table
+    assert cells[2] == ["nothing", "0.100", "+0.4", "0.200", "0.300", "0.400", "0.040"]
+    assert cells[3][:3] == ["a change", "0.100", "-0.2"]
+    assert cells[4][:3] == ["worse", "collapsed", "-"]
+    assert "guide accuracy: 0.900; half: tune; pictures: 9" in table
+
+
+def test_names_and_settings_of_the_changes() -> None:
+    from benchmarks.means import CHANGES
+    from benchmarks.questions import slug
+
+    assert CHANGES[0].name == "nothing"
+    assert CHANGES[0].settings == ()
+    assert len({slug(change.name) for change in CHANGES}) == len(CHANGES)
+    for change in CHANGES[1:]:
+        assert (change.callback is None) != (not change.settings)
+        if change.settings:
+            assert PRESETS["robust"].with_values(change.settings) != PRESETS["robust"]
+
+
+def test_per_slot_reconstruction_in_plain_loops() -> None:
+    from benchmarks.means import per_slot_reconstruction
+
+    torch.manual_seed(0)
+    out = Decomposition(torch.randn(2, 3, 4, 5), torch.rand(2, 3, 3, 4, 5))
+    images, masks = torch.rand(2, 3, 4, 5), out.mask_logits.softmax(dim=1)
+    total = 0.0
+    for b in range(2):
+        for k in range(3):
+            for y in range(4):
+                for x in range(5):
+                    for c in range(3):
+                        error = out.imagelets[b, k, c, y, x] - images[b, c, y, x]
+                        total += (masks[b, k, y, x] * error**2).item()
+    found = per_slot_reconstruction(out, images, torch.ones(2, 2))
+    assert found.item() == pytest.approx(total / (2 * 4 * 5 * 3), rel=1e-5)
+
+
+def test_consistency_asks_for_nothing_of_masks_that_follow_the_mirror() -> None:
+    from benchmarks.means import ScaleConsistency
+
+    class Flat(torch.nn.Module):
+        """Masks by a flat picture's colour, with a slope from left to right."""
+
+        def __init__(self, slope: float) -> None:
+            super().__init__()
+            self.slope = slope
+
+        def mask_logits(self, images: torch.Tensor) -> torch.Tensor:
+            ramp = torch.linspace(-1, 1, images.shape[-1]).expand(*images.shape[-2:])
+            return images[:, :2] + self.slope * torch.stack([ramp, -ramp])
+
+    images = torch.rand(1, 3, 1, 1).expand(1, 3, 20, 20)
+    found = []
+    for slope in (0.0, 2.0):
+        network = Flat(slope)
+        term = ScaleConsistency(SimpleNamespace(segmenter=network))
+        out = Decomposition(network.mask_logits(images), images[:, None].expand(1, 2, 3, 20, 20))
+        found.append(term(out, images, torch.ones(1, 1)).item())
+    assert found[0] == pytest.approx(0, abs=1e-6)
+    assert found[1] > 0.1
 
 
 def test_the_gap_is_between_the_guides() -> None:

@@ -4,12 +4,14 @@ import csv
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -300,3 +302,43 @@ def test_wrong_arguments_end_in_one_sentence(arguments: list[str], message: str,
     assert exit.value.code not in (0, None)
     assert "\n" not in str(exit.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_single_changes_with_the_guide_of_a_run(
+    finished: tuple[Path, list[str]], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import ablation
+    from benchmarks.means import AddTerm, AnnealedPrior, AverageSegmenter, Change, FeatureReconstruction
+
+    terms = []
+
+    class Watched(AddTerm):
+        def on_fit_start(self, trainer, pl_module):  # type: ignore[no-untyped-def]
+            super().on_fit_start(trainer, pl_module)
+            terms.extend(getattr(pl_module, "loss", SimpleNamespace(extra={})).extra)
+
+    changes = (
+        Change("nothing"),
+        Change("features", callback=lambda: Watched(FeatureReconstruction, 0.1)),
+        Change("annealed", callback=AnnealedPrior),
+        Change("average", callback=AverageSegmenter),
+    )
+    monkeypatch.setattr(ablation, "CHANGES", changes)
+    arguments = ["--train", str(folder), "--eval", str(folder), "--guide", str(finished[0] / "ours"), "--workers=0"]
+    arguments += ["--out", str(tmp_path / "runs"), "--json", str(tmp_path / "table.json"), "--only"]
+    ablation.main([*arguments, *(change.name for change in changes)])
+
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert [row["name"] for row in table["ablation"]] == [change.name for change in changes]
+    assert "added" in terms
+    weights = {}
+    for change in changes:
+        run = tmp_path / "runs" / change.name
+        assert load_file(run / "guide" / "weights.safetensors").keys()
+        weights[change.name] = load_file(run / "segmenter" / "weights.safetensors")
+    nothing = weights.pop("nothing")
+    ours = load_file(finished[0] / "ours" / "segmenter" / "weights.safetensors")
+    assert all(torch.equal(tensor, ours[name]) for name, tensor in nothing.items())
+    for changed in weights.values():
+        assert any(not torch.equal(tensor, nothing[name]) for name, tensor in changed.items())
+    assert str(tmp_path) not in (tmp_path / "table.json").read_text()
