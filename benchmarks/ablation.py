@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.means import CHANGES, Change
-from benchmarks.measure import BIASES
 from benchmarks.photographs import evaluation_pictures, of_half, training_pictures
 from benchmarks.questions import save, slug
 from benchmarks.runs import Conditions
@@ -34,6 +33,7 @@ from decomprec.training.saved import WEIGHTS
 
 log = logging.getLogger("ablation")
 
+BIASES = tuple(step / 5 for step in range(-10, 11))
 Batches = list[dict[str, Tensor]]
 
 
@@ -44,13 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--guide", type=Path, required=True, metavar="RUN", help="finished run with guide and preset")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of all runs")
     parser.add_argument("--json", type=Path, required=True, help="where the table goes")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes of all rows' preset")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[c.name for c in CHANGES], help="rows to run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 0, help="processes that load pictures")
     parser.add_argument("--precision", default="32-true", help="of training, such as bf16-mixed, as in Lightning")
     args = parser.parse_args(arguments)
 
-    preset, base = Preset.load(args.guide / "preset.yaml"), load_run(args.guide)
+    preset, base = Preset.load(args.guide / "preset.yaml").with_values(args.set), load_run(args.guide)
     plain, augmented = eval_transform(preset.image_size), train_transform(preset.image_size)
     train_set = training_pictures(args.train, base.class_names, augmented if preset.augment else plain)
     tune = of_half(evaluation_pictures(args.eval, base.class_names), "tune", plain)
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for change in [c for c in CHANGES if c.name in args.only]:
         rows.append(row(change, conditions, preset, args.guide, args.out, batches, decided))
         machine = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-        run = {"half": "tune", "pictures": len(tune), "guide_accuracy": right, "seed": args.seed}
+        run = {"all rows": " ".join(args.set) or "as they are", "half": "tune", "pictures": len(tune)}
+        run |= {"guide_accuracy": right, "seed": args.seed}
         save({"ablation": rows, **run, "machine": machine, "torch": torch.__version__}, args.json)
 
 

@@ -2,8 +2,7 @@
 
     uv run python -m benchmarks.export_model runs/quality examples/models/dogs-small
 
-The masks alone are kept, in half precision. The bias that `benchmarks.quality` chose on its tuning half becomes part
-of the weights, so that `predict` needs no setting. The card is made from the run's results.json.
+The masks alone are kept, in half precision. The card is made from the run's results.json.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import argparse
 import json
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from decomprec.models import save_pretrained
 from decomprec.training import Preset, load_run
@@ -38,8 +35,6 @@ def main() -> None:
     args = parser.parse_args()
     results = json.loads((args.json or args.runs / "results.json").read_text(encoding="utf-8"))
     trained, preset = load_run(args.runs / "ours"), Preset.load(args.runs / "ours" / "preset.yaml")
-    with torch.no_grad():
-        trained.segmenter.mask_decoder.head[0].bias[0] += results["background_bias"]  # type: ignore[index, union-attr]
     save_pretrained(
         args.folder,
         trained.segmenter,
@@ -59,7 +54,7 @@ def card(name: str, results: dict[str, Any], data: str, limits: str) -> str:
         >>> scores = {"tags": True, "mean_foreground_iou": 0.5, "mean_false_area": None}
         >>> run = {"half": "report, 4 pictures", "image_size": 224, "command": "python -m benchmarks.quality"}
         >>> results = {"run": run, "class_names": ["dog"], "rows": [{"method": "ours, PAMR", **scores}],
-        ...            "guide_accuracy": {"mean": 0.9}, "background_bias": 0.4}
+        ...            "guide_accuracy": {"mean": 0.9}}
         >>> "| ours, PAMR | yes | 0.500 | - |" in card("dogs-small", results, "Dogs.", "Small.")
         True
     """
@@ -82,9 +77,9 @@ Draws {", ".join(results["class_names"])} in photographs. Learned from image tag
 
 **Protocol.** `{run["command"]}`.
 The figures are those of the half {run["half"]}, at {run["image_size"]} pixels, before rounding to half precision.
-On the other half one number was chosen by masks, {results["background_bias"]:+.1f} on the background's logit, which is
-part of the weights here. CAM and LayerCAM stand at the threshold that is best for the reported half. The classifier
-that decides without tags is right on {results["guide_accuracy"]["mean"]:.1%} of the pictures.
+The settings were chosen by masks of the other half. CAM and LayerCAM stand at the threshold that is best for the
+reported half. The classifier that decides without tags is right on {results["guide_accuracy"]["mean"]:.1%} of the
+pictures.
 
 | method | tags at test time | foreground IoU | area where absent |
 | --- | --- | --- | --- |

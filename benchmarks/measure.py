@@ -27,7 +27,6 @@ from decomprec.evaluation import (
     evaluate,
 )
 from decomprec.evaluation.baselines import Maps, normalised_maps
-from decomprec.evaluation.metrics import ScoreAccumulator, masked_batches
 from decomprec.evidence import EvidenceMasks
 from decomprec.guide import FilledView, View, component_view
 from decomprec.models import DecompositionSegmenter, PooledClassifier
@@ -37,7 +36,6 @@ from decomprec.viz import overlay, save_image
 
 SUPERVISED = "supervised (masks of the other half)"
 ELLIPSE_SHARE = 0.5
-BIASES = tuple(step / 5 for step in range(-15, 7))
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ class Networks:
         classifier: the guide, if there is one.
         second_guide: one that no segmenter was trained with.
         scale: at which our model sees the pictures: the size that it was trained at, over theirs.
-        background_bias: of our refined rows, see `RefinedPredictor`.
     """
 
     name: str
@@ -60,7 +57,6 @@ class Networks:
     others: Mapping[str, DecompositionSegmenter]
     second_guide: PooledClassifier | None = None
     scale: float = 1.0
-    background_bias: float = 0.0
 
     def to(self, device: str) -> Networks:
         """Move and freeze them all."""
@@ -78,15 +74,15 @@ class Networks:
         """The segmenters' rows."""
         plain = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=False))
         mirrored = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=True))
-        classifier, bias = self.classifier, self.background_bias
+        classifier = self.classifier
         averaged = None if classifier is None else multi_scale_tags(classifier)
         others = {name: once_per_batch(other.mask_logits) for name, other in self.others.items()}
         guided = {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(plain, None, classifier)}
         return {
             self.name: RefinedPredictor(plain),
             **guided,
-            self.refined: RefinedPredictor(plain, pamr, classifier, bias),
-            f"{self.refined}, test-time augmentation": RefinedPredictor(mirrored, pamr, averaged, bias),
+            self.refined: RefinedPredictor(plain, pamr, classifier),
+            f"{self.refined}, test-time augmentation": RefinedPredictor(mirrored, pamr, averaged),
             **{name: RefinedPredictor(other) for name, other in others.items()},
             **{
                 f"{name}, PAMR": RefinedPredictor(o, pamr, classifier)
@@ -119,18 +115,6 @@ def once_per_batch(mask_logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor]
         return last[0][1]
 
     return remembered
-
-
-@torch.inference_mode()
-def choose_bias(networks: Networks, loader: DataLoader[Any], num_classes: int, device: str) -> float:
-    """The bias at which our unrefined masks have their highest foreground IoU given the tags."""
-    logits = multi_scale(networks.ours.mask_logits, (networks.scale,), flip=False)
-    scores = {bias: ScoreAccumulator(num_classes, True, device) for bias in BIASES}
-    for images, tags, truth, _ in masked_batches(tqdm(loader, "choosing the bias", disable=None), device):
-        found = logits(images)
-        for bias, accumulator in scores.items():
-            accumulator.update(RefinedPredictor(lambda _: found, background_bias=bias)(images, tags), truth, tags)  # noqa: B023
-    return max(BIASES, key=lambda bias: scores[bias].compute().mean_foreground_iou)
 
 
 def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[str], device: str) -> Results:

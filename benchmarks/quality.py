@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from benchmarks.measure import SUPERVISED, Networks, choose_bias, diagnose, draw_ranked, measure
+from benchmarks.measure import SUPERVISED, Networks, diagnose, draw_ranked, measure
 from benchmarks.photographs import evaluation_pictures, of_half, training_pictures
 from benchmarks.runs import Conditions, described, run_papers_recipe, train_second_guide
 from benchmarks.supervised import train_supervised
@@ -181,13 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         networks, collapsed = train_all(args, preset, train_set, held_out)
         networks.to(device)
-        tune = of_half(held_out, "tune", eval_transform(image_size))
-        tuning = DataLoader(tune, batch_size=8, num_workers=args.workers, collate_fn=collate)
-        networks = replace(networks, background_bias=choose_bias(networks, tuning, len(class_names) + 1, device))
         log.info("== diagnostics")
         more = {
             "preset": described(preset),
-            "background_bias": networks.background_bias,
             "minutes": minutes_of_stages(args.out),
             "collapsed": collapsed,
         }

@@ -152,20 +152,23 @@ def context(size: Size) -> Iterator[Variant]:
             ),
         )
 
-    def with_negatives() -> Scenes:
+    def with_negatives(share: float) -> Scenes:
         alone = drawn(EXTRA, Context(without=1))
         empty = [not item["tags"].any() for item in alone.items]
-        return joined(drawn(TRAIN, usual), chosen(alone, empty, round(NEGATIVES * size.train)))
+        return joined(drawn(TRAIN, usual), chosen(alone, empty, round(share * size.train)))
 
-    yield variant("as it is", usual, partial(drawn, TRAIN, usual))
-    yield variant("10 % pictures of the context alone", usual, with_negatives)
-    tagged = Context(tagged=True)
-    yield variant("the context is a class", tagged, partial(drawn, TRAIN, tagged))
-    yield variant("guide sees parts only", usual, partial(drawn, TRAIN, usual), "guide.occlusion=1.0")
     # As many bands as in the others, whatever else is in the picture.
     share = float(torch.stack([item["context"].any() for item in drawn(TRAIN, usual).items]).float().mean())
     even = Context(share, share)
-    yield variant("no correlation", even, partial(drawn, TRAIN, even))
+    for settings, how in (((), ""), (EVIDENCE, ", from evidence")):
+        yield variant(f"as it is{how}", usual, partial(drawn, TRAIN, usual), *settings)
+        for negatives in NEGATIVES:
+            name = f"{negatives:.0%} pictures of the context alone{how}".replace("%", " %")
+            yield variant(name, usual, partial(with_negatives, negatives), *settings)
+        yield variant(f"no correlation{how}", even, partial(drawn, TRAIN, even), *settings)
+    tagged = Context(tagged=True)
+    yield variant("the context is a class", tagged, partial(drawn, TRAIN, tagged))
+    yield variant("guide sees parts only", usual, partial(drawn, TRAIN, usual), "guide.occlusion=1.0")
 
 
 QUESTIONS: dict[str, Callable[[Size], Iterator[Variant]]] = {"classes": classes, "areas": areas, "context": context}

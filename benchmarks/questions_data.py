@@ -18,7 +18,7 @@ from decomprec.priors import volumetric_targets
 from decomprec.training import PRESETS, Preset
 
 TRAIN, VAL, TEST, ALONE, EXTRA = range(1, 6)  # seeds of the scenes, in every variant the same
-NEGATIVES = 0.1
+NEGATIVES = (0.1, 0.3)  # further pictures of the context alone, as share of the training scenes
 # Two minutes for a guide and a segmenter on one busy core, instead of ten.
 SMALLER = (
     "guide.epochs=8",
@@ -53,7 +53,7 @@ class Size:
         """Scenes with masks; training gets none of those."""
         count = {TRAIN: self.train, VAL: 64}.get(series, self.test)
         if series == EXTRA:  # one scene in five has no object
-            count = round(8 * NEGATIVES * self.train)
+            count = round(8 * max(NEGATIVES) * self.train)
         return SyntheticScenes(count, num_classes, self.pixels, seed=series, masks=True)
 
     def preset(self, settings: Sequence[str] = ()) -> Preset:

@@ -109,7 +109,7 @@ def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
         absent = f"{row[measures[-1]]['area_where_absent']:.3f}"
         lines.append([row["name"], first, f"{row['background_bias']:+.1f}", *others, absent])
     about = {"guide accuracy": f"{run['guide_accuracy']:.3f}"} | {
-        key: run[key] for key in ("half", "pictures", "seed", "machine", "torch")
+        key: run[key] for key in ("all rows", "half", "pictures", "seed", "machine", "torch")
     }
     return f"{markdown(head, lines)}\n\n{describe([about])}"
 

@@ -23,13 +23,21 @@ def test_the_ablation_table_has_a_row_for_each_change() -> None:
     names = ("tags, no bias", "tags", "tags, PAMR", "guide's tags, PAMR", "no tags")
     figures = {name: {"iou": 0.1 * i, "area_where_absent": 0.01 * i} for i, name in enumerate(names, start=1)}
     rows = [{"name": n, "background_bias": b, **figures} for n, b in (("nothing", 0.4), ("a change", -0.2))]
-    run = {"half": "tune", "pictures": 9, "guide_accuracy": 0.9, "seed": 0, "machine": "a machine", "torch": "2"}
+    run = {
+        "all rows": "as they are",
+        "half": "tune",
+        "pictures": 9,
+        "guide_accuracy": 0.9,
+        "seed": 0,
+        "machine": "a machine",
+        "torch": "2",
+    }
     table = ablation_table([{"ablation": [*rows, {"name": "worse", "collapsed": "why"}], **run}])
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
     assert cells[2] == ["nothing", "0.100", "+0.4", "0.200", "0.300", "0.400", "0.040"]
     assert cells[3][:3] == ["a change", "0.100", "-0.2"]
     assert cells[4][:3] == ["worse", "collapsed", "-"]
-    assert "guide accuracy: 0.900; half: tune; pictures: 9" in table
+    assert "guide accuracy: 0.900; all rows: as they are; half: tune; pictures: 9" in table
 
 
 def test_names_and_settings_of_the_changes() -> None:

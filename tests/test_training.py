@@ -283,3 +283,28 @@ def test_a_finished_guide_needs_no_starting_weights_on_resume(scenes, tmp_path: 
     file.unlink()
     train(preset, *scenes, tmp_path / "run", resume=True, trainer_options=QUIET)
     assert load_run(tmp_path / "run").class_names == scenes[0].class_names
+
+
+def test_the_background_bias_becomes_part_of_the_weights_once(scenes, tmp_path: Path) -> None:
+    short = TINY.with_values(["segmenter.epochs=1", "guide.epochs=1"])
+    plain = train(short, *scenes, tmp_path / "plain", trainer_options=QUIET)
+    lower = short.with_values(["segmenter.background_bias=-1.5"])
+    trained = train(lower, *scenes, tmp_path / "run", trainer_options=QUIET)
+    again = train(lower, *scenes, tmp_path / "run", resume=True, trainer_options=QUIET)
+    images = torch.rand(1, 3, 32, 32)
+    shift = torch.tensor([-1.5, 0, 0])[:, None, None]
+    for found in (trained, again, load_run(tmp_path / "run")):
+        with torch.no_grad():
+            logits = plain.segmenter.mask_logits(images) + shift
+            torch.testing.assert_close(found.segmenter.mask_logits(images), logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_background_bias_needs_a_head_of_its_own(scenes, tmp_path: Path) -> None:
+    preset = PRESETS["paper"].with_values(["segmenter.background_bias=0.5", "guide.model=small", "guide.batch_size=8"])
+    with pytest.raises(ValueError, match=r"Expected `segmenter.background_bias` to be 0 with the encoder 'paper'"):
+        train(preset, *scenes, tmp_path / "run", trainer_options=QUIET)
+    assert not (tmp_path / "run").exists()
+    segmenter = build_segmenter(PRESETS["paper"].segmenter, 2, build_classifier(TINY.guide, 2))
+    loss = build_loss(TINY.segmenter, build_classifier(TINY.guide, 2))
+    with pytest.raises(ValueError, match=r"Expected `background_bias` with a UnetDecoder"):
+        SegmenterModule(segmenter, loss, 2, background_bias=0.5)

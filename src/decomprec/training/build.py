@@ -11,7 +11,7 @@ from decomprec.evidence import EvidenceMasks, evidence_layer
 from decomprec.guide import FilledView, FrozenGuide, View, component_view
 from decomprec.losses import ClsLoss, DecompositionLoss, ExtraLoss, MaskLoss, PseudoLabelLoss
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.encoders import PretrainedEncoder, ShortcutDecoder
+from decomprec.models.encoders import PretrainedEncoder, ShortcutDecoder, UnetDecoder
 from decomprec.models.resnet18 import ResNet18Encoder
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.models.small import SmallEncoder
@@ -38,7 +38,8 @@ def build_segmenter(
     """The network f, which `start_from_guide` then gives what the guide has learnt.
 
     Raises:
-        ValueError: if the masks are to start from the evidence of another encoder, or of a guide that has none.
+        ValueError: if the masks are to start from the evidence of another encoder, or of a guide that has none, or the
+            mask decoder has no head to add a background bias to.
     """
     encoder: str | nn.Module = settings.encoder
     if encoder == "guide":
@@ -55,6 +56,11 @@ def build_segmenter(
         encoder_options=settings.encoder_options or None,
         decoder_widths=settings.decoder_widths,
     )
+    if settings.background_bias and not isinstance(segmenter.mask_decoder, UnetDecoder):
+        raise ValueError(
+            f"Expected `segmenter.background_bias` to be 0 with the encoder {settings.encoder!r}, whose mask decoder is "
+            f"no UnetDecoder, but got {settings.background_bias}."
+        )
     if settings.evidence:
         channels: Any = segmenter.encoder.out_channels
         segmenter.mask_decoder = ShortcutDecoder(channels, num_classes, settings.decoder_widths)

@@ -14,6 +14,7 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 from decomprec import functional as DF
 from decomprec.losses import ClsLoss, DecompositionLoss
 from decomprec.models.classifiers import PooledClassifier
+from decomprec.models.encoders import UnetDecoder
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.training.head import fit_head
 from decomprec.training.occlusion import FILLS, occlude
@@ -163,9 +164,11 @@ class SegmenterModule(_Stage):
         second_guide: one that the loss doesn't know, usually a `FrozenGuide`, for the logged adversarial gap.
         frozen: parts of the segmenter that are not trained, by their names, such as "encoder".
         image_size: height and width to which training images are reduced; None leaves them.
+        background_bias: added to the background's logit once the training is over; below 0, masks grow. For a
+            segmenter whose mask decoder is a `UnetDecoder`.
 
     Raises:
-        ValueError: if the segmenter has no part of such a name.
+        ValueError: if the segmenter has no part of such a name, or no head to add a bias to.
     """
 
     def __init__(
@@ -178,9 +181,16 @@ class SegmenterModule(_Stage):
         second_guide: Callable[[Tensor], Tensor] | None = None,
         frozen: Sequence[str] = (),
         image_size: int | None = None,
+        background_bias: float = 0.0,
     ) -> None:
         super().__init__(segmenter, learning_rate, one_cycle, frozen)
+        if background_bias and not isinstance(segmenter.mask_decoder, UnetDecoder):
+            raise ValueError(
+                f"Expected `background_bias` with a UnetDecoder as mask decoder, but got a "
+                f"{type(segmenter.mask_decoder).__name__}; leave it 0."
+            )
         self.segmenter = segmenter
+        self.background_bias = background_bias
         self.image_size = image_size
         self.loss = loss
         self.iou = MulticlassJaccardIndex(num_classes, average="macro", ignore_index=255)
@@ -197,6 +207,13 @@ class SegmenterModule(_Stage):
             self.log(f"train/{name}", value, prog_bar=name in ("total", "cls"), batch_size=len(images))
         total: Tensor = terms.total
         return total
+
+    def on_fit_end(self) -> None:
+        """Make the bias part of the weights. Checkpoints of the training are without it."""
+        decoder = self.segmenter.mask_decoder
+        if self.background_bias and isinstance(decoder, UnetDecoder):
+            with torch.no_grad():
+                decoder.head[0].bias[0] += self.background_bias
 
     def on_validation_epoch_start(self) -> None:
         """Start the diagnostics anew; until then a callback can read them."""

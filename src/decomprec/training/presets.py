@@ -80,6 +80,7 @@ class SegmenterSettings:
         seeds: weight of a `PseudoLabelLoss` whose teacher is the guide's evidence (`EvidenceMasks`); needs the
             like.
         frozen: parts of the segmenter that stay as they start, such as "encoder".
+        background_bias: added to the background's logit once the training is over, as of `SegmenterModule`.
     """
 
     encoder: str = "paper"
@@ -104,6 +105,7 @@ class SegmenterSettings:
     evidence: bool = False
     seeds: float = 0.0
     frozen: tuple[str, ...] = ()
+    background_bias: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,7 @@ PRESETS = {
             evidence=True,
             seeds=0.3,
             frozen=("encoder",),
+            background_bias=-1.2,
         ),
     ),
 }

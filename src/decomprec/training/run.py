@@ -122,6 +122,7 @@ def train(
         one_cycle=preset.segmenter.one_cycle,
         frozen=preset.segmenter.frozen,
         image_size=preset.segmenter.image_size,
+        background_bias=preset.segmenter.background_bias,
     )
     fit(segmenter_module, segmenter, data[1], run_dir / "segmenter", preset.segmenter.epochs)
 
