@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"), help="folder of all runs")
     parser.add_argument("--json", type=Path, required=True, help="where the table goes")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes of all rows' preset")
-    parser.add_argument("--only", nargs="+", metavar="NAME", default=[c.name for c in CHANGES], help="rows to run")
+    names = [change.name for change in CHANGES]
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, default=names, help="rows to run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 0, help="processes that load pictures")
     parser.add_argument("--precision", default="32-true", help="of training, such as bf16-mixed, as in Lightning")
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plain, augmented = eval_transform(preset.image_size), train_transform(preset.image_size)
     train_set = training_pictures(args.train, base.class_names, augmented if preset.augment else plain)
     tune = of_half(evaluation_pictures(args.eval, base.class_names), "tune", plain)
-    options = {"precision": args.precision, "enable_progress_bar": False, "limit_val_batches": 8}
+    options = {"precision": args.precision, "enable_progress_bar": False, "limit_val_batches": 2}
     conditions = Conditions(train_set, tune, args.seed, True, args.workers, options)
     batches = list(DataLoader(tune, batch_size=8, collate_fn=collate))
     decide = multi_scale_tags(base.classifier)
@@ -64,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     right = torch.cat([(d == b["tags"]).float() for d, b in zip(decided, batches, strict=True)]).mean().item()
 
     rows = []
-    for change in [c for c in CHANGES if c.name in args.only]:
-        rows.append(row(change, conditions, preset, args.guide, args.out, batches, decided))
+    for name in args.only:
+        rows.append(row(CHANGES[names.index(name)], conditions, preset, args.guide, args.out, batches, decided))
         machine = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
         run = {"all rows": " ".join(args.set) or "as they are", "half": "tune", "pictures": len(tune)}
         run |= {"guide_accuracy": right, "seed": args.seed}

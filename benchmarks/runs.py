@@ -115,7 +115,9 @@ def _finish_collapsed(folder: Path, alike: Trained) -> None:
 
 
 def second_guide_settings(settings: GuideSettings) -> GuideSettings:
-    """The same architecture, wholly trained, on whole pictures, for two epochs.
+    """The same architecture, wholly trained, for two epochs, with as many hidden parts as the first has seen.
+
+    Without those it would be a stranger to masked views, and the gap would tell that, not how adversarial masks are.
 
     Examples:
         >>> second_guide_settings(GuideSettings(frozen=("encoder",), learning_rate=0.01)).learning_rate
@@ -123,7 +125,8 @@ def second_guide_settings(settings: GuideSettings) -> GuideSettings:
     """
     # A rate that is meant for a head alone would wreck an encoder.
     learning_rate = GuideSettings.learning_rate if settings.frozen else settings.learning_rate
-    return replace(settings, epochs=SECOND_GUIDE_EPOCHS, occlusion=0.0, frozen=(), learning_rate=learning_rate)
+    changes = {"refit_head": False, "scales": (1.0,), "frozen": ()}
+    return replace(settings, epochs=SECOND_GUIDE_EPOCHS, learning_rate=learning_rate, **changes)
 
 
 def train_second_guide(conditions: Conditions, first: GuideSettings, folder: Path) -> PooledClassifier:
@@ -133,7 +136,7 @@ def train_second_guide(conditions: Conditions, first: GuideSettings, folder: Pat
     L.seed_everything(seed, verbose=False)
     classifier = build_classifier(replace(settings, weights=weights), len(conditions.train_set.class_names) + 1)
     loader = shuffled(conditions.train_set, settings.batch_size, seed, conditions.workers)
-    module = GuideModule(classifier, settings.learning_rate, one_cycle=settings.one_cycle)
+    module = GuideModule(classifier, settings.learning_rate, settings.occlusion, settings.one_cycle)
     names = conditions.train_set.class_names
     fit(module, classifier, loader, folder, settings.epochs, names, seed, conditions.options)
     return classifier
