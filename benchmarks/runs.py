@@ -125,8 +125,8 @@ def second_guide_settings(settings: GuideSettings) -> GuideSettings:
     """
     # A rate that is meant for a head alone would wreck an encoder.
     learning_rate = GuideSettings.learning_rate if settings.frozen else settings.learning_rate
-    changes = {"refit_head": False, "scales": (1.0,), "frozen": ()}
-    return replace(settings, epochs=SECOND_GUIDE_EPOCHS, learning_rate=learning_rate, **changes)
+    free = replace(settings, frozen=(), refit_head=False, scales=(1.0,))
+    return replace(free, epochs=SECOND_GUIDE_EPOCHS, learning_rate=learning_rate)
 
 
 def train_second_guide(conditions: Conditions, first: GuideSettings, folder: Path) -> PooledClassifier:
