@@ -81,7 +81,7 @@ def papers_recipe(preset: Preset) -> Preset:
         ('guide', 32, 'components', 0.001)
     """
     # Everything but the objective.
-    kept = ("encoder", "encoder_weights", "encoder_options", "decoder_widths", "frozen", "image_size")
+    kept: tuple[str, ...] = ("encoder", "encoder_weights", "encoder_options", "decoder_widths", "frozen", "image_size")
     kept += ("batch_size", "epochs", "learning_rate", "one_cycle")
     segmenter = SegmenterSettings(**{name: getattr(preset.segmenter, name) for name in kept})
     return Preset(f"paper's recipe for {preset.name}", preset.image_size, preset.augment, preset.guide, segmenter)

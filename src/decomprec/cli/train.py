@@ -18,7 +18,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="paper, demo, robust, fast, or a preset.yaml to repeat its run.  [default: robust; RUN's with --resume]",
+            help="paper, demo, robust, fast, or a preset.yaml, to repeat it.  [default: robust; RUN's with --resume]",
         ),
     ] = None,
     settings: SetOption = None,
