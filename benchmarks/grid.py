@@ -11,7 +11,7 @@ from itertools import product
 WAYS = {
     "recompose": ("loop", "vectorised", "compiled"),
     "guide": ("loop", "vectorised", "compiled", "sampled"),
-    "train_step": ("loop", "vectorised", "compiled"),
+    "train_step": ("loop", "vectorised", "compiled", "bf16", "bf16, sampled"),
     "predict": ("smp.Unet", "whole network", "mask branch", "compiled"),
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -12,7 +14,7 @@ from benchmarks import peers
 from benchmarks.grid import Case
 from benchmarks.pictures import pictures, two_tags
 from benchmarks.timing import Machine, Work, flops, measure
-from decomprec import DecompositionLoss, DecompositionSegmenter, FrozenGuide
+from decomprec import ClsLoss, DecompositionLoss, DecompositionSegmenter, FrozenGuide
 from decomprec.models import resnet18_classifier
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -27,8 +29,8 @@ def loop(model: DecompositionSegmenter, guide: FrozenGuide) -> Loss:
     return loss
 
 
-def vectorised(model: DecompositionSegmenter, guide: FrozenGuide) -> Loss:
-    objective = DecompositionLoss(guide)
+def vectorised(model: DecompositionSegmenter, guide: FrozenGuide, absent_slots: int | None = None) -> Loss:
+    objective = DecompositionLoss(cls_loss=ClsLoss(guide, absent_slots=absent_slots))
 
     def loss(images: Tensor, tags: Tensor) -> Tensor:
         return objective(model(images), images, tags).total
@@ -36,25 +38,42 @@ def vectorised(model: DecompositionSegmenter, guide: FrozenGuide) -> Loss:
     return loss
 
 
-# From model and guide to the loss, and whether it is compiled; the names are those of grid.WAYS["train_step"].
-WAYS: dict[str, tuple[Callable[[DecompositionSegmenter, FrozenGuide], Loss], bool]] = {
-    "loop": (loop, False),
-    "vectorised": (vectorised, False),
-    "compiled": (vectorised, True),
+@dataclass(frozen=True)
+class Way:
+    """From model and guide to the loss, and how it is run."""
+
+    make: Callable[[DecompositionSegmenter, FrozenGuide], Loss]
+    compiled: bool = False
+    bf16: bool = False  # with channels_last and a fused optimiser
+
+
+# The names are those of grid.WAYS["train_step"].
+WAYS = {
+    "loop": Way(loop),
+    "vectorised": Way(vectorised),
+    "compiled": Way(vectorised, compiled=True),
+    "bf16": Way(vectorised, bf16=True),
+    "bf16, sampled": Way(partial(vectorised, absent_slots=1), bf16=True),
 }
 
 
 def test_train_step(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> None:
-    model = DecompositionSegmenter(case.num_classes, case.encoder).to(machine.device)
-    guide = FrozenGuide(resnet18_classifier(case.num_classes, weights=None)).to(machine.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    images, tags = pictures(case, machine), two_tags(case, machine)
-    make, compiled = WAYS[case.way]
-    eager = make(model, guide)
-    loss = machine.compile(eager) if compiled else eager
+    way = WAYS[case.way]
+    layout = torch.channels_last if way.bf16 else torch.contiguous_format
+    model = DecompositionSegmenter(case.num_classes, case.encoder).to(machine.device, memory_format=layout)
+    classifier = resnet18_classifier(case.num_classes, weights=None)
+    guide = FrozenGuide(classifier.to(memory_format=layout)).to(machine.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=way.bf16)
+    images, tags = pictures(case, machine).contiguous(memory_format=layout), two_tags(case, machine)
+    eager = way.make(model, guide)
+    loss = machine.compile(eager) if way.compiled else eager
+
+    def forward(images: Tensor, tags: Tensor) -> Tensor:
+        with torch.autocast(machine.device, torch.bfloat16, enabled=way.bf16):
+            return loss(images, tags)
 
     def step() -> Tensor:
-        value = loss(images, tags)
+        value = forward(images, tags)
         value.backward()
         optimizer.step()
         optimizer.zero_grad()
