@@ -1,7 +1,7 @@
 """What a step costs at ImageNet's size, counted without running it: the table of docs/scale.md.
 
-    python benchmarks/scale_calculation.py           # rewrite the page
-    python benchmarks/scale_calculation.py --check   # exit 1 if it is stale
+    python -m benchmarks.scale_calculation           # rewrite the page
+    python -m benchmarks.scale_calculation --check   # exit 1 if it is stale
 
 A whole training step of stage two runs on PyTorch's meta device, whose tensors have shapes but no values: FLOPs and the
 bytes that live at once are counted, nothing is timed.
@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.timing import flops
 from decomprec import Decomposition, DecompositionLoss
 from decomprec import functional as DF
 from decomprec.losses import ClsLoss
@@ -116,13 +116,6 @@ def peak_bytes(step: Callable[[], object], known: Sequence[Tensor]) -> int:
     return live.peak
 
 
-def flops(step: Callable[[], object]) -> int:
-    """Floating-point operations of a step: matrix products and convolutions, two per multiply-add."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
-
-
 class SomeSlots(nn.Module):
     """L_cls of as many slots as `ClsLoss` draws: which they are depends on values, which the meta device lacks."""
 
@@ -175,25 +168,21 @@ def train_step(segmenter: Any, loss: DecompositionLoss, images: Tensor, tags: Te
     loss(segmenter(images), images, tags).total.backward()
 
 
+def row(way: Way, num_classes: int) -> str:
+    """One line of the table."""
+    c = cost(way, num_classes)
+    figures = [c.shown, c.flops / 1e9, c.image_bytes / 1e6, c.fixed_bytes / 1e6, c.batch, c.flops * IMAGES / 1e15]
+    cells = [way.name, str(num_classes), *(f"{figure:,.0f}" for figure in figures), f"{c.hours:,.2f}"]
+    return f"| {' | '.join(cells)} |"
+
+
 def table() -> str:
     """Markdown of all ways and numbers of classes."""
-    head = ["way", "K", "shown to the guide", "GFLOP an image", "MB an image", "weights and Adam, MB"]
-    head += [f"images in {MEMORY / 1e9:.0f} GB", "PFLOP an epoch", f"GPU-hours an epoch at {RATE / 1e12:.0f} TFLOP/s"]
-    rows = [head]
-    for way in WAYS:
-        for num_classes in CLASSES:
-            c = cost(way, num_classes)
-            figures = [
-                c.shown,
-                c.flops / 1e9,
-                c.image_bytes / 1e6,
-                c.fixed_bytes / 1e6,
-                c.batch,
-                c.flops * IMAGES / 1e15,
-            ]
-            rows.append([way.name, str(num_classes), *(f"{figure:,.0f}" for figure in figures), f"{c.hours:,.1f}"])
-    rows.insert(1, ["---", *["---:"] * (len(head) - 1)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    head = ["way", "K", "shown to the guide", "GFLOP a picture", "MB a picture", "weights and Adam, MB"]
+    head += [f"pictures in {MEMORY / 1e9:.0f} GB", "PFLOP an epoch", f"GPU-hours an epoch at {RATE / 1e12:.0f} TFLOP/s"]
+    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
+    lines += [row(way, num_classes) for way in WAYS for num_classes in CLASSES]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -205,7 +194,7 @@ def main() -> None:
     before, _, rest = text.partition(MARKS[0])
     fresh = f"{before}{MARKS[0]}{table()}{MARKS[1]}{rest.partition(MARKS[1])[2]}"
     if check and fresh != text:
-        sys.exit(f"{PAGE.name} is stale: run python benchmarks/scale_calculation.py")
+        sys.exit(f"{PAGE.name} is stale: run python -m benchmarks.scale_calculation")
     PAGE.write_text(fresh, encoding="utf-8")
 
 

@@ -45,7 +45,8 @@ def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpne
         >>> evidence_layer(classifier)(features).shape
         torch.Size([2, 3, 4, 4])
     """
-    if not isinstance(classifier.norm, nn.BatchNorm1d):
+    # Not BatchNorm1d: Lightning's sync_batchnorm leaves one of another class.
+    if not isinstance(classifier.norm, nn.modules.batchnorm._BatchNorm):
         raise ValueError(
             "Expected a classifier with standardise=True, whose BatchNorm has recorded the mean features, but got one "
             "without; train it with `guide.standardise=true`."

@@ -97,7 +97,7 @@ def run_experiment(
         num_workers=workers,
         callbacks=[PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")],
         compile=compile,
-        trainer_options={"accelerator": accelerator, "precision": precision},
+        trainer_options={"accelerator": accelerator, "precision": precision, "devices": 1},
     )
     size = preset.segmenter.image_size or preset.image_size
     save_pretrained(

@@ -34,7 +34,7 @@ def fit_head(classifier: PooledClassifier, features: Tensor, tags: Tensor, weigh
     """
     norm, head = classifier.norm, classifier.head
     features, tags = features.to(head.weight), tags.to(head.weight)
-    if isinstance(norm, nn.BatchNorm1d):
+    if isinstance(norm, nn.modules.batchnorm._BatchNorm):  # Lightning's sync_batchnorm leaves one of another class
         assert norm.running_mean is not None
         assert norm.running_var is not None
         norm.running_mean.copy_(features.mean(dim=0))

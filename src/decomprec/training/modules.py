@@ -105,7 +105,9 @@ class GuideModule(_Stage):
         self.refit_head = refit_head
         self.scales = tuple(scales)
         self.accuracy = BinaryAccuracy()
-        # Pooled features and tags of each step, in half precision: a picture takes 2 C bytes an epoch.
+        # Pooled features and tags in half precision: a picture takes 2 C bytes an epoch. Of this process's steps in the
+        # epoch, then of each whole epoch, from all processes.
+        self._steps: list[tuple[Tensor, Tensor]] = []
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -118,7 +120,7 @@ class GuideModule(_Stage):
         if self.refit_head:
             assert isinstance(self.classifier, PooledClassifier)
             features = self.classifier.pool(images)
-            self._seen.append((features.half().cpu(), batch["tags"].half().cpu()))
+            self._steps.append((features.half().cpu(), batch["tags"].half().cpu()))
             logits = self.classifier.classify(features)
         else:
             logits = self.classifier(images)
@@ -126,15 +128,21 @@ class GuideModule(_Stage):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
         return loss
 
+    def on_train_epoch_end(self) -> None:
+        """Bring together what all processes have seen: the checkpoint is written by one."""
+        if self.refit_head:
+            mine = tuple(torch.cat(parts).to(self.device) for parts in zip(*self._steps, strict=True))
+            features, tags = (part.flatten(0, -2).cpu() for part in self.all_gather(mine))
+            self._seen.append((features, tags))
+            self._steps.clear()
+
     def on_fit_end(self) -> None:
         """Fit the head to all that has been seen, by all processes."""
-        if not self.refit_head:
-            return
-        assert isinstance(self.classifier, PooledClassifier)
-        features, tags = (torch.cat(parts).float().to(self.device) for parts in zip(*self._seen, strict=True))
-        self._seen.clear()
-        features, tags = self.all_gather((features, tags))
-        fit_head(self.classifier, features.flatten(0, -2), tags.flatten(0, -2), self.weight_decay)
+        if self.refit_head:
+            assert isinstance(self.classifier, PooledClassifier)
+            features, tags = (torch.cat(parts).float().to(self.device) for parts in zip(*self._seen, strict=True))
+            self._seen.clear()
+            fit_head(self.classifier, features, tags, self.weight_decay)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What has been seen so far is part of the checkpoint."""
@@ -148,7 +156,7 @@ class GuideModule(_Stage):
         """Loss and accuracy on whole images."""
         logits = self.classifier(batch["image"])
         self.accuracy.update(logits, batch["tags"].int())
-        self.log("val/loss", DF.guide_loss(logits, batch["tags"]), batch_size=len(logits))
+        self.log("val/loss", DF.guide_loss(logits, batch["tags"]), batch_size=len(logits), sync_dist=True)
         self.log("val/accuracy", self.accuracy, prog_bar=True)
 
 
@@ -225,7 +233,7 @@ class SegmenterModule(_Stage):
         out = self.segmenter(images)
         terms = self.loss(out, images, tags)
         for name, value in terms.items().items():
-            self.log(f"val/{name}", value, batch_size=len(images))
+            self.log(f"val/{name}", value, batch_size=len(images), sync_dist=True)
         cls_loss = self.loss.cls_loss
         guide = cls_loss.guide if isinstance(cls_loss, ClsLoss) else None
         self.diagnostics.update(out, images, tags, guide, self.second_guide)

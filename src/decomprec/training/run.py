@@ -59,7 +59,8 @@ def train(
     """Train the guide, freeze it, and train the segmenter (section 4.3).
 
     The run folder gets, for each stage, checkpoints after every epoch with `preset.yaml` beside them, a CSV log
-    (and TensorBoard's, where it is installed), and at its end the weights as safetensors.
+    (and TensorBoard's, where it is installed), and at its end the weights as safetensors. Several processes need a
+    folder that all of them see, and each takes a batch of its own in every step.
 
     Args:
         preset: all settings.
@@ -91,9 +92,10 @@ def train(
     # Wrong settings raise now, not after the guide is trained.
     build_loss(preset.segmenter, copy.deepcopy(classifier))  # which freezes the copy
     freeze(segmenter, preset.segmenter.frozen)
-    _prepare(run_dir, preset, resume)
+    _check(run_dir, preset, resume)
     fit = partial(
         _fit,
+        preset=preset,
         class_names=class_names,
         seed=seed,
         callbacks=callbacks or [],
@@ -129,15 +131,25 @@ def train(
     return Trained(segmenter.eval(), classifier.eval(), class_names)
 
 
-def _prepare(run_dir: Path, preset: Preset, resume: bool) -> None:
+def _check(run_dir: Path, preset: Preset, resume: bool) -> None:
     saved = run_dir / "preset.yaml"
     if saved.exists() and not resume:
         raise ValueError(f"Expected a new run folder, but {run_dir} holds a run; resume it or choose another.")
     if saved.exists() and Preset.load(saved) != preset:
         raise ValueError(f"Expected to resume with the preset of {saved}, but got other settings; use that preset.")
-    for folder in (run_dir, run_dir / "guide", run_dir / "segmenter"):
-        folder.mkdir(parents=True, exist_ok=True)
-        preset.save(folder / "preset.yaml")
+
+
+class _SavePreset(Callback):
+    """Writes the preset when all processes have met: none that is late takes the folder for another run's."""
+
+    def __init__(self, preset: Preset, *folders: Path) -> None:
+        self.preset = preset
+        self.folders = folders
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        for folder in self.folders if trainer.is_global_zero else ():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.preset.save(folder / "preset.yaml")
 
 
 def _fit(
@@ -147,6 +159,7 @@ def _fit(
     folder: Path,
     epochs: int,
     *,
+    preset: Preset,
     class_names: tuple[str, ...],
     seed: int,
     callbacks: list[Callback],
@@ -166,6 +179,7 @@ def _fit(
         max_epochs=epochs,
         logger=loggers,
         callbacks=[
+            _SavePreset(preset, folder.parent, folder),
             ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
             SeedEveryEpoch(seed),
             StopCollapsed(class_names),
@@ -184,3 +198,5 @@ def _fit(
     if trainer.is_global_zero:
         save_weights(network, folder, class_names)
     trainer.strategy.barrier()
+    if not trainer.is_global_zero:  # what BatchNorm has recorded can differ
+        load_local(network, folder / WEIGHTS)
