@@ -308,3 +308,12 @@ def test_a_background_bias_needs_a_head_of_its_own(scenes, tmp_path: Path) -> No
     loss = build_loss(TINY.segmenter, build_classifier(TINY.guide, 2))
     with pytest.raises(ValueError, match=r"Expected `background_bias` with a UnetDecoder"):
         SegmenterModule(segmenter, loss, 2, background_bias=0.5)
+
+
+def test_weights_without_class_names_are_no_run(scenes, tmp_path: Path) -> None:
+    preset = TINY.with_values(["segmenter.epochs=1", "guide.epochs=1"])
+    train(preset, *scenes, tmp_path / "run", trainer_options=QUIET)
+    weights = tmp_path / "run" / "segmenter" / "weights.safetensors"
+    save_file(load_file(weights), weights)
+    with pytest.raises(ValueError, match=r"names of its classes"):
+        load_run(tmp_path / "run")

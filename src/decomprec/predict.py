@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from decomprec.models.pretrained import Pretrained
-from decomprec.refine import RefinedPredictor, pamr
+from decomprec.refine import RefinedPredictor, multi_scale_tags, pamr
 
 
 def named_tags(names: str, class_names: tuple[str, ...]) -> Tensor:
@@ -33,8 +33,8 @@ def picture_masks(picture: Tensor, model: Pretrained, tags: Tensor | None = None
     Args:
         picture: (3, H, W), uint8.
         model: is shown the picture reduced (or enlarged) to `size`.
-        tags: (1, K-1), the classes that are in the picture; None lets the model's classifier decide or, if it has
-            none, every class compete.
+        tags: (1, K-1), the classes that are in the picture; None lets the model's classifier decide, by the mean of
+            `multi_scale_tags`, or, if it has none, every class compete.
         size: short side, in pixels; None is the size that the model was trained on.
 
     Returns:
@@ -64,5 +64,6 @@ def picture_masks(picture: Tensor, model: Pretrained, tags: Tensor | None = None
     seen_size = [max(1, round(scale * height)), max(1, round(scale * width))]
     seen = resize(picture[None], seen_size, antialias=True).to(device).float() / 255
     tags = None if tags is None else tags.to(device)
-    masks = RefinedPredictor(model.segmenter.mask_logits, pamr, model.classifier).masks(seen, tags)
+    decide = None if model.classifier is None else multi_scale_tags(model.classifier)
+    masks = RefinedPredictor(model.segmenter.mask_logits, pamr, decide).masks(seen, tags)
     return F.interpolate(masks, size=(height, width), mode="bilinear", align_corners=False)[0]

@@ -58,8 +58,8 @@ def build_segmenter(
     )
     if settings.background_bias and not isinstance(segmenter.mask_decoder, UnetDecoder):
         raise ValueError(
-            f"Expected `segmenter.background_bias` to be 0 with the encoder {settings.encoder!r}, whose mask decoder has "
-            f"no smp head, but got {settings.background_bias}."
+            f"Expected `segmenter.background_bias` to be 0 with the encoder {settings.encoder!r}, whose decoder is no "
+            f"UnetDecoder, but got {settings.background_bias}."
         )
     if settings.evidence:
         channels: Any = segmenter.encoder.out_channels

@@ -56,7 +56,10 @@ def load_run(run_dir: str | Path) -> Trained:
     if not segmenter.is_file():
         raise ValueError(f"Expected `run_dir` to hold a finished run, but found no {segmenter}; resume it first.")
     with safe_open(segmenter, framework="pt") as file:
-        class_names = tuple(json.loads(file.metadata()["class_names"]))
+        metadata = file.metadata() or {}
+    if "class_names" not in metadata:
+        raise ValueError(f"Expected {segmenter} to hold the names of its classes, as `train` writes, but got none.")
+    class_names = tuple(json.loads(metadata["class_names"]))
     num_classes = len(class_names) + 1
     classifier = build_classifier(replace(preset.guide, weights=None), num_classes)
     load_local(classifier, guide)
