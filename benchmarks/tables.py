@@ -22,7 +22,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (*(ROOT / "docs" / name for name in ("results.md", "speed.md", "questions.md")), ROOT / "README.md")
+PAGES = (
+    *(ROOT / "docs" / name for name in ("results.md", "speed.md", "questions.md", "pseudo_labels.md")),
+    ROOT / "README.md",
+)
 MARKER = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
 MAX_CLASS_COLUMNS = 7
 
@@ -45,6 +48,7 @@ def render(files: Sequence[Path]) -> str:
         "question": question_table,
         "ablation": ablation_table,
         "companions": companions_table,
+        "pseudo_labels": pseudo_labels_table,
     }
     table = next((make for key, make in tables.items() if key in runs[0]), scores_table)
     try:
@@ -112,6 +116,17 @@ def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
         key: run[key] for key in ("all rows", "half", "pictures", "seed", "machine", "torch")
     }
     return f"{markdown(head, lines)}\n\n{describe([about])}"
+
+
+def pseudo_labels_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Masks and what was trained on them, from one file of `examples/train_on_pseudo_labels.py`."""
+    (run,) = runs
+    keys = ("mean_foreground_iou", "mean_false_area")
+    lines = [
+        [row["method"], *("-" if row[key] is None else f"{row[key]:.3f}" for key in keys)]
+        for row in run["pseudo_labels"]
+    ]
+    return f"{markdown(['masks', 'foreground IoU', 'area where absent'], lines)}\n\n{describe([run['run']])}"
 
 
 def companions_table(runs: Sequence[dict[str, Any]]) -> str:

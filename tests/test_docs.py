@@ -27,6 +27,7 @@ PACKAGES = [
     "decomprec.data",
     "decomprec.training",
     "decomprec.evaluation",
+    "decomprec.report",
 ]
 
 

@@ -7,7 +7,9 @@ import typer
 from decomprec.cli.common import SentenceErrors
 from decomprec.cli.demo import demo
 from decomprec.cli.evaluate import evaluate
+from decomprec.cli.export import export
 from decomprec.cli.predict import predict
+from decomprec.cli.report import report
 from decomprec.cli.train import train
 
 HELP = """Learn to segment pictures from tags alone.
@@ -22,6 +24,11 @@ From a folder of tagged pictures to masks, and how good they are:
   decomprec predict runs/mine holiday/ --out drawn
   decomprec evaluate drawn/masks true_masks --json scores.json
 
+\b
+Everything about a run on one page, and its model for onnxruntime:
+  decomprec report runs/mine pictures
+  decomprec export runs/mine --out mine.onnx
+
 Exit codes: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage. `decomprec COMMAND --help` has more
 examples.
 """
@@ -35,5 +42,5 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain text, which reads the same in a log
     pretty_exceptions_enable=False,
 )
-for command in (demo, train, predict, evaluate):
+for command in (demo, train, predict, evaluate, report, export):
     app.command()(command)

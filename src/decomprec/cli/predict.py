@@ -25,6 +25,7 @@ def predict(
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Draw the masks over the pictures.")] = True,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Save the soft masks too.")] = False,
+    coco: Annotated[bool, typer.Option("--coco", help="Write the masks as one COCO file too.")] = False,
     size: Annotated[
         int | None,
         typer.Option(min=1, metavar="PIXELS", help="Short side of what the model sees.  [default: as it was trained]"),
@@ -44,14 +45,16 @@ def predict(
       masks/classes.txt        what the labels mean, from 0
       overlays/NAME.png        unless --no-overlay
       probabilities/NAME.npz   "masks" (classes, height, width), float16, with --probabilities
+      annotations.json         with --coco: RLE, box and area of each class in each picture
 
     Pictures of a folder keep their path below it. A picture that can't be read is reported, the others are drawn,
-    and the exit code is 1.
+    and the exit code is 1. --coco needs one more package: pip install "decomprec[coco]"
     """  # noqa: D301
     import numpy as np
     from tqdm import tqdm
 
     from decomprec.data.pictures import read_image
+    from decomprec.evaluation.coco import CocoWriter
     from decomprec.evaluation.label_files import CLASSES
     from decomprec.files import written_whole
     from decomprec.predict import named_tags, picture_masks
@@ -61,6 +64,7 @@ def predict(
     named = find_pictures(pictures, out)
     loaded = load_model(model, torch_device(device))
     given = None if tags is None else named_tags(tags, loaded.class_names)
+    annotations = CocoWriter(loaded.class_names) if coco else None
     with written_whole(out / "masks" / CLASSES) as partial:
         partial.write_text("\n".join(["background", *loaded.class_names]) + "\n", encoding="utf-8")
     found: Counter[str] = Counter()
@@ -76,12 +80,16 @@ def predict(
         masks = picture_masks(picture, loaded, given, size)
         labels = masks.argmax(dim=0).cpu()
         save_label_map(labels, out / "masks" / f"{name}.png")
+        if annotations is not None:
+            annotations.add(f"{name}{path.suffix}", labels)
         if overlay:
             save_image(lay_over(picture[None].float() / 255, labels[None])[0], out / "overlays" / f"{name}.png")
         if probabilities:
             with written_whole(out / "probabilities" / f"{name}.npz") as partial:
                 np.savez_compressed(partial, masks=masks.half().cpu().numpy())
         found.update(loaded.class_names[k - 1] for k in labels.unique().tolist() if k)
+    if annotations is not None:
+        annotations.save(out / "annotations.json")
     counts = ", ".join(f"{class_name} in {found[class_name]}" for class_name in loaded.class_names)
     typer.echo(f"{len(named) - failed} of {len(named)} pictures drawn ({counts}): {out}")
     if failed:

@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .coco import CocoInstances, coco_label_maps
 from .csv_tags import TaggedCSV, split_tags
 from .folder import TaggedFolder
 from .imagenet import draw_imagenet_dogs, imagenet_train_folder, is_dog_breed
 from .items import IGNORE, Transform, collate, make_item
 from .pets import OxfordPets
+from .rows import TaggedRows
 from .synthetic import SyntheticScenes, render_scene, scene_class_names
 from .tagged import MaskDecoder, MaskValues, Record, TaggedImages
 from .transforms import eval_transform, train_transform
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IGNORE",
     "VOC_CLASSES",
+    "CocoInstances",
     "MaskDecoder",
     "MaskValues",
     "OxfordPets",
@@ -27,8 +30,10 @@ __all__ = [
     "TaggedDataModule",
     "TaggedFolder",
     "TaggedImages",
+    "TaggedRows",
     "Transform",
     "VOCDevkit",
+    "coco_label_maps",
     "collate",
     "draw_imagenet_dogs",
     "eval_transform",

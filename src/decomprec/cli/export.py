@@ -1,0 +1,35 @@
+"""`decomprec export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Run folder, model folder, or hub id (owner/name).")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Ends in .onnx or .pt2 (torch.export).")],
+) -> None:
+    """Write a model's mask branch as one file for other runtimes.
+
+    \b
+    decomprec export runs/mine --out dogs.onnx
+    decomprec export someone/dogs --out dogs.pt2
+
+    "images", (batch, 3, height, width), float32, RGB in [0, 1], of any size, become "masks", (batch, classes, height,
+    width), which sum to one over the classes, background first. Class names and the image size of the training are
+    in the file's metadata. The classifier and the refinement of predict are not part of it.
+
+    .onnx needs more packages: pip install "decomprec[onnx]"
+    """  # noqa: D301
+    from decomprec.cli.predict import load_model
+    from decomprec.export import export_masks
+
+    loaded = load_model(model, "cpu")
+    export_masks(out, loaded.segmenter, loaded.class_names, image_size=loaded.image_size)
+    names = ", ".join(["background", *loaded.class_names])
+    typer.echo(
+        f"masks of {names}; seen at {loaded.image_size} pixels (short side); {out.stat().st_size / 1e6:.1f} MB: {out}"
+    )

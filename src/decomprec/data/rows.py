@@ -1,0 +1,159 @@
+"""Rows that somebody else's loader gives, such as a data set of the Hugging Face library `datasets`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .items import IGNORE, Transform, make_item
+from .pictures import read_image, read_labels
+from .tagged import MaskValues, Record, choose_classes
+
+Row = Mapping[str, Any]
+
+
+class TaggedRows(Dataset[dict[str, Any]]):
+    """Pictures with tags from rows: dicts of a picture, its tags and perhaps its mask.
+
+    A picture is a PIL image, a path, or uint8 of shape (H, W, 3) (an array) or (3, H, W) (a tensor). Tags are
+    names, or numbers into `names`: several in a list, or a single one, or none. A mask is a PIL image, a path or
+    an integer array (H, W), and is looked at with ``masks=True`` only. Further columns are passed over; a ``name``
+    is kept.
+
+    Args:
+        rows: A sequence of rows, such as a ``datasets.Dataset``; anything else that can be iterated over is
+            read once and kept.
+        names: What numbers in the tags mean; by default the names that a ``datasets.Dataset`` has for them.
+        classes: Selects and orders the foreground classes; other tags are dropped, and their pixels are
+            background. None for all of `names` or, without, all tags that occur, sorted.
+        mask_classes: What mask values mean: names by value, the first is the background. By default value `j` is
+            the `j`-th of `names`, or of the tags that occur. 255 is always ignore.
+        image_column: Key of the picture.
+        tags_column: Key of the tags.
+        mask_column: Key of the mask.
+        masks: Whether items hold a ``mask`` (see `TaggedImages`).
+        transform: Joint transform of picture and mask, see `make_item`.
+
+    Attributes:
+        class_names: The K-1 foreground classes.
+        tags: (N, K-1), float32, the tags of all pictures.
+
+    Raises:
+        ValueError: If there is no row, a column is missing, a tag has no name, or (on access) a picture or mask is
+            none of these.
+
+    Examples:
+        >>> photo = Image.new("RGB", (4, 2))
+        >>> rows = [{"image": photo, "tags": ["dog", "cat"]}, {"image": photo, "tags": []}]
+        >>> data = TaggedRows(rows)
+        >>> data.class_names, data.tags.tolist(), data[0]["image"].shape
+        (('cat', 'dog'), [[1.0, 1.0], [0.0, 0.0]], torch.Size([3, 2, 4]))
+        >>> TaggedRows([{"image": photo, "label": 1}], names=["cat", "dog"], tags_column="label").tags.tolist()
+        [[0.0, 1.0]]
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row] | Iterable[Row],
+        *,
+        names: Sequence[str] | None = None,
+        classes: Sequence[str] | None = None,
+        mask_classes: Sequence[str] | None = None,
+        image_column: str = "image",
+        tags_column: str = "tags",
+        mask_column: str = "mask",
+        masks: bool = False,
+        transform: Transform | None = None,
+    ) -> None:
+        names = names or _names(rows, tags_column)
+        sequence: Any = rows if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") else list(rows)
+        self.rows = sequence
+        if len(sequence) == 0:
+            raise ValueError("Expected `rows` to hold at least one picture, but got none.")
+        columns = [image_column, tags_column, *([mask_column] if masks else [])]
+        present = [_tags(value, names) for value in _column(self.rows, tags_column, columns)]
+        known = list(names or sorted({tag for tags in present for tag in tags}))
+        self.class_names = choose_classes(classes, known, "the rows")
+        self.tags = torch.tensor([[float(name in tags) for name in self.class_names] for tags in present])
+        self.masks = masks
+        self.transform = transform
+        self._image_column, self._mask_column = image_column, mask_column
+        self._decode = MaskValues.from_names(mask_classes or ("background", *known), self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self.rows[index]
+        value = row[self._image_column]
+        name = str(row.get("name") or (Path(value).stem if isinstance(value, str | Path) else f"{index:06d}"))
+        image = _picture(value, name)
+        mask = None
+        if self.masks:
+            tagged = bool(self.tags[index].any())
+            mask = self._mask(row.get(self._mask_column), name, image, tagged)
+        return make_item(image, self.tags[index].clone(), name, mask=mask, transform=self.transform)
+
+    def _mask(self, value: Any, name: str, image: Tensor, tagged: bool) -> Tensor:
+        if value is None:
+            return torch.full(image.shape[1:], IGNORE if tagged else 0)
+        values = read_labels(Path(value)) if isinstance(value, str | Path) else torch.from_numpy(np.array(value))
+        if values.shape != image.shape[1:] or values.is_floating_point():
+            raise ValueError(
+                f"Expected the mask of {name} to be integers of shape {tuple(image.shape[1:])}, "
+                f"but got {values.dtype} of shape {tuple(values.shape)}."
+            )
+        return self._decode(values, Record(Path(name), (), name, Path(name)))
+
+
+def _column(rows: Any, name: str, needed: Sequence[str]) -> list[Any]:
+    """The values of a column; a `datasets.Dataset` gives them without decoding its pictures."""
+    known = getattr(rows, "column_names", None)
+    whole = isinstance(known, list)
+    columns = known if isinstance(known, list) else list(rows[0])
+    for column in needed:
+        if column not in columns:
+            raise ValueError(f"Expected rows to have {column!r}, but got {columns}; name the columns that are meant.")
+    return list(rows[name]) if whole else [rows[i][name] for i in range(len(rows))]
+
+
+def _names(rows: Any, column: str) -> list[str] | None:
+    """The names that a `datasets.Dataset` has for the numbers of a column, be they one each or several."""
+    kind = (getattr(rows, "features", None) or {}).get(column)
+    return getattr(getattr(kind, "feature", kind), "names", None)
+
+
+def _tags(value: Any, names: Sequence[str] | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, np.ndarray | Tensor):
+        value = value.tolist()
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    tags = []
+    for tag in values:
+        if isinstance(tag, int) and names is not None and 0 <= tag < len(names):
+            tag = names[tag]
+        if not isinstance(tag, str) or (names is not None and tag not in names):
+            raise ValueError(f"Expected tags to be names, or numbers into `names` = {names}, but got {tag!r}.")
+        tags.append(tag)
+    return tuple(tags)
+
+
+def _picture(value: Any, name: str) -> Tensor:
+    """(3, H, W), uint8."""
+    if isinstance(value, str | Path):
+        return read_image(Path(value))
+    if isinstance(value, Image.Image) and value.mode[0] not in "IF":
+        value = np.array(ImageOps.exif_transpose(value).convert("RGB"))
+    image = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value)).movedim(-1, 0)
+    if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
+        raise ValueError(
+            f"Expected the picture {name} to be an 8-bit PIL image, a path, or uint8 of shape (H, W, 3), or a tensor "
+            f"(3, H, W), but got {type(value).__name__} of {image.dtype} and shape {tuple(image.shape)}."
+        )
+    return image.contiguous()

@@ -1,0 +1,218 @@
+"""Validation pictures: how well each is segmented, and what its decomposition looks like."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from decomprec.data import IGNORE, collate
+from decomprec.evaluation import image_iou
+from decomprec.refine import RefinedPredictor, multi_scale
+from decomprec.report.record import RunRecord
+from decomprec.viz import overlay
+
+SIDE = 192
+"""Pixels of the longer side of a picture in the page, at most."""
+
+_LOSSLESS = 96  # up to here compression would blur what is enlarged, and saves little
+_COMPONENTS = 3  # beside the background's; a picture has few classes, a model may have many
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one picture fared; all numbers are of the masks without the help of tags.
+
+    Attributes:
+        index: in the data set.
+        iou: as of `image_iou`, None where no mask is known.
+        wrong: share of the known pixels whose label is wrong, 0 where no mask is known.
+        uncertainty: entropy of the masks, mean over pixels, as a share of ln K.
+    """
+
+    index: int
+    iou: float | None
+    wrong: float
+    uncertainty: float
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture of the slider: its kind, what it shows, and the picture itself as a data: URI."""
+
+    kind: str
+    title: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A validation picture of the page.
+
+    Attributes:
+        name: what it is called.
+        score: how it fared.
+        tags: labels of the classes that it has.
+        found: labels of the classes in its predicted label map.
+        views: photograph, mask, truth (if known), components and reconstruction.
+        problems: the largest confusions, in words.
+        pixelated: whether it is so small that its pixels should stay visible.
+    """
+
+    name: str
+    score: Score
+    tags: tuple[int, ...]
+    found: tuple[int, ...]
+    views: tuple[View, ...]
+    problems: tuple[str, ...]
+    pixelated: bool
+
+
+def measure(record: RunRecord, dataset: Any, device: str) -> list[Score]:
+    """Score every picture of a data set whose items are as of `TaggedImages`, in its order."""
+    predict, masked = _predictor(record, device), has_masks(dataset)
+    slots = len(record.trained.class_names) + 1
+    scores: list[Score] = []
+    loader = DataLoader(dataset, batch_size=8, collate_fn=collate)
+    for batch in tqdm(loader, "measuring"):
+        masks = predict.masks(batch["image"].to(device)).cpu()
+        entropy = torch.special.entr(masks).sum(dim=1).mean(dim=(1, 2)) / math.log(slots)
+        labels = masks.argmax(dim=1)
+        truth = batch["mask"] if masked else torch.full_like(labels, IGNORE)
+        known = truth != IGNORE
+        wrong = ((labels != truth) & known).sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp(min=1)
+        ious = [None if math.isnan(iou) else iou for iou in image_iou(labels, truth, slots).tolist()]
+        for numbers in zip(ious, wrong.tolist(), entropy.tolist(), strict=True):
+            scores.append(Score(len(scores), *numbers))
+    return scores
+
+
+def choose(scores: Sequence[Score], most: int) -> list[Score]:
+    """Which pictures to show, worst first.
+
+    If there are more: a sixth with the lowest IoU, one with the most wrong pixels, one with the least certain masks,
+    and the others evenly from the worst to the best.
+
+    Examples:
+        >>> scores = [Score(i, iou=i / 100, wrong=0.1, uncertainty=0.5) for i in range(100)]
+        >>> [score.index for score in choose(scores, most=6)]
+        [0, 1, 2, 3, 51, 99]
+    """
+    ordered = sorted(scores, key=lowest_iou)
+    if len(ordered) <= most:
+        return ordered
+    chosen: set[Score] = set()
+    for key in (lowest_iou, most_wrong, least_certain):
+        chosen.update([score for score in sorted(ordered, key=key) if score not in chosen][: most // 6])
+    rest = [score for score in ordered if score not in chosen]
+    count = most - len(chosen)
+    chosen.update(rest[round(i * (len(rest) - 1) / max(count - 1, 1))] for i in range(count))
+    return sorted(chosen, key=lowest_iou)
+
+
+def lowest_iou(score: Score) -> tuple[float, float]:
+    """Sorts the lowest IoU first; pictures whose masks aren't known follow, the least certain first."""
+    return (math.inf if score.iou is None else score.iou, -score.uncertainty)
+
+
+def most_wrong(score: Score) -> float:
+    """Sorts the pictures first in which most pixels are wrong."""
+    return -score.wrong
+
+
+def least_certain(score: Score) -> float:
+    """Sorts the least certain first."""
+    return -score.uncertainty
+
+
+def has_masks(dataset: Any) -> bool:
+    """Whether any true mask is known: without a file, `TaggedImages` gives label maps that tell nothing."""
+    records = getattr(dataset, "records", None)
+    return records is None or any(record.mask for record in records)
+
+
+@torch.inference_mode()
+def draw(record: RunRecord, dataset: Any, score: Score, device: str) -> Picture:
+    """Decompose a picture, and turn all that is to be seen of it into data: URIs."""
+    item = dataset[score.index]
+    class_names = ("background", *record.trained.class_names)
+    images = item["image"][None]
+    labels = _predictor(record, device)(images.to(device)).cpu()
+    size = [max(1, round(record.scale * side)) for side in images.shape[-2:]]
+    seen = F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0, 1)
+    out = record.trained.segmenter(seen.to(device))
+
+    tags = tuple((item["tags"].nonzero().flatten() + 1).tolist())
+    found = tuple(k for k in labels.unique().tolist() if k)
+    shown = sorted({*tags, *found}, key=lambda k: (k not in tags, -out.areas[0, k].item()))[:_COMPONENTS]
+    views = [("photograph", "photograph", images[0]), ("mask", "mask", overlay(images, labels)[0])]
+    truth = item["mask"][None] if score.iou is not None else None
+    if truth is not None:
+        views.append(("truth", "truth", overlay(images, truth)[0]))
+    views += [("components", f"component: {class_names[k]}", out.components[0, k]) for k in (0, *sorted(shown))]
+    views.append(("reconstruction", "reconstruction", out.reconstruction[0]))
+    return Picture(
+        item["name"],
+        score,
+        tags,
+        found,
+        tuple(View(kind, title, data_uri(pixels)) for kind, title, pixels in views),
+        () if truth is None else confusions(labels[0], truth[0], class_names),
+        max(images.shape[-2:]) <= _LOSSLESS,
+    )
+
+
+def confusions(labels: Tensor, truth: Tensor, class_names: Sequence[str]) -> tuple[str, ...]:
+    """The two largest confusions of a label map (H, W) with the truth (H, W), as shares of the known pixels.
+
+    Args:
+        labels: integers in 0 to K-1.
+        truth: integers in 0 to K-1, or 255.
+        class_names: of all K labels, background first.
+
+    Examples:
+        >>> confusions(torch.tensor([[0, 1, 0, 0]]), torch.tensor([[1, 1, 0, 255]]), ["background", "dog"])
+        ('33 % of the picture: dog drawn as background',)
+    """
+    known = truth != IGNORE
+    pairs = truth[known] * len(class_names) + labels[known]
+    counts = torch.bincount(pairs, minlength=len(class_names) ** 2).view(len(class_names), -1).fill_diagonal_(0)
+    shares, places = (counts.flatten() / known.sum()).topk(2)
+    return tuple(
+        f"{100 * share:.0f} % of the picture: {class_names[pair // len(class_names)]} drawn as "
+        f"{class_names[pair % len(class_names)]}"
+        for share, pair in zip(shares.tolist(), places.tolist(), strict=True)
+        if share >= 0.005
+    )
+
+
+def data_uri(picture: Tensor) -> str:
+    """A picture (3, H, W) in [0, 1] as a WebP of at most 192 pixels, in a data: URI.
+
+    Examples:
+        >>> data_uri(torch.zeros(3, 4, 4))[:23]
+        'data:image/webp;base64,'
+    """
+    pixels = rearrange(picture.detach().cpu().float().clamp(0, 1), "c h w -> h w c")
+    image = Image.fromarray((255 * pixels).round().byte().numpy())
+    image.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    image.save(file, "WEBP", lossless=max(image.size) <= _LOSSLESS, quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _predictor(record: RunRecord, device: str) -> RefinedPredictor:
+    """The row "decomprec" of the table: no refinement, pictures at the size that the segmenter was trained at."""
+    segmenter = record.trained.segmenter.to(device)
+    return RefinedPredictor(multi_scale(segmenter.mask_logits, (record.scale,), flip=False))

@@ -1,0 +1,123 @@
+"""What a run folder tells without its pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decomprec.evaluation.report import number_cell
+from decomprec.report.curves import Chart, read_charts
+from decomprec.training import Preset, Trained, load_run
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table of results as text.
+
+    Attributes:
+        head: of all columns but the first.
+        groups: rows with the same knowledge: whether the tags were given, and each row's method and cells.
+    """
+
+    head: tuple[str, ...]
+    groups: tuple[tuple[bool, tuple[tuple[str, tuple[str, ...]], ...]], ...]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run.
+
+    Attributes:
+        folder: of the run.
+        preset: its settings.
+        trained: both networks and the names of the classes.
+        charts: the training curves of each stage, by its name.
+        results: results.json; empty where there were no masks.
+        diagnostics: diagnostics.json, if there is one.
+    """
+
+    folder: Path
+    preset: Preset
+    trained: Trained
+    charts: dict[str, tuple[Chart, ...]]
+    results: dict[str, Any]
+    diagnostics: dict[str, Any]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """How the results came about: data, settings, seed, machine."""
+        facts: dict[str, Any] = self.results.get("run", {})
+        return facts
+
+    @property
+    def scale(self) -> float:
+        """Of the pictures that the segmenter is shown, against those that are measured."""
+        return (self.preset.segmenter.image_size or self.preset.image_size) / self.preset.image_size
+
+
+def read_run(run_dir: str | Path) -> RunRecord:
+    """Read all that a run left but its pictures and figures; nothing is downloaded or unpickled.
+
+    Args:
+        run_dir: folder of a finished run, as of `train` or `run_experiment`.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it holds no finished run, or a file in it isn't what a run writes.
+    """
+    folder = Path(run_dir)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"Expected RUN to be a run folder, but found no {folder}.")
+    trained = load_run(folder)
+    results = _read_json(folder / "results.json")
+    if results:
+        try:
+            results_table(results)
+        except (AttributeError, KeyError, TypeError) as error:
+            problem = f"{type(error).__name__} {error}"
+            raise ValueError(f"Expected {folder / 'results.json'} to be results of a run, but: {problem}.") from error
+    return RunRecord(
+        folder,
+        Preset.load(folder / "preset.yaml"),
+        trained,
+        {stage: read_charts(folder / stage) for stage in ("guide", "segmenter")},
+        results,
+        _read_json(folder / "diagnostics.json"),
+    )
+
+
+def results_table(results: dict[str, Any]) -> Table:
+    """The rows of results.json, those that were told the tags apart from those that were not.
+
+    Examples:
+        >>> row = {"method": "decomprec", "tags": False, "iou": [0.9, 0.5], "mean_foreground_iou": 0.5}
+        >>> row |= {"mean_iou": 0.7, "mean_false_area": None}
+        >>> results_table({"class_names": ["dog"], "rows": [row]}).groups
+        ((False, (('decomprec', ('0.500', '0.700', '-', '0.500')),)),)
+    """
+    means = ("mean_foreground_iou", "mean_iou", "mean_false_area")
+    groups = []
+    for tags in (False, True):
+        rows = [
+            (str(row["method"]), tuple(map(number_cell, [*(row[mean] for mean in means), *row["iou"][1:]])))
+            for row in results["rows"]
+            if row["tags"] is tags
+        ]
+        if rows:
+            groups.append((tags, tuple(rows)))
+    head = ("foreground IoU", "IoU with background", "area where absent", *results["class_names"])
+    return Table(head, tuple(groups))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"Expected {path} to be JSON, but it can't be read: {error}.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"Expected {path} to hold an object, but got a {type(values).__name__}.")
+    return values

@@ -1,0 +1,118 @@
+"""A run as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from tqdm import tqdm
+
+from decomprec.evaluation.report import number_cell
+from decomprec.files import written_whole
+from decomprec.report.curves import HEIGHT, WIDTH
+from decomprec.report.gallery import Picture, Score, choose, draw, least_certain, measure, most_wrong
+from decomprec.report.record import RunRecord, results_table
+from decomprec.viz import voc_palette
+
+_PAGE = Path(__file__).parent / "page"
+_FAILURES = 6
+_LINE_NAMES = {"train": "training", "val": "validation"}
+_DIAGNOSTICS = {
+    "recon_error": "reconstruction error (Eq. 2)",
+    "present_recognised": "present classes that the guide sees in their component",
+    "background_empty": "background components where it sees no class",
+    "mask_entropy": "entropy of the masks (per pixel)",
+    "background_area": "area of the background",
+    "present_area": "area of present classes",
+    "absent_area": "area of absent classes",
+}
+
+
+def write_report(
+    record: RunRecord, path: str | Path, dataset: Any = None, *, pictures: int = 48, device: str = "cpu"
+) -> None:
+    """Write a page with the table of results, the training curves, validation pictures and all settings.
+
+    The page loads nothing: pictures are part of it, and its security policy forbids the rest.
+
+    Args:
+        record: of a finished run, as of `read_run`.
+        path: of the HTML file; a reader sees the old file or the whole new one.
+        dataset: validation pictures as of `TaggedImages`, with masks where they are known; None leaves them out.
+        pictures: how many of them are shown, at most; all are measured.
+        device: where the networks run.
+
+    Raises:
+        ValueError: if the data set has other classes than the run.
+    """
+    class_names = record.trained.class_names
+    if dataset is not None and tuple(dataset.class_names) != class_names:
+        raise ValueError(
+            f"Expected DATA to have the classes of the run, {', '.join(class_names)}, but got "
+            f"{', '.join(dataset.class_names)}; give the data that it was trained on."
+        )
+    scores = [] if dataset is None else measure(record, dataset, device)
+    chosen = tqdm(choose(scores, pictures), "drawing", disable=not scores)
+    text = page(record, [draw(record, dataset, score, device) for score in chosen], scores)
+    with written_whole(path) as partial:
+        # Names of files may hold bytes that are no text.
+        partial.write_text(text, encoding="utf-8", errors="replace")
+
+
+def page(record: RunRecord, pictures: Sequence[Picture], scores: Sequence[Score]) -> str:
+    """The HTML of the page.
+
+    Args:
+        record: of the run.
+        pictures: those that are shown, in their first order.
+        scores: of all pictures that were measured.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    script = (_PAGE / "script.js").read_text(encoding="utf-8")
+    ious = [score.iou for score in scores if score.iou is not None]
+    sorts = [("worst", "Lowest IoU"), ("best", "Highest IoU")] if ious else []
+    kinds = {view.kind: None for picture in pictures for view in picture.views}  # a set that keeps the order
+    preset = {"data": "-", "preset": record.preset.name, "image_size": record.preset.image_size}
+    return environment.get_template("template.html").render(
+        name=record.folder.resolve().name,
+        class_names=("background", *record.trained.class_names),
+        palette=(255 * voc_palette()).int().tolist(),
+        numbers=_numbers(record.results),
+        table=results_table(record.results) if record.results else None,
+        images=record.results["rows"][0]["images"] if record.results else 0,
+        diagnostics=[(_DIAGNOSTICS.get(name, name), number_cell(x)) for name, x in record.diagnostics.items()],
+        stages=record.charts,
+        chart_size=(WIDTH, HEIGHT),
+        line_names=_LINE_NAMES,
+        pictures=pictures,
+        failures=sorted([p for p in pictures if p.score.wrong], key=lambda p: most_wrong(p.score))[:_FAILURES],
+        uncertain=sorted(pictures, key=lambda p: least_certain(p.score))[:_FAILURES],
+        measured=len(scores),
+        median=statistics.median(ious) if ious else None,
+        sorts=[*sorts, ("uncertain", "Least certain"), ("name", "Name")],
+        kinds=[kind for kind in ("photograph", "mask", "truth", "components", "reconstruction") if kind in kinds],
+        facts=record.facts or preset,
+        preset=(record.folder / "preset.yaml").read_text(encoding="utf-8"),
+        style=Markup((_PAGE / "style.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+    )
+
+
+def _numbers(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """The few numbers that matter most, each with what it is."""
+    if not results:
+        return []
+    rows = [row for row in results["rows"] if not row["tags"]] or results["rows"]
+    cam = [row for row in rows if row["method"].startswith("CAM")][:1]
+    numbers = [(number_cell(row["mean_foreground_iou"]), f"foreground IoU, {row['method']}") for row in [rows[0], *cam]]
+    guide = results.get("guide_accuracy")
+    return [*numbers, *([(number_cell(guide["mean"]), "accuracy of the guide")] if guide else [])]
