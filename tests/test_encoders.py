@@ -127,7 +127,7 @@ def test_download_that_fails_says_what_to_do(name: str, monkeypatch: pytest.Monk
         raise OSError("no network")
 
     monkeypatch.setattr("segmentation_models_pytorch.encoders.get_encoder", offline)
-    message = f"Could not download the ImageNet weights of '{name}' .* local .safetensors file, or use weights=None"
+    message = f"Could not download the ImageNet weights of '{name}' .* local .safetensors file .*, or use weights=None"
     with pytest.raises(ConnectionError, match=message):
         DecompositionSegmenter(2, encoder=name, encoder_weights="imagenet")
 
