@@ -334,7 +334,10 @@ def test_results_within_the_pictures_are_not_drawn_again(run: Path, tmp_path: Pa
     ("words", "message"),
     [
         (["nowhere"], "DATA to be a folder or a CSV file, but found no nowhere"),
-        (["DATA", "--preset", "best"], "--preset to be one of paper, demo, robust or a YAML file, but got 'best'"),
+        (
+            ["DATA", "--preset", "best"],
+            "--preset to be one of paper, demo, robust, fast or a YAML file, but got 'best'",
+        ),
         (["DATA", "--preset", "BROKEN"], "it is not YAML"),
         (["DATA", "--set", "segmenter.epoch=1"], "a setting such as segmenter.epochs=3"),
         (["DATA", "--set", "segmenter.epochs"], "a setting such as segmenter.epochs=3"),

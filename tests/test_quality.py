@@ -169,7 +169,7 @@ def test_a_collapsed_recipe_is_shown_as_it_was_at_its_last_checkpoint(
             if isinstance(pl_module, SegmenterModule) and trainer.current_epoch == 1:
                 raise CollapsedRunError("all black")
 
-    monkeypatch.setattr(runs, "train", lambda *args, **options: train(*args, **options, callbacks=[Collapse()]))
+    monkeypatch.setattr(runs, "train", lambda *args, **options: train(*args, **{**options, "callbacks": [Collapse()]}))
     transform = eval_transform(SIZE)
     train_set, held_out = training_pictures(folder, None, transform), evaluation_pictures(folder, ["square"])
     tune = of_half(held_out, "tune", transform)

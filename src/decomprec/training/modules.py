@@ -218,8 +218,9 @@ class SegmenterModule(_Stage):
 
     def on_fit_end(self) -> None:
         """Make the bias part of the weights. Checkpoints of the training are without it."""
-        decoder = self.segmenter.mask_decoder
-        if self.background_bias and isinstance(decoder, UnetDecoder):
+        if self.background_bias:
+            decoder = self.segmenter.mask_decoder
+            assert isinstance(decoder, UnetDecoder)
             with torch.no_grad():
                 decoder.head[0].bias[0] += self.background_bias
 
