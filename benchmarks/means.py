@@ -11,9 +11,12 @@ import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from torch import Tensor
 
-from decomprec.decomposition import Decomposition
-from decomprec.losses import ExtraLoss
+from decomprec.decomposition import Decomposition, Slots
+from decomprec.functional import guide_loss
+from decomprec.guide import View, blur_fill, mean_fill, noise_fill
+from decomprec.losses import ClsLoss, ExtraLoss
 from decomprec.training import SegmenterModule
+from decomprec.training.modules import resized
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,97 @@ class AverageSegmenter(EMAWeightAveraging):
         super().__init__(decay=0.9)
 
 
+class OtherBackgrounds:
+    """One call in four, what stands outside a slot's mask is the background of the batch's next image.
+
+    Where that image's own background mask is low, its mean colour stands in for its objects.
+
+    Args:
+        view: of the other calls.
+    """
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+
+    def __call__(self, out: Decomposition | Slots, images: Tensor) -> Tensor:
+        if torch.rand(()) >= 0.25:
+            return self.view(out, images)
+        empty = torch.lerp(mean_fill(images), images, out.masks[:, :1].detach().to(images.dtype))
+        return torch.lerp(empty.roll(1, dims=0)[:, None], images[:, None], out.masks[:, :, None].to(images.dtype))
+
+
+class ShowOtherBackgrounds(Callback):
+    """Put `OtherBackgrounds` around the view of L_cls."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        cls_loss = _cls_loss(pl_module)
+        cls_loss.view = OtherBackgrounds(cls_loss.view)
+
+
+class MaskedOut:
+    """-log(1 - g_k((1 - M_k) I + M_k fill)) for one present class k of each image: nothing of it is left outside.
+
+    Args:
+        module: whose guide judges.
+    """
+
+    def __init__(self, module: SegmenterModule) -> None:
+        self.guide = _cls_loss(module).guide
+
+    def __call__(self, out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
+        with_class = tags.any(dim=1).nonzero().squeeze(1)
+        if len(with_class) == 0:
+            return images.new_zeros(())
+        images, tags = images[with_class], tags[with_class]
+        chosen = (torch.rand_like(tags) + tags).argmax(dim=1, keepdim=True)
+        masks = out.masks[with_class[:, None], chosen + 1].to(images.dtype)
+        fill = (mean_fill, noise_fill, blur_fill)[int(torch.randint(3, ()))](images)
+        logits = self.guide(torch.lerp(images, fill, masks)).float()
+        return F.softplus(logits.gather(1, chosen)).mean()
+
+
+class GuideAlongside(Callback):
+    """The guide's head goes on learning beside the segmenter: whole images, and what it is shown of one of their slots.
+
+    Args:
+        learning_rate: of Adam.
+    """
+
+    def __init__(self, learning_rate: float = 1e-3) -> None:
+        self.learning_rate = learning_rate
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.classifier = _cls_loss(pl_module).guide.classifier
+        self.optimizer = torch.optim.Adam(self.classifier.head.parameters(), self.learning_rate)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: dict[str, Tensor], idx: int
+    ) -> None:
+        size = pl_module.image_size or batch["image"].shape[-1]
+        images, tags = resized(batch["image"], [size, size]), batch["tags"]
+        chosen = (torch.rand_like(tags) + tags).argmax(dim=1, keepdim=True)
+        present = tags.gather(1, chosen)
+        # A present class, or the background where there is none.
+        slots = torch.where(present.bool(), chosen + 1, 0)
+        wanted = torch.zeros_like(tags).scatter(1, chosen, present)
+        with torch.no_grad():
+            shown = _cls_loss(pl_module).view(pl_module.segmenter(images).select(slots), images)[:, 0]
+            pooled = self.classifier.pool(torch.cat([images, shown])).float()
+        self.classifier.head.requires_grad_(True)
+        with torch.enable_grad():
+            loss = guide_loss(self.classifier.classify(pooled), torch.cat([tags, wanted]))
+            self.optimizer.zero_grad()
+            loss.backward()
+        self.optimizer.step()
+        self.classifier.head.requires_grad_(False)
+
+
+def _cls_loss(module: L.LightningModule) -> ClsLoss:
+    assert isinstance(module, SegmenterModule)
+    assert isinstance(module.loss.cls_loss, ClsLoss)
+    return module.loss.cls_loss
+
+
 CHANGES = (
     Change("nothing"),
     Change("no start from evidence", ("segmenter.evidence=false",)),
@@ -136,7 +230,10 @@ CHANGES = (
     Change("guide sees stopped image-lets on the fills", ("segmenter.content=stopped",)),
     Change("guide sees image-lets on the fills", ("segmenter.content=imagelets",)),
     Change("one fill: the mean colour", ("segmenter.fills=[mean]",)),
+    Change("another image's background as a fill too", callback=ShowOtherBackgrounds),
     Change("absent classes ignored (Eq. 6)", ("segmenter.absent=ignore",)),
+    Change("nothing of a class outside its mask", callback=lambda: AddTerm(MaskedOut, 0.1)),
+    Change("guide's head trained alongside", callback=GuideAlongside),
     Change("area prior: tags (Eq. 4)", ("segmenter.prior=tags",)),
     Change("area prior annealed", callback=AnnealedPrior),
     Change("no smoothness", ("segmenter.smoothness=0",)),
@@ -147,4 +244,13 @@ CHANGES = (
     Change("moving average of the weights", callback=AverageSegmenter),
     Change("constant learning rate", ("segmenter.one_cycle=false",)),
     Change("encoder trained too", ("segmenter.frozen=[]",)),
+    Change(
+        "encoder from scratch, no start from evidence",
+        (
+            "segmenter.encoder=mobilenetv1_100",
+            "segmenter.encoder_options={output_stride: 16}",
+            "segmenter.evidence=false",
+            "segmenter.frozen=[]",
+        ),
+    ),
 )

@@ -110,3 +110,70 @@ def test_the_gap_is_between_the_guides() -> None:
     assert table.endswith("second guide's accuracy: 0.800")
     del run["diagnostics"]["ours"]["filled view"]["second guide"]
     assert "| - " in opinions_table(run)
+
+
+def test_other_backgrounds_are_those_of_the_next_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.means import OtherBackgrounds
+
+    torch.manual_seed(0)
+    images = torch.rand(3, 3, 4, 4)
+    out = Decomposition(torch.randn(3, 2, 4, 4), torch.rand(3, 2, 3, 4, 4))
+    view = OtherBackgrounds(lambda out, images: torch.zeros(()))
+    monkeypatch.setattr(torch, "rand", lambda *size: torch.full(size[0], 0.2))
+    found, masks = view(out, images), out.masks
+    for b in range(3):
+        other = (b - 1) % 3
+        empty = masks[other, 0] * images[other] + (1 - masks[other, 0]) * images[other].mean(dim=(1, 2))[:, None, None]
+        for k in range(2):
+            wanted = masks[b, k] * images[b] + (1 - masks[b, k]) * empty
+            torch.testing.assert_close(found[b, k], wanted)
+    monkeypatch.setattr(torch, "rand", lambda *size: torch.full(size[0], 0.3))
+    assert view(out, images) == 0
+
+
+def test_what_is_left_outside_a_mask_is_asked_for_its_present_class_only() -> None:
+    from benchmarks.means import MaskedOut
+
+    class Sum(torch.nn.Module):
+        """Logits of two classes: the sum of the red, and of the green."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, :2].sum(dim=(2, 3))
+
+    term = object.__new__(MaskedOut)
+    term.guide = Sum()
+    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(2, 3, 4, 4)
+    tags = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    nowhere = torch.tensor([9.0, -9.0, -9.0]).view(1, 3, 1, 1).expand(2, 3, 4, 4)
+    out = Decomposition(nowhere, torch.rand(2, 3, 3, 4, 4))
+    # The first image alone has a class, and all of its 16 red pixels stand outside.
+    assert term(out, red, tags).item() == pytest.approx(16.0, abs=0.01)
+    assert term(out, red, torch.zeros(2, 2)).item() == 0
+
+
+def test_the_guide_alongside_learns_what_it_is_shown() -> None:
+    from benchmarks.means import GuideAlongside
+
+    from decomprec import ClsLoss, FrozenGuide
+    from decomprec.models import PooledClassifier, SmallEncoder
+    from decomprec.training import SegmenterModule, SegmenterSettings
+    from decomprec.training.build import build_loss, build_segmenter
+
+    torch.manual_seed(0)
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2)
+    settings = SegmenterSettings(encoder="guide", decoder_widths=(8, 4))
+    segmenter = build_segmenter(settings, 2, classifier)
+    module = SegmenterModule(segmenter, build_loss(settings, classifier), 2)
+    assert isinstance(module.loss.cls_loss, ClsLoss)
+    assert isinstance(module.loss.cls_loss.guide, FrozenGuide)
+    images, tags = torch.rand(4, 3, 16, 16), torch.tensor([[1.0], [0.0], [1.0], [0.0]])
+    images[::2, 0] = 1
+    body = [p.clone() for p in classifier.encoder.parameters()]
+    before = torch.nn.functional.binary_cross_entropy_with_logits(classifier(images), tags)
+    callback = GuideAlongside(0.05)
+    callback.on_fit_start(None, module)
+    for _ in range(30):
+        callback.on_train_batch_end(None, module, None, {"image": images, "tags": tags}, 0)
+    assert torch.nn.functional.binary_cross_entropy_with_logits(classifier(images), tags) < before
+    assert all(torch.equal(a, b) for a, b in zip(body, classifier.encoder.parameters(), strict=True))
+    assert not any(p.requires_grad for p in classifier.parameters())
