@@ -21,7 +21,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
         step = metafunc.function.__name__.removeprefix("test_")
         rows = cases(step, machine_of(metafunc.config).name)
-        metafunc.parametrize("case", rows, ids=[f"{case.group}, {case.way}" for case in rows])
+        metafunc.parametrize("case", rows, ids=[case.id for case in rows])
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 
 from decomprec.decomposition import Decomposition, Slots
 from decomprec.functional import guide_loss
@@ -112,12 +112,19 @@ class AnnealedPrior(Callback):
             pl_module.loss.lambda_mask = self.final * trainer.global_step / trainer.estimated_stepping_batches
 
 
+class NoLoss(nn.Module):
+    """Nothing, in the place of L_recon."""
+
+    def forward(self, reconstruction: Tensor, images: Tensor) -> Tensor:
+        return reconstruction.new_zeros(())
+
+
 class WithoutReconstruction(Callback):
     """Leave L_recon out."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if isinstance(pl_module, SegmenterModule):
-            pl_module.loss.recon_loss = lambda reconstruction, images: reconstruction.new_zeros(())
+            pl_module.loss.recon_loss = NoLoss()
 
 
 class AverageSegmenter(EMAWeightAveraging):

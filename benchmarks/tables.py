@@ -23,7 +23,10 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
-    *(ROOT / "docs" / name for name in ("results.md", "speed.md", "questions.md", "pseudo_labels.md")),
+    *(
+        ROOT / "docs" / name
+        for name in ("results.md", "speed.md", "questions.md", "pseudo_labels.md", "never_lose_work.md")
+    ),
     ROOT / "README.md",
 )
 MARKER = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
@@ -49,6 +52,8 @@ def render(files: Sequence[Path]) -> str:
         "ablation": ablation_table,
         "companions": companions_table,
         "pseudo_labels": pseudo_labels_table,
+        "precision_curves": precision_table,
+        "kills": kills_table,
     }
     table = next((make for key, make in tables.items() if key in runs[0]), scores_table)
     try:
@@ -129,6 +134,34 @@ def pseudo_labels_table(runs: Sequence[dict[str, Any]]) -> str:
     return f"{markdown(['masks', 'foreground IoU', 'area where absent'], lines)}\n\n{describe([run['run']])}"
 
 
+def precision_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Where training ends in each precision, from one file of `benchmarks.precision_curves`."""
+    (run,) = runs
+    ways: dict[str, list[dict[str, Any]]] = {}
+    for row in run["precision_curves"]:
+        ways.setdefault(row["way"], []).append(row)
+    lines = []
+    for way, rows in ways.items():
+        last_tenth = [[value for _, value in row["loss"][-max(1, len(row["loss"]) // 10) :]] for row in rows]
+        cells = [spread([row["foreground_iou"] for row in rows]), spread([fmean(values) for values in last_tenth], 4)]
+        lines.append([way, *cells, spread([row["seconds"] for row in rows], 0)])
+    head = ["way", "foreground IoU", "loss in the last tenth of the steps", "seconds"]
+    return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
+
+
+def kills_table(runs: Sequence[dict[str, Any]]) -> str:
+    """What became of killed trainings, from one file of `benchmarks.kill_test`."""
+    (run,) = runs
+    lines = [
+        ["kills", str(run["kills"])],
+        *([phase if phase.startswith("between") else f"in {phase}", str(count)] for phase, count in run["hit"].items()),
+    ]
+    found = ("resumed", "weights equal byte by byte", "logs equal", "half-written files left")
+    lines += [[name, str(run[name])] for name in found]
+    about = {key: value for key, value in run.items() if key not in ("kills", "hit", *found)}
+    return f"{markdown(['killed trainings', 'number'], lines)}\n\n{describe([about])}"
+
+
 def companions_table(runs: Sequence[dict[str, Any]]) -> str:
     """Area of a class where only its company is, and where neither is, from one file of `benchmarks.companions`."""
     (run,) = runs
@@ -180,18 +213,11 @@ def _machine(machine: str, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _step(rows: Sequence[dict[str, Any]]) -> str:
+    head = ["sizes", "way", "time", "rounds", "images/s", "peak memory", "speed-up", "less memory"]
     ceiling = next((row["extra_info"]["ceiling"] for row in rows if "ceiling" in row["extra_info"]), "ceiling")
-    head = [
-        "sizes",
-        "way",
-        "time",
-        "rounds",
-        "images/s",
-        "peak memory",
-        f"of {ceiling} rate",
-        "speed-up",
-        "less memory",
-    ]
+    shares = {"share_of_ceiling": f"of {ceiling} rate", "waiting_share": "waiting for data"}
+    shown = [key for key in shares if any(key in row["extra_info"] for row in rows)]
+    head[-2:-2] = [shares[key] for key in shown]
     first: dict[str, dict[str, Any]] = {}
     lines = []
     for row in rows:
@@ -213,7 +239,7 @@ def _step(rows: Sequence[dict[str, Any]]) -> str:
                 str(stats["rounds"]),
                 figure(extra["images_per_s"]),
                 f"{figure(extra['peak_bytes'] / 2**20)} MiB",
-                f"{extra['share_of_ceiling']:.1%}",
+                *(f"{extra[key]:.1%}" for key in shown),
                 *ratios,
             ]
         )

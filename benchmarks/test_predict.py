@@ -31,14 +31,16 @@ def smp_unet(model: DecompositionSegmenter, encoder: str) -> Callable[[Tensor], 
 
 def way(name: str, model: DecompositionSegmenter, case: Case) -> Callable[[Tensor], Tensor]:
     if name == "smp.Unet":
-        return smp_unet(model, case.encoder)
+        return smp_unet(model, case.subject)
     if name == "whole network":
         return lambda images: model(images).labels()
+    if name == "channels_last":
+        return lambda images: model.predict(images.contiguous(memory_format=torch.channels_last))
     return model.predict
 
 
 def test_predict(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> None:
-    model = DecompositionSegmenter(case.num_classes, case.encoder).to(machine.device).eval()
+    model = DecompositionSegmenter(case.num_classes, case.subject).to(machine.device).eval()
     images = pictures(case, machine)
     eager = way(case.way, model, case)
     compiled = machine.compile(lambda images: model.mask_logits(images).argmax(dim=1))

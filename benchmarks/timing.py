@@ -57,8 +57,15 @@ class Machine:
             torch.cuda.synchronize()
 
 
-def measure(benchmark: BenchmarkFixture, machine: Machine, case: Case, step: Callable[[], Tensor], work: Work) -> None:
-    """Measure a step that gives one finite number and leaves no gradients behind.
+def measure(
+    benchmark: BenchmarkFixture,
+    machine: Machine,
+    case: Case,
+    step: Callable[[], Tensor],
+    work: Work | None = None,
+    batches: int = 1,
+) -> None:
+    """Measure a step over some batches that gives one finite number and leaves no gradients behind.
 
     A way that can't run on this machine gets a row that says why.
     """
@@ -78,9 +85,11 @@ def measure(benchmark: BenchmarkFixture, machine: Machine, case: Case, step: Cal
         leave_out(benchmark, "out of memory")
         return
     seconds = benchmark.stats.stats.median
-    rate, ceiling = work.amount / seconds, machine.ceilings[work.ceiling]
-    benchmark.extra_info.update(value=value, images_per_s=case.batch / seconds, peak_bytes=peak)
-    benchmark.extra_info.update(vars(work), share_of_ceiling=rate / ceiling)
+    images = batches * case.batch
+    benchmark.extra_info.update(value=value, images=images, images_per_s=images / seconds, peak_bytes=peak)
+    if work is not None:
+        share = work.amount / seconds / machine.ceilings[work.ceiling]
+        benchmark.extra_info.update(vars(work), share_of_ceiling=share)
 
 
 def _time(benchmark: BenchmarkFixture, machine: Machine, step: Callable[[], Tensor]) -> None:

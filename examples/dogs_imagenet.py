@@ -4,6 +4,7 @@
     uv run examples/dogs_imagenet.py --data folder DIR            # DIR/train/dog, DIR/train/other, DIR/val/...
     uv run examples/dogs_imagenet.py --data csv TAGS.csv          # columns image, split, tags
     uv run examples/dogs_imagenet.py --data voc VOCdevkit/VOC2012
+    uv run examples/dogs_imagenet.py --data coco COCO             # COCO/annotations/instances_train2017.json
     uv run examples/dogs_imagenet.py --data pets ROOT --download
     uv run examples/dogs_imagenet.py --data imagenet ROOT --preset paper
 
@@ -17,20 +18,13 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-from decomprec.data import (
-    OxfordPets,
-    TaggedCSV,
-    TaggedFolder,
-    VOCDevkit,
-    draw_imagenet_dogs,
-    imagenet_train_folder,
-)
-from decomprec.experiment import LoadData, run_experiment, synthetic_scenes
+from decomprec.data import LoadData, load_pictures
+from decomprec.data.sources import KINDS as ON_DISK
+from decomprec.experiment import run_experiment, synthetic_scenes
 from decomprec.training import PRESETS, Preset, choose
 
-KINDS = ("synthetic", "folder", "csv", "voc", "pets", "imagenet")
+KINDS = ("synthetic", *ON_DISK)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -58,25 +52,18 @@ def data_source(args: argparse.Namespace, preset: Preset) -> LoadData:
     kind, *path = args.data
     if kind not in KINDS or len(path) != (kind != "synthetic"):
         raise ValueError(
-            f"Expected --data to be synthetic, or one of {', '.join(KINDS[1:])} and a path; got {args.data}."
+            f"Expected --data to be synthetic, or one of {', '.join(ON_DISK)} and a path; got {args.data}."
         )
     if kind == "synthetic":
         return synthetic_scenes(preset.image_size)
-    root = Path(path[0])
-
-    def load(split: str, **options: Any) -> Any:
-        if kind == "folder":
-            return TaggedFolder(root, split, **options)
-        if kind == "csv":
-            return TaggedCSV(root, split=split, **options)
-        if kind == "voc":
-            return VOCDevkit(root, split, **options)
-        if kind == "pets":
-            return OxfordPets(root, split, classes=("dog",), download=args.download, **options)
-        drawn = draw_imagenet_dogs(root, args.out / "imagenet_dogs.csv", seed=args.seed)
-        return TaggedCSV(drawn, images=imagenet_train_folder(root), split=split, classes=("dog",), **options)
-
-    return load
+    return load_pictures(
+        path[0],
+        kind,
+        classes=("dog",) if kind in ("pets", "imagenet") else None,
+        seed=args.seed,
+        list_file=args.out / "imagenet_dogs.csv",
+        download=args.download,
+    )
 
 
 def main() -> None:

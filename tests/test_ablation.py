@@ -152,7 +152,7 @@ def test_what_is_left_outside_a_mask_is_asked_for_its_present_class_only() -> No
 
 
 def test_the_guide_alongside_learns_what_it_is_shown() -> None:
-    from benchmarks.means import GuideAlongside
+    from benchmarks.means import GuideAlongside, WithoutReconstruction
 
     from decomprec import ClsLoss, FrozenGuide
     from decomprec.models import PooledClassifier, SmallEncoder
@@ -177,3 +177,6 @@ def test_the_guide_alongside_learns_what_it_is_shown() -> None:
     assert torch.nn.functional.binary_cross_entropy_with_logits(classifier(images), tags) < before
     assert all(torch.equal(a, b) for a, b in zip(body, classifier.encoder.parameters(), strict=True))
     assert not any(p.requires_grad for p in classifier.parameters())
+    WithoutReconstruction().on_fit_start(None, module)
+    terms = module.loss(segmenter(images), images, tags)
+    assert terms.recon == 0

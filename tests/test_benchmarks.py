@@ -1,5 +1,6 @@
 """The benchmarks of speed and memory at tiny sizes: every way runs, and says the same; times mean nothing here."""
 
+import copy
 import json
 import os
 import re
@@ -7,16 +8,20 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from benchmarks import precision_curves
 from benchmarks.grid import GRID, WAYS, cases
+from benchmarks.tables import render, speed_table
 from benchmarks.timing import Machine, flops, peak_bytes
 from torch import Tensor, nn
 
 ROOT = Path(__file__).parents[1]
-ESTIMATES = {"sampled"}  # ways whose value is drawn at random, on less than all slots
+# Ways whose value is drawn at random, on less than all slots or by other processes and libraries.
+ESTIMATES = {"sampled", "1 worker", "2 workers", "reduced decode", "on the device"}
 
 
 def quick(path: Path, *arguments: str, **environment: str) -> dict[str, Any]:
@@ -37,16 +42,20 @@ def test_every_benchmark_runs_and_all_ways_agree(tmp_path: Path) -> None:
         step = row["name"].partition("[")[0].removeprefix("test_")
         assert "not_run" not in extra, extra
         assert extra["peak_bytes"] > 0
-        assert extra["images_per_s"] == pytest.approx(extra["batch"] / row["stats"]["median"])
-        rate = extra["amount"] / row["stats"]["median"]
-        ceiling = written["machine_info"]["ceilings"][extra["ceiling"]]
-        assert extra["share_of_ceiling"] == pytest.approx(rate / ceiling)
+        batches = {"data": 8, "input": 2}.get(step, 1)
+        assert extra["images_per_s"] == pytest.approx(batches * extra["batch"] / row["stats"]["median"])
+        if step == "input":
+            assert 0 < extra["waiting_share"] < 1
+        elif step not in ("data", "pictures"):
+            rate = extra["amount"] / row["stats"]["median"]
+            ceiling = written["machine_info"]["ceilings"][extra["ceiling"]]
+            assert extra["share_of_ceiling"] == pytest.approx(rate / ceiling)
         ways[step].add(extra["way"])
         if extra["way"] in ESTIMATES:
             continue
         values[step, extra["group"]].add(extra["value"])
         if extra["way"] != "whole network":  # which has more to do
-            work[step, extra["group"]].add(extra["amount"])
+            work[step, extra["group"]].add(extra.get("amount"))
     assert {step: set(names) for step, names in WAYS.items()} == dict(ways)
     for group, found in values.items():
         assert max(found) == pytest.approx(min(found), rel=1e-4), group
@@ -89,7 +98,65 @@ def test_every_step_has_a_file_and_a_row_for_each_machine() -> None:
         assert sizes.keys() == WAYS.keys()
         for step in sizes:
             rows = cases(step, machine)
-            assert len({(row.group, row.way) for row in rows}) == len(rows)
+            assert len({(row.group, row.way) for row in rows}) == len({row.id for row in rows}) == len(rows)
+            assert all(re.fullmatch(r"[\w-]+", row.id) for row in rows)  # a word that -k takes
+
+
+def test_tables_show_the_time_that_is_waited() -> None:
+    rows = []
+    for way, seconds, share in (("as it is", 0.2, 0.25), ("resident", 0.1, 0.0125)):
+        extra = {"group": "fast guide", "way": way, "images_per_s": 64 / seconds, "peak_bytes": 2**20}
+        extra |= {"waiting_share": share, "device": "cpu", "dtype": "float32", "torch": "2", "threads": 2}
+        rows.append(
+            {"name": f"test_input[{way}]", "stats": {"median": seconds, "iqr": 0.0, "rounds": 3}, "extra_info": extra}
+        )
+    machine = {"cpu": {"brand_raw": "A", "count": 2}, "ceilings": {}}
+    head, _, *lines = speed_table([{"machine_info": machine, "benchmarks": rows}]).splitlines()[-4:]
+    table = [dict(zip(*([c.strip() for c in row.split("|")] for row in (head, line)), strict=True)) for line in lines]
+    assert [row["waiting for data"] for row in table] == ["25.0%", "1.2%"]
+    assert [row["speed-up"] for row in table] == ["1.00×", "2.00×"]
+    assert not any("rate" in name for name in table[0])
+
+
+def test_precisions_are_compared_from_one_start(tmp_path: Path) -> None:
+    tiny = ["image_size=32", "guide.options={widths: [4, 8]}", "guide.epochs=1", "segmenter.decoder_widths=[8, 4]"]
+    paths = ["--out", tmp_path, "--json", tmp_path / "curves.json", "--png", tmp_path / "curves.png"]
+    words = [*paths, "--scenes", 96, 16, "--seeds", 0, 1, "--set", *tiny, "segmenter.learning_rate=0.01"]
+    precision_curves.main([str(word) for word in words])
+    written = json.loads((tmp_path / "curves.json").read_text(encoding="utf-8"))
+    runs = {(run["way"], run["seed"]): run for run in written["precision_curves"]}
+    assert list(runs) == [("float32", 0), ("bf16", 0), ("float32", 1), ("bf16", 1)]
+    for seed in (0, 1):
+        exact, fast = (dict(runs[way, seed]["loss"]) for way in ("float32", "bf16"))
+        assert list(exact) == list(fast) == [4, 9]
+        assert fast[4] == pytest.approx(exact[4], rel=0.02)
+        assert fast[4] != exact[4]  # it did round
+        assert [step for step, _ in runs["bf16", seed]["mean_iou"]] == [5, 11]
+    assert runs["float32", 0]["loss"] != runs["float32", 1]["loss"]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    _, _, *lines, _, about = render([tmp_path / "curves.json"]).splitlines()
+    assert [line.split("|")[1].strip() for line in lines] == ["float32", "bf16"]
+    assert " ± " in lines[0]
+    assert "seeds: 2" in about
+
+
+def test_the_fast_way_is_fused_and_takes_the_same_steps() -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(3, 4, kernel_size=3)
+    fast = copy.deepcopy(plain)
+    optimizers = [torch.optim.Adam(network.parameters(), lr=0.1) for network in (plain, fast)]
+    trainer: Any = SimpleNamespace(optimizers=optimizers[1:])
+    precision_curves.FusedChannelsLast().on_train_start(trainer, fast)  # type: ignore[arg-type]
+    assert fast.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not optimizers[0].param_groups[0]["fused"]
+    assert optimizers[1].param_groups[0]["fused"]
+    images = torch.rand(2, 3, 8, 8)
+    for _ in range(3):
+        for network, optimizer in zip((plain, fast), optimizers, strict=True):
+            network(images).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    torch.testing.assert_close(fast.weight, plain.weight)
 
 
 def test_the_page_shows_the_grid() -> None:
@@ -100,8 +167,8 @@ def test_the_page_shows_the_grid() -> None:
         expected = []
         for machine in ("cuda", "cpu"):
             sizes = GRID[machine][step]
-            expected += [", ".join(map(str, part)) for part in (sizes.num_classes, sizes.batches, sizes.encoders)]
-            assert sizes.size == 224
+            expected += [", ".join(map(str, part)) for part in (sizes.num_classes, sizes.batches, sizes.subjects)]
+            assert sizes.size == (160 if step == "pictures" else 224)
         assert cells == expected
     for way in {way for ways in WAYS.values() for way in ways}:
         assert re.search(rf"^\| `{re.escape(way)}` ", page, re.MULTILINE), way

@@ -143,10 +143,12 @@ def test_rows_that_are_wrong(rows: Any, options: Any, message: str) -> None:
     [
         ({"image": PIXELS / 255}, "ndarray of torch.float64"),
         ({"image": PIXELS[..., :2]}, r"shape \(2, 4, 6\)"),
-        ({"image": Image.new("I;16", (6, 4))}, "8-bit PIL image"),
+        ({"image": Image.new("F", (6, 4))}, "picture 000000 to be readable, but: its values are floating point"),
         ({"mask": MASK[:, :3]}, r"integers of shape \(4, 6\)"),
         ({"mask": MASK / 1}, "integers of shape"),
         ({"mask": MASK + 7}, "known values"),
+        ({"mask": MASK.astype(np.int64) + 300}, r"known values, but got \[300, 301, 302, 555\]"),
+        ({"mask": MASK.astype(np.int64) - 1}, r"known values, but got \[-1, 254\]"),
     ],
 )
 def test_pictures_and_masks_that_are_wrong(columns: Any, message: str) -> None:

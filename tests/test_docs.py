@@ -28,6 +28,7 @@ PACKAGES = [
     "decomprec.training",
     "decomprec.evaluation",
     "decomprec.report",
+    "decomprec.conformance",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from decomprec import functional as DF
 from decomprec.decomposition import check_tags
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.refine import pamr
+from decomprec.refine import Refinement, pamr
 
 
 def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpness: float = 2.0) -> nn.Conv2d:
@@ -98,7 +98,7 @@ class EvidenceMasks(nn.Module):
         scales: Sequence[float] = (1.0, 2.0),
         threshold: float = 1.0,
         sharpness: float = 4.0,
-        refine: Callable[[Tensor, Tensor], Tensor] = pamr,
+        refine: Refinement = pamr,
     ) -> None:
         super().__init__()
         if not scales or min(scales) <= 0:

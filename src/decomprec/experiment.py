@@ -8,13 +8,14 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from decomprec.data import SyntheticScenes, Transform, collate, eval_transform, train_transform
+from decomprec.data import LoadData, SyntheticScenes, Transform, collate, eval_transform, train_transform
 from decomprec.evaluation import compare, decomposition_diagnostics
 from decomprec.files import written_whole
 from decomprec.guide import FrozenGuide
@@ -27,18 +28,10 @@ SCENES = {"train": (3000, 1), "val": (400, 3)}
 """How many synthetic scenes each split has, and the seed that draws them."""
 
 
-class LoadData(Protocol):
-    """Gives the pictures of a split, such as a `TaggedFolder`."""
-
-    def __call__(self, split: str, *, transform: Transform, masks: bool) -> Any:
-        """A data set as of `TaggedImages`; `split` is "train" or "val"."""
-        ...
-
-
 def synthetic_scenes(size: int) -> LoadData:
     """The synthetic scenes of the demo, `size` pixels high and wide."""
 
-    def load(split: str, *, transform: Transform, masks: bool) -> SyntheticScenes:
+    def load(split: str, *, transform: Transform | None, masks: bool) -> SyntheticScenes:
         # Scenes are varied and of one size as they are: no transform.
         num_images, seed = SCENES[split]
         return SyntheticScenes(num_images, size=size, seed=seed, masks=masks)
@@ -59,6 +52,7 @@ def run_experiment(
     accelerator: str = "auto",
     precision: str = "32-true",
     compile: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train as of `train`, draw the figures, print the table (if there are masks), and save the model.
 
@@ -77,6 +71,7 @@ def run_experiment(
         accelerator: as in Lightning.
         precision: as in Lightning.
         compile: train through `torch.compile`.
+        callbacks: further Lightning callbacks, for both stages.
 
     Raises:
         ValueError: as for `train`.
@@ -95,7 +90,7 @@ def run_experiment(
         resume=resume,
         seed=seed,
         num_workers=workers,
-        callbacks=[PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")],
+        callbacks=[PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress"), *callbacks],
         compile=compile,
         trainer_options={"accelerator": accelerator, "precision": precision, "devices": 1},
     )

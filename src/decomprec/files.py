@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_PARTIAL = ".partial-"
+
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
@@ -27,9 +29,45 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    # The ending stays: writers of pictures go by it.
+    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
     try:
         yield partial
         partial.replace(path)
     finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
+    """Write a file whole, and return when the disk has it: what a power cut must not take.
+
+    Args:
+        path: of the file; its folder is made if there is none.
+        content: all of it.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_bytes(Path(folder) / "weights", b"1234")
+        ...     (Path(folder) / "weights").read_bytes()
+        b'1234'
+    """
+    with written_whole(path) as partial, partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def remove_partials(folder: str | Path) -> None:
+    """Remove what killed processes had begun to write, at any depth of a folder that nobody writes to now.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / ".partial-123-last.ckpt").write_text("half of i")
+        ...     remove_partials(folder)
+        ...     list(Path(folder).iterdir())
+        []
+    """
+    for partial in Path(folder).rglob(f"{_PARTIAL}*"):
         partial.unlink(missing_ok=True)

@@ -122,7 +122,9 @@ def mask_loss(areas: Tensor, targets: Tensor) -> Tensor:
         targets: y, shape (B, K), in [0, 1], background first.
 
     Returns:
-        A scalar. Areas are kept one rounding unit away from 0 and 1, so it is always finite.
+        A scalar, always finite: areas are kept one rounding unit below 1, and from 0 by the smallest normal number.
+        However small the area of a present class that has collapsed, softmaxed masks then still get a gradient that
+        brings it back; once a softmax has underflowed to 0 they get none.
 
     Examples:
         >>> areas = torch.tensor([[0.5, 0.5]])
@@ -131,8 +133,8 @@ def mask_loss(areas: Tensor, targets: Tensor) -> Tensor:
     """
     _check_shape("targets", targets, areas.shape)
     areas = _full_precision(areas)
-    unit = torch.finfo(areas.dtype).eps
-    areas = areas.clamp(unit, 1 - unit)
+    number = torch.finfo(areas.dtype)
+    areas = areas.clamp(number.tiny, 1 - number.eps)
     targets = targets.to(areas.dtype)
     return -(targets * areas.log() + (1 - targets) * torch.log1p(-areas)).mean()
 

@@ -98,14 +98,30 @@ class FrozenGuide(Frozen):
         return logits
 
 
+class Guide(Protocol):
+    """A classifier that judges pictures, such as a `FrozenGuide`."""
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """Return logits (N, K-1), one per class without the background, of pictures (N, 3, H, W) in [0, 1]."""
+        ...
+
+
 class View(Protocol):
     """What the guide is shown: one picture per slot.
 
     A view that looks at `masks`, `imagelets` and `components` only can be asked for some slots of a decomposition.
     """
 
-    def __call__(self, out: Decomposition | Slots, images: Tensor) -> Tensor:
+    def __call__(self, out: Decomposition | Slots, images: Tensor, /) -> Tensor:
         """Return pictures in [0, 1] for a decomposition of `images` (B, 3, H, W): (B, K, 3, H, W), or S for K."""
+        ...
+
+
+class Fill(Protocol):
+    """What a `FilledView` shows outside the masks, such as `mean_fill`."""
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """Return pictures in [0, 1] of the images' shape (B, 3, H, W) and dtype."""
         ...
 
 
@@ -144,7 +160,7 @@ class FilledView:
     def __init__(
         self,
         content: Literal["imagelets", "stopped", "images"],
-        fills: Sequence[Callable[[Tensor], Tensor]],
+        fills: Sequence[Fill],
     ) -> None:
         if content not in ("imagelets", "stopped", "images"):
             raise ValueError(f"Expected `content` to be 'imagelets', 'stopped' or 'images', but got {content!r}.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from decomprec.decomposition import (
     check_images,
     check_tags,
 )
-from decomprec.guide import Frozen, View, component_view
+from decomprec.guide import Frozen, Guide, View, component_view
 
 
 class ReconLoss(nn.Module):
@@ -96,7 +97,7 @@ class ClsLoss(nn.Module):
 
     def __init__(
         self,
-        guide: Callable[[Tensor], Tensor],
+        guide: Guide,
         absent: DF.Absent = "ignore",
         view: View = component_view,
         *,
@@ -162,7 +163,36 @@ def _draw_slots(tags: Tensor, absent_slots: int) -> tuple[Tensor, Tensor, Tensor
     return slots, weights, weights.flatten().nonzero().squeeze(1)
 
 
-ExtraLoss = Callable[[Decomposition, Tensor, Tensor], Tensor]
+class ReconTerm(Protocol):
+    """What can stand in for `ReconLoss`."""
+
+    def __call__(self, reconstruction: Tensor, images: Tensor, /) -> Tensor:
+        """Return a scalar, small where the reconstruction (B, 3, H, W) is like the images (B, 3, H, W)."""
+        ...
+
+
+class MaskTerm(Protocol):
+    """What can stand in for `MaskLoss`: an area prior, such as `HingeAreaLoss`."""
+
+    def __call__(self, areas: Tensor, targets: Tensor, /) -> Tensor:
+        """Return a scalar, small where areas (B, K) fit the tags (B, K-1) or, if it takes them, known areas (B, K)."""
+        ...
+
+
+class ExtraLoss(Protocol):
+    """A further term, such as `EdgeAwareSmoothness`, or what can stand in for `ClsLoss`."""
+
+    def __call__(self, out: Decomposition, images: Tensor, tags: Tensor, /) -> Tensor:
+        """Return a scalar for a decomposition of `images` (B, 3, H, W) with `tags` (B, K-1)."""
+        ...
+
+
+class Teacher(Protocol):
+    """Gives the masks that a `PseudoLabelLoss` learns from, such as `EvidenceMasks`."""
+
+    def __call__(self, images: Tensor, tags: Tensor, /) -> Tensor:
+        """Return masks (B, K, H, W) in [0, 1] of images (B, 3, H, W) with tags (B, K-1)."""
+        ...
 
 
 class DecompositionLoss(nn.Module):
@@ -192,12 +222,12 @@ class DecompositionLoss(nn.Module):
 
     def __init__(
         self,
-        guide: Callable[[Tensor], Tensor] | None = None,
+        guide: Guide | None = None,
         lambda_mask: float = 1e-3,
         lambda_cls: float = 1e-3,
         *,
-        recon_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
-        mask_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        recon_loss: ReconTerm | None = None,
+        mask_loss: MaskTerm | None = None,
         cls_loss: ExtraLoss | None = None,
         extra: Mapping[str, tuple[float, ExtraLoss]] | None = None,
     ) -> None:
@@ -271,7 +301,7 @@ class PseudoLabelLoss(nn.Module):
         tensor(0.6931)
     """
 
-    def __init__(self, teacher: Callable[[Tensor, Tensor], Tensor], confidence: float = 0.65) -> None:
+    def __init__(self, teacher: Teacher, confidence: float = 0.65) -> None:
         super().__init__()
         if not 0 <= confidence <= 1:
             raise ValueError(f"Expected `confidence` to lie in [0, 1], but got {confidence}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +11,11 @@ from torchvision.transforms.v2.functional import resize
 
 from decomprec.models.pretrained import Pretrained
 from decomprec.refine import RefinedPredictor, multi_scale_tags, pamr
+
+# Of a batch that `plan_batches` chooses: what the networks see at once, and the pictures as they are in memory. A
+# small network is busy from some 2^20 pixels on a GPU, from a few pictures on a CPU.
+_SEEN_PIXELS = {"cuda": 2**20, "cpu": 2**18}
+_PICTURE_PIXELS = 2**26
 
 
 def named_tags(names: str, class_names: tuple[str, ...]) -> Tensor:
@@ -50,20 +57,113 @@ def picture_masks(picture: Tensor, model: Pretrained, tags: Tensor | None = None
         >>> picture_masks(torch.zeros(3, 60, 90, dtype=torch.uint8), model).shape
         torch.Size([2, 60, 90])
     """
-    if picture.ndim != 3 or len(picture) != 3 or picture.dtype != torch.uint8:
-        raise ValueError(
-            f"Expected `picture` to be uint8 of shape (3, H, W), but got {picture.dtype} of {tuple(picture.shape)}."
-        )
+    return next(batch_masks([picture], model, tags, size))
+
+
+def batch_masks(
+    pictures: Sequence[Tensor], model: Pretrained, tags: Tensor | None = None, size: int | None = None
+) -> Iterator[Tensor]:
+    """Masks of several pictures, each as `picture_masks` gives it, up to rounding.
+
+    The networks see pictures that are of one size after the reduction together. Sizes are not mixed: what is padded
+    onto a picture changes what a classifier finds in it, and the masks along the seam. Only one picture's masks at a
+    time are brought to its own resolution.
+
+    Args:
+        pictures: each (3, H, W), uint8; as many as fit into memory after the reduction, such as one batch of
+            `plan_batches`.
+        model: as of `picture_masks`.
+        tags: (B, K-1) or None, as of `picture_masks`.
+        size: as of `picture_masks`.
+
+    Returns:
+        The masks (K, H, W) of each picture, in the order of the pictures.
+
+    Raises:
+        ValueError: if a shape or type is not this, or the size is less than 1, before any picture is looked at.
+
+    Examples:
+        >>> from decomprec.models import DecompositionSegmenter, SmallEncoder
+        >>> segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
+        >>> model = Pretrained(segmenter, None, ("dog",), image_size=32)
+        >>> pictures = [torch.zeros(3, 60, 90, dtype=torch.uint8), torch.zeros(3, 50, 50, dtype=torch.uint8)]
+        >>> [tuple(masks.shape) for masks in batch_masks(pictures, model)]
+        [(2, 60, 90), (2, 50, 50)]
+    """
+    for picture in pictures:
+        if picture.ndim != 3 or len(picture) != 3 or picture.dtype != torch.uint8:
+            raise ValueError(
+                f"Expected `picture` to be uint8 of shape (3, H, W), but got {picture.dtype} of {tuple(picture.shape)}."
+            )
+    if tags is not None and len(tags) != len(pictures):
+        raise ValueError(f"Expected `tags` of {len(pictures)} pictures, but got {tuple(tags.shape)}; expand them.")
     size = model.image_size if size is None else size
     if size < 1:
         raise ValueError(f"Expected `size` to be at least 1, but got {size}.")
+    return _enlarged(pictures, _reduced_masks(pictures, model, tags, size))
+
+
+def _reduced_masks(pictures: Sequence[Tensor], model: Pretrained, tags: Tensor | None, size: int) -> dict[int, Tensor]:
+    """Masks (1, K, h, w) of each picture by its index, as large as the networks see it."""
     device = next(model.segmenter.parameters()).device
-    height, width = picture.shape[-2:]
-    short, long = sorted((height, width))
-    scale = min(size / short, 4 * size / long)  # a thin strip would become too long
-    seen_size = [max(1, round(scale * height)), max(1, round(scale * width))]
-    seen = resize(picture[None], seen_size, antialias=True).to(device).float() / 255
-    tags = None if tags is None else tags.to(device)
-    decide = None if model.classifier is None else multi_scale_tags(model.classifier)
-    masks = RefinedPredictor(model.segmenter.mask_logits, pamr, decide).masks(seen, tags)
-    return F.interpolate(masks, size=(height, width), mode="bilinear", align_corners=False)[0]
+    decide = None if model.classifier is None else multi_scale_tags(_channels_last(model.classifier))
+    predict = RefinedPredictor(_channels_last(model.segmenter.mask_logits), pamr, decide)
+    masks: dict[int, Tensor] = {}
+    for seen_size, indices in _by_seen_size([tuple(p.shape[-2:]) for p in pictures], size).items():
+        seen = torch.cat([resize(pictures[i][None], list(seen_size), antialias=True) for i in indices])
+        with torch.inference_mode():
+            found = predict.masks(seen.to(device).float() / 255, None if tags is None else tags[indices].to(device))
+        masks.update(zip(indices, found.split(1), strict=True))
+    return masks
+
+
+def _channels_last(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The layout in which convolutions are fastest, which features keep through the network; `pamr` is slower in it."""
+    return lambda images: network(images.contiguous(memory_format=torch.channels_last)).contiguous()
+
+
+def _enlarged(pictures: Sequence[Tensor], masks: dict[int, Tensor]) -> Iterator[Tensor]:
+    for index, picture in enumerate(pictures):
+        yield F.interpolate(masks.pop(index), size=picture.shape[-2:], mode="bilinear", align_corners=False)[0]
+
+
+def plan_batches(
+    sizes: Sequence[tuple[int, int]], size: int, batch: int | None = None, device: str = "cpu"
+) -> list[list[int]]:
+    """Which pictures to give to `batch_masks` together: those that it can show the networks at once.
+
+    Args:
+        sizes: height and width of each picture.
+        size: short side of what the networks see, in pixels.
+        batch: how many pictures at a time; None is as many as are worth it on the device, by their pixels.
+        device: "cuda" or "cpu", where the networks run.
+
+    Returns:
+        Indices of all pictures in batches; pictures of one reduced size follow each other, in their order.
+
+    Examples:
+        >>> plan_batches([(60, 90), (50, 50), (120, 180), (30, 45)], size=32, batch=2)
+        [[0, 2], [3, 1]]
+    """
+    planned: list[list[int]] = []
+    seen_pixels = picture_pixels = 0
+    for (height, width), indices in _by_seen_size(sizes, size).items():
+        for index in indices:
+            seen_pixels += height * width
+            picture_pixels += sizes[index][0] * sizes[index][1]
+            too_many = seen_pixels > _SEEN_PIXELS[device] or picture_pixels > _PICTURE_PIXELS
+            if not planned or (too_many if batch is None else len(planned[-1]) == batch):
+                planned.append([])
+                seen_pixels, picture_pixels = height * width, sizes[index][0] * sizes[index][1]
+            planned[-1].append(index)
+    return planned
+
+
+def _by_seen_size(sizes: Sequence[tuple[int, ...]], size: int) -> dict[tuple[int, int], list[int]]:
+    """Indices of the sizes by the height and width that the networks see."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, (height, width) in enumerate(sizes):
+        short, long = sorted((height, width))
+        scale = min(size / short, 4 * size / long)  # a thin strip would become too long
+        groups.setdefault((max(1, round(scale * height)), max(1, round(scale * width))), []).append(index)
+    return groups

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,14 @@ from torch import Tensor
 
 from decomprec import functional as DF
 from decomprec.decomposition import check_images, check_tags
+
+
+class Refinement(Protocol):
+    """Fits masks to their images, such as `guided_filter` and `pamr`."""
+
+    def __call__(self, images: Tensor, masks: Tensor, /) -> Tensor:
+        """Return masks (B, K, H, W), summing to one over K, of images (B, 3, H, W) in [0, 1] and such masks."""
+        ...
 
 
 def guided_filter(images: Tensor, masks: Tensor, radius: int = 4, eps: float = 1e-3) -> Tensor:
@@ -190,7 +199,7 @@ class RefinedPredictor:
     def __init__(
         self,
         mask_logits: Callable[[Tensor], Tensor],
-        refine: Callable[[Tensor, Tensor], Tensor] | None = None,
+        refine: Refinement | None = None,
         classifier: Callable[[Tensor], Tensor] | None = None,
         background_bias: float = 0.0,
     ) -> None:

@@ -143,6 +143,8 @@ def panel(
             f"but got {tuple(guide_probabilities.shape)}."
         )
 
+    # A name may hold anything; a line break would tear the titles.
+    class_names = [" ".join(name.split()) for name in class_names]
     names = ["background", *class_names]
     columns = [("input", images), ("reconstruction", out.reconstruction), ("prediction", overlay(images, out.labels()))]
     if truth is not None:
@@ -172,14 +174,16 @@ def panel(
             ax.imshow(pixels.numpy(), aspect="auto", interpolation="nearest" if scale >= 1 else "auto")
             if row == 0:
                 slot = (column - first_mask) % slots if column >= first_mask else 0
-                ax.set_title(_fit(title, cell_width), fontsize=7, color=palette[slot], pad=4)
+                fitted = _fit(title, cell_width)
+                ax.set_title(fitted, fontsize=7, color=palette[slot], pad=4, parse_math=False)
             if guide_probabilities is not None and column >= first_component:
                 line = _opinion(guide_probabilities[row, column - first_component], column - first_component)
                 ax.text(0.5, -4 / cell_height, line, transform=ax.transAxes, ha="center", va="top", fontsize=6.5)
         if tags is not None:
             line = ", ".join(name for name, tag in zip(class_names, tags[row].tolist(), strict=True) if tag)
             y = (bottom - 4) / total_height
-            figure.text(_GAP / total_width, y, f"tags: {line or 'none'}", ha="left", va="top", fontsize=7)
+            line = f"tags: {line or 'none'}"
+            figure.text(_GAP / total_width, y, line, ha="left", va="top", fontsize=7, parse_math=False)
     return figure
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import shlex
+import signal
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 from typer.core import TyperGroup
 
+from decomprec.cli.config import CONFIG, check_config, save_config
+
 if TYPE_CHECKING:
-    from decomprec.experiment import LoadData
+    from decomprec.data import LoadData
     from decomprec.training import Preset
 
 
@@ -23,18 +28,36 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Kind(StrEnum):
+    """What lies at a path of tagged pictures, as of `decomprec.data.load_pictures`."""
+
+    auto = "auto"
+    folder = "folder"
+    csv = "csv"
+    voc = "voc"
+    coco = "coco"
+    pets = "pets"
+    imagenet = "imagenet"
+
+
 DeviceOption = Annotated[Device, typer.Option(help="auto is the GPU where there is one.")]
 RunOption = Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder; new, unless the run is resumed.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as segmenter.epochs=3; may be repeated."),
 ]
+KindOption = Annotated[
+    Kind, typer.Option(metavar="KIND", help=f"What DATA is: {', '.join(Kind)}; auto looks at what lies there.")
+]
+ClassesOption = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help="Only these of DATA's classes; other objects are background.")
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on where the run in RUN stopped.")]
 SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="Weights, order, augmentation.")]
 
 
 class SentenceErrors(TyperGroup):
-    """Commands whose foreseen errors end in one sentence on stderr and the exit code 1."""
+    """Commands whose foreseen errors end in one sentence on stderr and the exit code 1, and Ctrl-C in 130."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -43,6 +66,31 @@ class SentenceErrors(TyperGroup):
         except (ValueError, OSError) as error:
             fail(error)
             raise typer.Exit(1) from error
+        except KeyboardInterrupt as stop:
+            typer.echo(f"\n{stop}".rstrip() or "\ninterrupted", err=True)
+            raise typer.Exit(130) from stop
+
+
+class Interrupt:
+    """Remembers Ctrl-C: Python drops its exception where a process is just being started to load pictures."""
+
+    seen = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._see)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _see(self, *_: Any) -> None:
+        self.seen = True
+        raise KeyboardInterrupt
+
+    def check(self, *_: Any) -> None:
+        """Raise the exception if it was dropped."""
+        if self.seen:
+            raise KeyboardInterrupt
 
 
 def fail(error: Exception) -> None:
@@ -66,15 +114,61 @@ def torch_device(device: Device) -> str:
     return "cuda" if device is not Device.cpu and torch.cuda.is_available() else "cpu"
 
 
-def run(preset: Preset, load: LoadData, out: Path, device: Device, **options: Any) -> None:
-    """`run_experiment`, as both training commands do it."""
+def names_of(text: str | None) -> tuple[str, ...] | None:
+    """Names with commas between; None for none."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def run(
+    context: typer.Context,
+    preset: Preset,
+    load: LoadData,
+    out: Path,
+    device: Device,
+    *,
+    resolved: dict[str, Any] | None = None,
+    **options: Any,
+) -> None:
+    """`run_experiment`, as both training commands do it, with the call's config beside the run.
+
+    Raises:
+        ValueError: as for `run_experiment`, or if the training cannot go on.
+        KeyboardInterrupt: if it is interrupted; says how to go on.
+    """
+    import dataclasses
+
+    from lightning.pytorch.callbacks import LambdaCallback
+
+    from decomprec.cli.presets import changes
     from decomprec.experiment import run_experiment
-    from decomprec.training import CollapsedRunError
+    from decomprec.training import StoppedRunError
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     accelerator = "gpu" if torch_device(device) == "cuda" else "cpu"
-    try:
-        run_experiment(preset, load, out, accelerator=accelerator, **options)
-    except CollapsedRunError as error:
-        raise ValueError(str(error)) from error
+    config = out / CONFIG
+    check_config(context, config)
+
+    def save(*_: Any) -> None:
+        # In full, so that it repeats the run even if a later version has other presets.
+        save_config(context, config, **{**(resolved or {}), "preset": dataclasses.asdict(preset), "set": None})
+
+    with Interrupt() as interrupt:
+        hooks = LambdaCallback(
+            on_fit_start=save,  # the run has been accepted, and can be stopped
+            on_train_batch_start=interrupt.check,
+        )
+        try:
+            run_experiment(
+                preset, load, out, accelerator=accelerator, settings=changes(preset), callbacks=[hooks], **options
+            )
+        except StoppedRunError as error:
+            raise ValueError(str(error)) from error
+        except BaseException as stop:
+            # Lightning exits then, and processes that load pictures may end first.
+            if not (interrupt.seen or isinstance(stop, KeyboardInterrupt)):
+                raise
+            again = f"decomprec {context.info_name} --config {shlex.quote(str(config))} --resume"
+            raise KeyboardInterrupt(
+                f"interrupted; go on with: {again}" if config.is_file() else "interrupted"
+            ) from stop

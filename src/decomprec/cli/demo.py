@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from decomprec.cli.common import Device, DeviceOption, ResumeOption, RunOption, SeedOption, SetOption, run
+from decomprec.cli.config import ConfigOption
 
 
 def demo(
+    context: typer.Context,
     out: RunOption = Path("runs/demo"),
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="demo, or one of those of train, to try it here.  [default: demo]"),
+    ] = None,
     settings: SetOption = None,
     resume: ResumeOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
+    config: ConfigOption = None,
 ) -> None:
     """Learn to segment synthetic scenes: minutes on a CPU, no data.
 
     \b
     decomprec demo
     decomprec demo --out runs/quick --set guide.epochs=2 --set segmenter.epochs=1
+    decomprec demo --config runs/quick/config.yaml --out runs/again --seed 1
 
     Draws the scenes, trains a guide on their tags and a segmenter with it, and compares the masks with the truth.
-    RUN gets the table (results.json), figures/, checkpoints, and the model in RUN/model.
+    RUN gets the table (results.json), figures/, checkpoints, config.yaml, and the model in RUN/model.
     """  # noqa: D301
+    from decomprec.cli.presets import preset_of
     from decomprec.experiment import synthetic_scenes
-    from decomprec.training.choose import choose_preset
 
-    settings = settings or []
-    preset = choose_preset("demo", settings)
-    scenes = synthetic_scenes(preset.image_size)
-    run(preset, scenes, out, device, data="synthetic", settings=settings, resume=resume, seed=seed)
+    chosen = preset_of(context.obj, preset, settings or [], "demo")
+    scenes = synthetic_scenes(chosen.image_size)
+    run(context, chosen, scenes, out, device, data="synthetic", resume=resume, seed=seed)

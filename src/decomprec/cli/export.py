@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from decomprec.cli.config import ConfigOption, config_beside, save_config
+
 
 def export(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Run folder, model folder, or hub id (owner/name).")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Ends in .onnx or .pt2 (torch.export).")],
+    config: ConfigOption = None,
 ) -> None:
     """Write a model's mask branch as one file for other runtimes.
 
@@ -29,6 +33,7 @@ def export(
 
     loaded = load_model(model, "cpu")
     export_masks(out, loaded.segmenter, loaded.class_names, image_size=loaded.image_size)
+    save_config(context, config_beside(out))
     names = ", ".join(["background", *loaded.class_names])
     typer.echo(
         f"masks of {names}; seen at {loaded.image_size} pixels (short side); {out.stat().st_size / 1e6:.1f} MB: {out}"

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from decomprec.cli.common import Device, DeviceOption, fail, torch_device
+from decomprec.cli.config import CONFIG, ConfigOption, save_config
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from decomprec.models import Pretrained
 
 
+WRITTEN_AT_ONCE = 8
+"""Pictures in memory that are drawn and wait to be written."""
+
+
 def predict(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Run folder, model folder, or hub id (owner/name).")],
     pictures: Annotated[list[Path], typer.Argument(metavar="PICTURES...", help="Pictures, or folders of pictures.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")],
@@ -30,7 +41,12 @@ def predict(
         int | None,
         typer.Option(min=1, metavar="PIXELS", help="Short side of what the model sees.  [default: as it was trained]"),
     ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Pictures at a time.  [default: by their sizes and the device]"),
+    ] = None,
     device: DeviceOption = Device.auto,
+    config: ConfigOption = None,
 ) -> None:
     """Draw the masks of pictures of any size.
 
@@ -38,6 +54,7 @@ def predict(
     decomprec predict runs/mine holiday.jpg --out drawn
     decomprec predict runs/mine holiday/ more/*.jpg --out drawn --tags dog,person
     decomprec predict someone/dogs holiday/ --out drawn --probabilities --no-overlay
+    decomprec predict --config drawn/config.yaml runs/mine more/ --out more_drawn
 
     \b
     DIR gets, each at its picture's own resolution and turned as its EXIF data say:
@@ -46,54 +63,125 @@ def predict(
       overlays/NAME.png        unless --no-overlay
       probabilities/NAME.npz   "masks" (classes, height, width), float16, with --probabilities
       annotations.json         with --coco: RLE, box and area of each class in each picture
+      config.yaml              the arguments of the call, for --config
 
     Pictures of a folder keep their path below it. A picture that can't be read is reported, the others are drawn,
-    and the exit code is 1. --coco needs one more package: pip install "decomprec[coco]"
+    and the exit code is 1. Pictures of one shape go through the networks together; --batch bounds how many, and so
+    the memory. --coco needs one more package: pip install "decomprec[coco]"
     """  # noqa: D301
-    import numpy as np
+    import torch
     from tqdm import tqdm
 
-    from decomprec.data.pictures import read_image
+    from decomprec.data.pictures import read_labels
     from decomprec.evaluation.coco import CocoWriter
     from decomprec.evaluation.label_files import CLASSES
     from decomprec.files import written_whole
-    from decomprec.predict import named_tags, picture_masks
-    from decomprec.viz import overlay as lay_over
-    from decomprec.viz import save_image, save_label_map
+    from decomprec.predict import named_tags
 
     named = find_pictures(pictures, out)
+    names = list(named)
     loaded = load_model(model, torch_device(device))
     given = None if tags is None else named_tags(tags, loaded.class_names)
     annotations = CocoWriter(loaded.class_names) if coco else None
+    save_config(context, out / CONFIG)
     with written_whole(out / "masks" / CLASSES) as partial:
         partial.write_text("\n".join(["background", *loaded.class_names]) + "\n", encoding="utf-8")
     found: Counter[str] = Counter()
-    failed = 0
-    for name, path in tqdm(named.items(), "predicting", unit="picture"):
-        try:
-            picture = read_image(path)
-        except (ValueError, OSError) as error:
+    failed: set[str] = set()
+    writing: deque[Future[None]] = deque()
+    # Each keeps to one core: the others are the networks'.
+    threads = ThreadPoolExecutor(min(4, os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,))
+    with threads, tqdm(total=len(names), desc="predicting", unit="picture") as progress:
+
+        def unreadable(index: int, error: Exception) -> None:
             with tqdm.external_write_mode(sys.stderr):
                 fail(error)
-            failed += 1
-            continue
-        masks = picture_masks(picture, loaded, given, size)
-        labels = masks.argmax(dim=0).cpu()
-        save_label_map(labels, out / "masks" / f"{name}.png")
-        if annotations is not None:
-            annotations.add(f"{name}{path.suffix}", labels)
-        if overlay:
-            save_image(lay_over(picture[None].float() / 255, labels[None])[0], out / "overlays" / f"{name}.png")
-        if probabilities:
-            with written_whole(out / "probabilities" / f"{name}.npz") as partial:
-                np.savez_compressed(partial, masks=masks.half().cpu().numpy())
-        found.update(loaded.class_names[k - 1] for k in labels.unique().tolist() if k)
+            failed.add(names[index])
+            progress.update()
+
+        files = list(named.values())
+        for index, picture, masks in draw(files, loaded, given, size, batch, threads, unreadable):
+            labels = masks.argmax(dim=0).cpu()
+            found.update(loaded.class_names[k - 1] for k in labels.unique().tolist() if k)
+            if len(writing) == WRITTEN_AT_ONCE:
+                writing.popleft().result()
+            writing.append(threads.submit(write, out, names[index], picture, labels, overlay))
+            if probabilities:
+                write_probabilities(out, names[index], masks)
+            progress.update()
+        for last in writing:
+            last.result()
     if annotations is not None:
+        for name, path in named.items():  # in this order, whatever was drawn first
+            if name not in failed:
+                annotations.add(f"{name}{path.suffix}", read_labels(out / "masks" / f"{name}.png"))
         annotations.save(out / "annotations.json")
     counts = ", ".join(f"{class_name} in {found[class_name]}" for class_name in loaded.class_names)
-    typer.echo(f"{len(named) - failed} of {len(named)} pictures drawn ({counts}): {out}")
+    typer.echo(f"{len(names) - len(failed)} of {len(names)} pictures drawn ({counts}): {out}")
     if failed:
         raise typer.Exit(1)
+
+
+def draw(
+    files: list[Path],
+    model: Pretrained,
+    tags: Tensor | None,
+    size: int | None,
+    batch: int | None,
+    threads: Executor,
+    unreadable: Callable[[int, Exception], None],
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Index, picture and masks of every file that can be read; the next batch is read while one is drawn."""
+    from decomprec.data.pictures import read_image
+    from decomprec.predict import batch_masks, plan_batches
+
+    device = next(model.segmenter.parameters()).device
+    sizes = list(threads.map(stored_size, files))
+    plan = plan_batches(sizes, size or model.image_size, batch, device.type)
+    reading = [threads.submit(read_image, files[index]) for index in plan[0]]
+    for indices, following in zip(plan, [*plan[1:], []], strict=True):
+        ready, reading = reading, [threads.submit(read_image, files[index]) for index in following]
+        pictures = {}
+        for index, future in zip(indices, ready, strict=True):
+            try:
+                pictures[index] = future.result()
+            except (ValueError, OSError) as error:
+                unreadable(index, error)
+        known = None if tags is None else tags.expand(len(pictures), -1)
+        for index, masks in zip(pictures, batch_masks(list(pictures.values()), model, known, size), strict=True):
+            yield index, pictures[index], masks
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """Height and width that a picture's header promises, or (1, 1): reading it will say what is wrong."""
+    from PIL import ExifTags, Image
+
+    try:
+        with Image.open(path) as file:
+            turned = file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return file.size if turned else file.size[::-1]
+    except Exception:  # Pillow's own are many
+        return 1, 1
+
+
+def write(out: Path, name: str, picture: Tensor, labels: Tensor, overlay: bool) -> None:
+    """A picture's label map, and its overlay if that is wanted."""
+    from decomprec.viz import overlay as lay_over
+    from decomprec.viz import save_image, save_label_map
+
+    save_label_map(labels, out / "masks" / f"{name}.png")
+    if overlay:
+        save_image(lay_over(picture[None].float() / 255, labels[None])[0], out / "overlays" / f"{name}.png")
+
+
+def write_probabilities(out: Path, name: str, masks: Tensor) -> None:
+    """A picture's soft masks."""
+    import numpy as np
+
+    from decomprec.files import written_whole
+
+    with written_whole(out / "probabilities" / f"{name}.npz") as partial:
+        np.savez_compressed(partial, masks=masks.half().cpu().numpy())
 
 
 def find_pictures(paths: list[Path], out: Path) -> dict[str, Path]:

@@ -7,49 +7,65 @@ from typing import Annotated, Any
 
 import typer
 
-from decomprec.cli.common import Device, DeviceOption, torch_device
+from decomprec.cli.common import ClassesOption, Device, DeviceOption, Kind, KindOption, names_of, torch_device
+from decomprec.cli.config import CONFIG, ConfigOption, config_beside, load_config, save_config
 
 
 def report(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     data: Annotated[
         Path | None,
-        typer.Argument(metavar="DATA", help="Folder or CSV file that it was trained on."),
+        typer.Argument(metavar="DATA", help="The data that it was trained on.  [default: as RUN/config.yaml says]"),
     ] = None,
+    kind: KindOption = Kind.auto,
+    classes: ClassesOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="HTML file.  [default: RUN/report.html]")
     ] = None,
     pictures: Annotated[int, typer.Option(min=1, max=80, metavar="N", help="Validation pictures shown, at most.")] = 48,
     device: DeviceOption = Device.auto,
+    config: ConfigOption = None,
 ) -> None:
     """Write a page to look at: results, curves, pictures, settings.
 
     \b
-    decomprec report runs/demo                               # draws its scenes again
-    decomprec report runs/mine pictures
-    decomprec report runs/mine tags.csv --out mine.html --pictures 24
+    decomprec report runs/demo                          # draws its scenes again
+    decomprec report runs/mine
+    decomprec report runs/mine moved/tags.csv --out mine.html --pictures 24
 
     The page is one file that loads nothing else: open it from disk, or send it. The validation pictures of DATA are
     shown from the worst segmented to the best or, without masks, from the least certain, each with its mask,
-    components and reconstruction. Without DATA the page has everything but the pictures.
+    components and reconstruction. Where DATA is not to be found the page has everything but the pictures.
     """  # noqa: D301
-    if data is not None and not data.exists():
-        raise FileNotFoundError(f"Expected DATA to be a folder or a CSV file, but found no {data}.")
-
-    from decomprec.data import TaggedCSV, TaggedFolder, eval_transform
+    from decomprec.cli.train import LIST
+    from decomprec.data import data_kind, eval_transform, load_pictures
     from decomprec.experiment import synthetic_scenes
     from decomprec.report import read_run, write_report
 
+    trained = load_config(run / CONFIG) if (run / CONFIG).is_file() else {}
+    if data is None and "data" in trained and Path(str(trained["data"])).exists():
+        data, kind, classes = Path(trained["data"]), Kind(trained.get("kind", "auto")), trained.get("classes")
+    load: Any = None
+    found = None
+    if data is not None:
+        found = data_kind(data) if kind is Kind.auto else kind.value
+        load = load_pictures(
+            data,
+            found,
+            classes=names_of(classes),
+            seed=trained.get("seed", 0),
+            list_file=run / LIST,
+            on_error="skip" if trained.get("skip-unreadable") else "raise",
+        )
     on = torch_device(device)
     record = read_run(run)
+    if data is None and record.facts.get("data") == "synthetic":
+        load = synthetic_scenes(record.preset.image_size)
     out = out or run / "report.html"
-    options: dict[str, Any] = {"transform": eval_transform(record.preset.image_size), "masks": True}
-    dataset: Any = None
-    if data is not None:
-        dataset = TaggedFolder(data, "val", **options) if data.is_dir() else TaggedCSV(data, split="val", **options)
-    elif record.facts.get("data") == "synthetic":
-        dataset = synthetic_scenes(record.preset.image_size)("val", **options)
+    dataset = None if load is None else load("val", transform=eval_transform(record.preset.image_size), masks=True)
     write_report(record, out, dataset, pictures=pictures, device=on)
+    save_config(context, config_beside(out), data=data, kind=found, classes=classes, out=out)
     if dataset is None:
         typer.echo("no pictures: give the DATA that the run was trained on to see them")
     typer.echo(f"report: {out}")

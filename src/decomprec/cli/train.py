@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from decomprec.cli.common import Device, DeviceOption, ResumeOption, RunOption, SeedOption, SetOption, run
+from decomprec.cli.common import (
+    ClassesOption,
+    Device,
+    DeviceOption,
+    Kind,
+    KindOption,
+    ResumeOption,
+    RunOption,
+    SeedOption,
+    SetOption,
+    names_of,
+    run,
+)
+from decomprec.cli.config import ConfigOption
+
+LIST = "imagenet_dogs.csv"
+"""In the run folder: the pictures drawn from ImageNet."""
 
 
 def train(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder or CSV file of tagged pictures.")],
+    context: typer.Context,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Tagged pictures: a folder, or a CSV or COCO file.")],
     out: RunOption,
+    kind: KindOption = Kind.auto,
+    classes: ClassesOption = None,
     preset: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="paper, demo, robust, fast, or a preset.yaml, to repeat it.  [default: robust; RUN's with --resume]",
+            help="paper, demo, robust, fast, or a preset.yaml.  [default: robust; RUN's with --resume]",
         ),
     ] = None,
     settings: SetOption = None,
@@ -29,45 +48,65 @@ def train(
         int | None,
         typer.Option(min=0, metavar="N", help="Processes that load pictures.  [default: one for each core]"),
     ] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out damaged pictures, with a warning; else they stop it.")
+    ] = False,
+    config: ConfigOption = None,
 ) -> None:
-    """Learn to segment from a folder or CSV file of tagged pictures.
+    """Learn to segment from tagged pictures.
 
     \b
-    decomprec train pictures --out runs/mine           # pictures/train/dog/*.jpg, .../other/*.jpg, pictures/val/...
-    decomprec train tags.csv --out runs/mine           # columns image, split, tags: "park.jpg,train,dog person"
-    decomprec train pictures --out runs/mine --resume
-    decomprec train pictures --out runs/short --set segmenter.epochs=1 --set guide.batch_size=8
-    decomprec train pictures --out runs/again --preset runs/mine/preset.yaml
+    decomprec train pictures --out runs/mine
+    decomprec train tags.csv --out runs/mine
+    decomprec train VOCdevkit/VOC2012 --out runs/voc --classes dog,person
+    decomprec train annotations/instances_train2017.json --out runs/coco
+    decomprec train --config runs/mine/config.yaml --resume
+    decomprec train --config runs/mine/config.yaml --out runs/again --seed 1
+    decomprec train pictures --out runs/short --set segmenter.epochs=1
 
     First a guide learns the tags, then a segmenter learns from the frozen guide.
 
+    \b
+    DATA is one of
+      folder    pictures/train/dog/*.jpg, .../other/*.jpg, pictures/val/...
+      csv       columns image, split, tags: "park.jpg,train,dog person"
+      voc       the devkit of Pascal VOC 2012
+      coco      instances_train*.json, or the folder that it lies in or above
+      pets      the folder of oxford-iiit-pet
+      imagenet  ImageNet-1k: dogs against the rest; only with --kind imagenet
+
     A picture in a folder "other" (or "background", "none", "negative") has no class. Without train/ and val/ a fifth
-    of each class is kept for validation. Masks in pictures/val_masks/NAME.png, or masks/ beside the CSV file, are
-    only measured with.
+    of each class is kept for validation, and of a COCO file without one for val. Masks in
+    pictures/val_masks/NAME.png, or masks/ beside the CSV file, are only measured with; so are those of the others.
 
-    RUN gets preset.yaml, guide/ and segmenter/ (checkpoints and logs), progress/, figures/, results.json where there
-    are masks, and the model in RUN/model.
+    RUN gets config.yaml, guide/ and segmenter/ (checkpoints and logs), progress/, figures/, results.json where there
+    are masks, and the model in RUN/model. COCO's masks need one more package: pip install "decomprec[coco]"
     """  # noqa: D301
-    if not data.exists():
-        raise FileNotFoundError(f"Expected DATA to be a folder or a CSV file, but found no {data}.")
+    from decomprec.cli.presets import preset_of
+    from decomprec.data import data_kind, load_pictures
 
-    from decomprec.data import TaggedCSV, TaggedFolder
-    from decomprec.training.choose import choose_preset
-
-    def load(split: str, **options: Any) -> TaggedFolder | TaggedCSV:
-        return TaggedFolder(data, split, **options) if data.is_dir() else TaggedCSV(data, split=split, **options)
-
-    settings = settings or []
-    if preset is None and resume and not settings and (out / "preset.yaml").is_file():
-        preset = str(out / "preset.yaml")
+    found = data_kind(data) if kind is Kind.auto else kind.value
+    load = load_pictures(
+        data,
+        found,
+        classes=names_of(classes),
+        seed=seed,
+        list_file=out / LIST,
+        on_error="skip" if skip_unreadable else "raise",
+    )
+    own = out / "preset.yaml"
+    if preset is None and context.obj is None and resume and not settings and own.is_file():
+        preset = str(own)
+    workers = workers if workers is not None else os.cpu_count() or 0
     run(
-        choose_preset(preset or "robust", settings),
+        context,
+        preset_of(context.obj, preset, settings or [], "robust"),
         load,
         out,
         device,
-        data="folder" if data.is_dir() else "csv",
-        settings=settings,
+        resolved={"kind": found, "workers": workers},
+        data=found,
         resume=resume,
         seed=seed,
-        workers=workers if workers is not None else os.cpu_count() or 0,
+        workers=workers,
     )

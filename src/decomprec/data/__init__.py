@@ -9,8 +9,9 @@ from .imagenet import draw_imagenet_dogs, imagenet_train_folder, is_dog_breed
 from .items import IGNORE, Transform, collate, make_item
 from .pets import OxfordPets
 from .rows import TaggedRows
+from .sources import LoadData, data_kind, load_pictures
 from .synthetic import SyntheticScenes, render_scene, scene_class_names
-from .tagged import MaskDecoder, MaskValues, Record, TaggedImages
+from .tagged import MaskDecoder, MaskValues, Record, TaggedDataset, TaggedImages
 from .transforms import eval_transform, train_transform
 from .voc import VOC_CLASSES, VOCDevkit
 
@@ -21,6 +22,7 @@ __all__ = [
     "IGNORE",
     "VOC_CLASSES",
     "CocoInstances",
+    "LoadData",
     "MaskDecoder",
     "MaskValues",
     "OxfordPets",
@@ -28,6 +30,7 @@ __all__ = [
     "SyntheticScenes",
     "TaggedCSV",
     "TaggedDataModule",
+    "TaggedDataset",
     "TaggedFolder",
     "TaggedImages",
     "TaggedRows",
@@ -35,10 +38,12 @@ __all__ = [
     "VOCDevkit",
     "coco_label_maps",
     "collate",
+    "data_kind",
     "draw_imagenet_dogs",
     "eval_transform",
     "imagenet_train_folder",
     "is_dog_breed",
+    "load_pictures",
     "make_item",
     "render_scene",
     "scene_class_names",

@@ -1,6 +1,7 @@
 """Instance annotations in COCO's JSON format."""
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from .items import IGNORE, Transform, make_item
-from .pictures import read_image
+from .checks import OnError, check_class_names
+from .items import IGNORE, Transform
+from .listed import below, read_text
+from .pictures import turn_with
 from .tagged import Record, TaggedImages, choose_classes
+
+_FARTHEST = 10  # sides of the picture that a polygon may reach out of it
 
 
 class CocoInstances(TaggedImages):
@@ -21,7 +27,8 @@ class CocoInstances(TaggedImages):
 
     Masks are drawn from polygons and RLE, which takes pycocotools. Where objects of different classes overlap, and in
     crowd regions without another object, the mask is 255 (ignore). Of a picture in which an object has no
-    segmentation, only the pixels of the others are known.
+    segmentation, only the pixels of the others are known. Masks of a picture that its EXIF data turn may be of the
+    turned picture or of the stored one.
 
     Args:
         annotations: The JSON file.
@@ -31,10 +38,12 @@ class CocoInstances(TaggedImages):
             by their id.
         masks: Whether items hold a ``mask`` (see `TaggedImages`).
         transform: Joint transform of picture and mask, see `make_item`.
+        on_error: "raise" or "skip" pictures that can't be read, see `TaggedImages`.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If the file is not of this format, `classes` are unknown, or pycocotools is needed and missing.
+        ValueError: If the file is not of this format, a picture is listed twice or lies outside its folder, `classes`
+            are unknown, or pycocotools is needed and missing.
 
     Examples:
         >>> import tempfile
@@ -60,38 +69,41 @@ class CocoInstances(TaggedImages):
         classes: Sequence[str] | None = None,
         masks: bool = False,
         transform: Transform | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         path = Path(annotations)
         file = _CocoFile.read(path)
         class_names = choose_classes(classes, file.names, path)
         self._labels = file.labels(class_names)
-        self._pictures = file.pictures
         if masks:
             mask_api()  # what is missing is said before any training
         folder = Path(images) if images is not None else path.parent / "images"
         if images is None and not folder.is_dir():
             folder = path.parent
         records = []
+        self._pictures = {}
         for picture in file.pictures:
+            image = below(folder, picture.file_name)
             present = {self._labels.get(instance["category_id"], 0) for instance in picture.instances}
             tags = tuple(name for label, name in enumerate(class_names, 1) if label in present)
-            drawn = any("segmentation" in instance for instance in picture.instances)
-            name = Path(picture.file_name).with_suffix("").as_posix()
-            records.append(Record(folder / picture.file_name, tags, name, path if masks and drawn else None))
-        super().__init__(records, class_names, masks=masks, transform=transform)
+            drawn = any(instance.get("segmentation") for instance in picture.instances)
+            relative = image.relative_to(folder) if image.is_relative_to(folder) else Path(image.name)
+            name = relative.with_suffix("").as_posix()
+            records.append(Record(image, tags, name, path if masks and drawn else None))
+            self._pictures[image] = picture
+        super().__init__(records, class_names, masks=masks, transform=transform, on_error=on_error)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        record = self.records[index]
-        image = read_image(record.image)
-        mask = None
-        if self.masks:
-            mask = _label_map(self._pictures[index], self._labels)
-            if mask.shape != image.shape[1:]:
-                raise ValueError(
-                    f"Expected {record.image} to have the height and width of its annotations, {tuple(mask.shape)}, "
-                    f"but got {tuple(image.shape[1:])}."
-                )
-        return make_item(image, self.tags[index].clone(), record.name, mask=mask, transform=self.transform)
+    def _mask(self, record: Record, image: Tensor) -> Tensor:
+        picture, size = self._pictures[record.image], image.shape[1:]
+        # Nothing is drawn that is not of the picture's size, whatever size the file claims.
+        if sorted(size) == sorted((picture.height, picture.width)):
+            mask = turn_with(record.image, _label_map(picture, self._labels))
+            if mask.shape == size:
+                return mask
+        raise ValueError(
+            f"Expected {record.image} to have the height and width of its annotations, "
+            f"{(picture.height, picture.width)}, but got {tuple(size)}."
+        )
 
 
 def coco_label_maps(annotations: str | Path) -> Iterator[tuple[str, Tensor]]:
@@ -108,6 +120,7 @@ def coco_label_maps(annotations: str | Path) -> Iterator[tuple[str, Tensor]]:
         ValueError: If the file is not of this format, or pycocotools is missing.
     """
     file = _CocoFile.read(Path(annotations))
+    check_class_names(file.names, masks=True)
     labels = file.labels(file.names)
     return ((picture.file_name, _label_map(picture, labels)) for picture in file.pictures)
 
@@ -139,16 +152,22 @@ class _CocoFile:
         if not path.is_file():
             raise FileNotFoundError(f"Expected `annotations` to be a file, but got {path}.")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_text(path))
             categories = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
             pictures = {
                 entry["id"]: _Picture(str(entry["file_name"]), int(entry["height"]), int(entry["width"]))
                 for entry in content["images"]
             }
+            if len(pictures) < len(content["images"]):
+                raise ValueError("several pictures have one id")
+            for picture in pictures.values():
+                pixels = picture.height * picture.width
+                if min(picture.height, picture.width) < 1 or pixels > (Image.MAX_IMAGE_PIXELS or math.inf):
+                    raise ValueError(f"{picture.file_name} has the size {(picture.height, picture.width)}")
             for instance in content["annotations"]:
                 pictures[instance["image_id"]].instances.append(instance)
                 categories[instance["category_id"]]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"Expected {path} to hold COCO's instance annotations, but: {error!r}.") from error
         return cls(list(pictures.values()), dict(sorted(categories.items())))
 
@@ -163,7 +182,7 @@ def _label_map(picture: _Picture, labels: dict[int, int]) -> Tensor:
         label = labels.get(instance["category_id"])
         if label is None:
             continue
-        if "segmentation" not in instance:
+        if not instance.get("segmentation"):
             unknown = True
             continue
         region = _region(instance["segmentation"], picture)
@@ -183,23 +202,24 @@ def _label_map(picture: _Picture, labels: dict[int, int]) -> Tensor:
 def _region(segmentation: Any, picture: _Picture) -> Any:
     """The pixels (H, W), bool, of polygons, compressed or uncompressed RLE."""
     api = mask_api()
+    size = [picture.height, picture.width]
     try:
         if isinstance(segmentation, list):
+            points = np.concatenate([np.asarray(polygon, dtype=np.float64) for polygon in segmentation])
+            if not (abs(points) <= _FARTHEST * max(size)).all():
+                raise ValueError("a polygon leads far out of the picture")
             code = api.merge(api.frPyObjects(segmentation, picture.height, picture.width))
         elif isinstance(segmentation["counts"], list):
             code = api.frPyObjects(segmentation, picture.height, picture.width)
         else:
             code = segmentation
+        if list(code["size"]) != size:
+            raise ValueError(f"it has the height and width {code['size']}, not those of the picture, {size}")
         region = api.decode(code).astype(bool)
     except Exception as error:  # pycocotools raises bare exceptions
         raise ValueError(
             f"Expected a segmentation of {picture.file_name} to be polygons or RLE, but: {error}."
         ) from error
-    if region.shape != (picture.height, picture.width):
-        raise ValueError(
-            f"Expected a segmentation of {picture.file_name} to have its height and width, "
-            f"{(picture.height, picture.width)}, but got {region.shape}."
-        )
     return region
 
 

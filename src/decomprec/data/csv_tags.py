@@ -1,11 +1,14 @@
 """A CSV file that lists pictures with any number of tags each."""
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from .checks import OnError
 from .items import Transform
+from .listed import below, check_once, read_text
 from .pictures import IMAGE_SUFFIXES
 from .tagged import MaskValues, Record, TaggedImages, choose_classes
 
@@ -13,7 +16,7 @@ from .tagged import MaskValues, Record, TaggedImages, choose_classes
 class TaggedCSV(TaggedImages):
     r"""Pictures listed in a CSV file with columns for the picture, the split and the tags.
 
-    If any cell of the tags column holds a comma or a semicolon, these two separate the tags of all cells, and
+    If any cell of the tags column holds a comma, a semicolon or a bar, these separate the tags of all cells, and
     names may hold spaces; otherwise white space does.
 
     Args:
@@ -31,10 +34,13 @@ class TaggedCSV(TaggedImages):
         tags_column: Column with the tags.
         masks: Whether items hold a ``mask`` (see `TaggedImages`).
         transform: Joint transform of picture and mask, see `make_item`.
+        on_error: "raise" or "skip" pictures that can't be read, see `TaggedImages`.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a column is missing, the split is unknown, or a class occurs in no row.
+        ValueError: If the file is no CSV in UTF-8 with commas between cells, a column is missing, a row has too few
+            cells or too many, a picture is listed twice or lies outside its folder, the split is unknown, or a class
+            occurs in no row.
 
     Examples:
         >>> import tempfile
@@ -62,10 +68,12 @@ class TaggedCSV(TaggedImages):
         tags_column: str = "tags",
         masks: bool = False,
         transform: Transform | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         path = Path(csv)
         columns = [image_column, tags_column, *([] if split is None else [split_column])]
         rows = _read_rows(path, columns)
+        check_once([row[image_column] for row in rows], path)
         folder = Path(images) if images is not None else path.parent / "images"
         if images is None and not folder.is_dir():
             folder = path.parent
@@ -89,14 +97,16 @@ class TaggedCSV(TaggedImages):
                 continue
             image = _find_image(folder, row[image_column])
             relative = image.relative_to(folder) if image.is_relative_to(folder) else Path(image.name)
-            mask = masks_folder / relative.with_suffix(".png")
+            mask = below(masks_folder, relative.with_suffix(".png"))
             present = tuple(tag for tag in cell if tag in class_names)
             records.append(Record(image, present, relative.stem, mask if masks and mask.is_file() else None))
-        super().__init__(records, class_names, masks=masks, decode_mask=decode_mask, transform=transform)
+        super().__init__(
+            records, class_names, masks=masks, decode_mask=decode_mask, transform=transform, on_error=on_error
+        )
 
 
 def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
-    """Split the cells of a tags column: by commas and semicolons if any cell has one, else by white space.
+    """Split the cells of a tags column: by commas, semicolons and bars if any cell has one, else by white space.
 
     Args:
         cells: Every cell of the column.
@@ -104,13 +114,19 @@ def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
     Returns:
         The tags of each cell, without repeats, in the cell's order.
 
+    Raises:
+        ValueError: If a cell is a list as Python or JSON write it.
+
     Examples:
         >>> split_tags(["dog cat", "", "dog"])
         [('dog', 'cat'), (), ('dog',)]
         >>> split_tags(["striped disc", "ringed star; striped disc"])
         [('striped disc',), ('ringed star', 'striped disc')]
     """
-    separator = r"[,;]" if any(re.search(r"[,;]", cell) for cell in cells) else r"\s"
+    lists = [cell for cell in cells if re.fullmatch(r"\s*[\[({].*[\])}]\s*", cell, re.DOTALL)]
+    if lists:
+        raise ValueError(f"Expected tags such as 'dog, cat', but got {lists[0]!r}; leave out brackets and quotes.")
+    separator = r"[,;|]" if any(re.search(r"[,;|]", cell) for cell in cells) else r"\s"
     parts = [[part.strip() for part in re.split(separator, cell)] for cell in cells]
     return [tuple(dict.fromkeys(part for part in cell if part)) for cell in parts]
 
@@ -118,13 +134,27 @@ def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
 def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"Expected `csv` to be a file, but got {path}.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restval="")
-        header = list(reader.fieldnames or [])
-        for column in columns:
-            if column not in header:
-                raise ValueError(f"Expected {path} to have a column {column!r}, but got {header}.")
-        rows = list(reader)
+    try:
+        reader = csv.reader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
+        lines = [(reader.line_num, cells) for cells in reader if cells]
+    except csv.Error as error:
+        raise ValueError(f"Expected {path} to be a CSV file, but: {error}.") from error
+    header = lines[0][1] if lines else []
+    for column in columns:
+        if header.count(column) != 1:
+            hint = "; separate columns by commas" if len(header) == 1 else ""
+            raise ValueError(f"Expected {path} to have a column {column!r}, but got {header}{hint}.")
+    for number, cells in lines[1:]:
+        if len(cells) != len(header):
+            more = len(cells) > len(header)
+            cure = "put a cell with commas in quotes" if more else "an empty cell needs its comma too"
+            raise ValueError(
+                f"Expected line {number} of {path} to have {len(header)} cells, {', '.join(header)}, but got {cells}; "
+                f"{cure}."
+            )
+        if not cells[header.index(columns[0])]:
+            raise ValueError(f"Expected line {number} of {path} to name a picture, but got {cells}.")
+    rows = [dict(zip(header, cells, strict=True)) for _, cells in lines[1:]]
     if not rows:
         raise ValueError(f"Expected {path} to list at least one picture, but got none.")
     return rows
@@ -132,10 +162,11 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 def _find_image(folder: Path, name: str) -> Path:
     """The picture's file; where none exists the path as written, which `TaggedImages` then reports."""
+    below(folder, name)
     for suffix in ("", *IMAGE_SUFFIXES, ".JPEG", ".JPG", ".PNG"):
         file = folder / f"{name}{suffix}"
         if file.is_file():
-            return file
+            return below(folder, f"{name}{suffix}")
     return folder / name
 
 
@@ -144,7 +175,7 @@ def _mask_values(mask_classes: Sequence[str] | str | Path, class_names: Sequence
         file = Path(mask_classes)
         if not file.is_file():
             raise FileNotFoundError(f"Expected `mask_classes` to be names or a file, but got {file}.")
-        mask_classes = file.read_text(encoding="utf-8").splitlines()
+        mask_classes = read_text(file).splitlines()
     names = [name.strip() for name in mask_classes]
     unknown = [name for name in class_names if name not in names[1:]]
     if unknown:

@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from .checks import OnError
 from .items import Transform
+from .listed import below
 from .pictures import picture_files
 from .tagged import MaskValues, Record, TaggedImages, choose_classes
 
@@ -18,7 +20,7 @@ class TaggedFolder(TaggedImages):
     Folders without splits (no ``train`` folder that holds folders) are split by `val_fraction`, each class
     by itself, the same way for the same seed. Masks are VOC style PNG files
     ``root/<split>_masks/<stem>.png`` (else ``root/masks/<stem>.png``): 0 background, `j` the `j`-th class
-    folder in alphabetical order, 255 ignore.
+    folder in alphabetical order, 255 ignore. Links that lead out of `root` are refused.
 
     Args:
         root: The folder.
@@ -30,11 +32,12 @@ class TaggedFolder(TaggedImages):
         val_fraction: Share of "val" where the folders have no splits, between 0 and 1.
         seed: Draws that share.
         transform: Joint transform of picture and mask, see `make_item`.
+        on_error: "raise" or "skip" pictures that can't be read, see `TaggedImages`.
 
     Raises:
         FileNotFoundError: If `root` is not a folder, or holds no class folder.
-        ValueError: If `split`, `classes` or `val_fraction` do not fit, or the split holds no picture, or two
-            pictures would share a mask file.
+        ValueError: If `split`, `classes` or `val_fraction` do not fit, or the split holds no picture, two
+            pictures would share a mask file, or a link leads out of `root`.
 
     Examples:
         >>> import tempfile
@@ -59,6 +62,7 @@ class TaggedFolder(TaggedImages):
         val_fraction: float = 0.2,
         seed: int = 0,
         transform: Transform | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         root = Path(root)
         if not root.is_dir():
@@ -87,8 +91,11 @@ class TaggedFolder(TaggedImages):
                     files = _draw(files, split, val_fraction, f"{seed}/{name}")
                 tags = (name,) if name in class_names else ()
                 for file in files:
-                    mask = masks_dir / f"{file.stem}.png" if masks else None
-                    records.append(Record(file, tags, file.stem, mask if mask and mask.is_file() else None))
+                    below(root, file.relative_to(root))
+                    mask = masks_dir / f"{file.stem}.png"
+                    if masks and mask.is_file():
+                        below(root, mask.relative_to(root))
+                    records.append(Record(file, tags, file.stem, mask if masks and mask.is_file() else None))
         if not records:
             raise ValueError(f"Expected split {split!r} of {root} to hold pictures, but got none.")
         shared = [mask for mask, count in Counter(r.mask for r in records if r.mask).items() if count > 1]
@@ -100,6 +107,7 @@ class TaggedFolder(TaggedImages):
             masks=masks,
             decode_mask=MaskValues.from_names(("background", *known), class_names),
             transform=transform,
+            on_error=on_error,
         )
 
 

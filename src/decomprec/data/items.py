@@ -18,6 +18,19 @@ Transform = Callable[..., Any]
 """``transform(image)`` or ``transform(image, mask)`` on tv_tensors, as in ``torchvision.transforms.v2``."""
 
 
+class PictureError(ValueError):
+    """What is wrong with a picture, in one sentence that names it, also when a process that loads raised it.
+
+    Examples:
+        >>> str(PictureError("Caught PictureError in ... PictureError: Expected a.jpg to be a picture."))
+        'Expected a.jpg to be a picture.'
+    """
+
+    def __init__(self, message: str) -> None:
+        # A DataLoader raises what its worker raised anew, with the worker's whole stack trace as the message.
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip())
+
+
 def make_item(
     image: Tensor, tags: Tensor, name: str, *, mask: Tensor | None = None, transform: Transform | None = None
 ) -> dict[str, Any]:
@@ -34,6 +47,9 @@ def make_item(
         ``image`` (3, H', W') float32 in [0, 1], ``tags`` (K-1,) float32, ``name``, and ``mask`` (H', W')
         int64 only if one was given.
 
+    Raises:
+        ValueError: If the transform gives no picture of three channels, or floating point that is not in [0, 1].
+
     Examples:
         >>> item = make_item(torch.full((3, 2, 2), 255, dtype=torch.uint8), torch.tensor([1, 0]), "white")
         >>> item["image"].max(), item["tags"], "mask" in item
@@ -47,8 +63,16 @@ def make_item(
         else:
             image, label_map = transform(image, label_map)
     pixels = image.as_subclass(torch.Tensor)
+    if pixels.ndim != 3 or len(pixels) != 3 or pixels.numel() == 0:
+        raise PictureError(f"Expected the transform to give (3, H, W), but got {tuple(pixels.shape)} for {name}.")
     if not pixels.is_floating_point():
         pixels = pixels.float() / 255
+    elif not ((pixels >= 0) & (pixels <= 1)).all():
+        low, high = (value.item() for value in pixels.aminmax())
+        raise PictureError(
+            f"Expected the transform to give pixels in [0, 1], but got {low:.4g} to {high:.4g} for {name}; "
+            "leave mean and standard deviation to the guide."
+        )
     item: dict[str, Any] = {"image": pixels.float(), "tags": tags.float(), "name": name}
     if label_map is not None:
         item["mask"] = label_map.as_subclass(torch.Tensor).long()
@@ -73,7 +97,7 @@ def collate(items: Sequence[Item]) -> Item:
     first = items[0]
     for item in items[1:]:
         if item["image"].shape != first["image"].shape:
-            raise ValueError(
+            raise PictureError(
                 f"Expected pictures of a batch to have one size, but got {first['name']} with "
                 f"{tuple(first['image'].shape)} and {item['name']} with {tuple(item['image'].shape)}; "
                 "give the dataset a transform with a size, or use batches of 1."

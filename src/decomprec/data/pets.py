@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torchvision.datasets import OxfordIIITPet
 
+from .checks import OnError
 from .items import IGNORE, Transform
+from .listed import below
 from .tagged import Record, TaggedImages, choose_classes
 
 _SPLITS = {"train": "trainval", "val": "test"}
@@ -25,6 +27,7 @@ class OxfordPets(TaggedImages):
         download: Whether to download what is missing.
         masks: Whether items hold a ``mask`` (see `TaggedImages`).
         transform: Joint transform of picture and mask, see `make_item`.
+        on_error: "raise" or "skip" pictures that can't be read, see `TaggedImages`.
 
     Raises:
         FileNotFoundError: If the data are not there, and could not be downloaded.
@@ -40,6 +43,7 @@ class OxfordPets(TaggedImages):
         download: bool = False,
         masks: bool = False,
         transform: Transform | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         if split not in _SPLITS:
             raise ValueError(f"Expected `split` to be one of {list(_SPLITS)}, but got {split!r}.")
@@ -58,13 +62,15 @@ class OxfordPets(TaggedImages):
             tag = _SPECIES[species]
             records.append(
                 Record(
-                    image=base / "images" / f"{name}.jpg",
+                    image=below(base, f"images/{name}.jpg"),
                     tags=(tag,) if tag in class_names else (),
                     name=name,
-                    mask=base / "annotations" / "trimaps" / f"{name}.png" if masks else None,
+                    mask=below(base, f"annotations/trimaps/{name}.png") if masks else None,
                 )
             )
-        super().__init__(records, class_names, masks=masks, decode_mask=self._from_trimap, transform=transform)
+        super().__init__(
+            records, class_names, masks=masks, decode_mask=self._from_trimap, transform=transform, on_error=on_error
+        )
 
     def _from_trimap(self, trimap: Tensor, record: Record) -> Tensor:
         labels = torch.zeros(trimap.shape, dtype=torch.int64)

@@ -1,6 +1,7 @@
 """Reading picture and mask files."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,14 +10,20 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+
+TRAINING_PIXELS = 1 << 24
+"""Pixels of a picture that training reads at most: the memory of each process that loads is bounded."""
+
+_RUN_PROGRAMS = ("EPS", "WMF")
+"""Formats of files that are programs, which Pillow has other software run."""
 
 _EXIF_ORIENTATION = 0x0112
-_QUARTER_TURNS = {
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_QUARTER_TURNS: dict[int, Callable[[Tensor], Tensor]] = {
+    5: lambda labels: labels.T,
+    6: lambda labels: labels.rot90(-1),
+    7: lambda labels: labels.T.flip(0, 1),
+    8: lambda labels: labels.rot90(1),
 }
 
 
@@ -35,20 +42,21 @@ def picture_files(folder: Path) -> list[Path]:
     return sorted(file for file in files if not file.name.startswith("."))
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path, most_pixels: int | None = None) -> Tensor:
     """Read a picture as RGB, turned as its EXIF orientation says.
 
-    Greyscale, palette, CMYK and 16-bit greyscale pictures are converted; an alpha channel is dropped.
+    Converted as by `rgb_pixels`; of an animation the first frame.
 
     Args:
-        path: Any file that Pillow reads.
+        path: Any file that Pillow reads by itself (EPS and WMF take other programs), whatever its ending.
+        most_pixels: A larger picture is reduced, by a whole number, to at most as many; None reads all in full.
 
     Returns:
         (3, H, W), uint8.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no picture, or a damaged or excessively large one.
+        ValueError: If it is no picture, or a damaged one, or has more than ``PIL.Image.MAX_IMAGE_PIXELS``.
 
     Examples:
         >>> import tempfile
@@ -56,13 +64,73 @@ def read_image(path: Path) -> Tensor:
         >>> Image.new("L", (4, 2), 7).save(path)
         >>> read_image(path).shape, read_image(path).unique()
         (torch.Size([3, 2, 4]), tensor([7], dtype=torch.uint8))
+        >>> read_image(path, most_pixels=4).shape
+        torch.Size([3, 1, 2])
     """
-    with _opened(path) as file:
-        picture = ImageOps.exif_transpose(file)
-        if picture.mode.startswith("I"):
-            # Pillow clips 16-bit values to 255 instead of scaling them.
-            picture = Image.fromarray((np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8))
-        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
+    with _opened(path) as picture:
+        factor = _reduction(picture, most_pixels)
+        if factor > 1:  # a JPEG is then never decoded in full
+            picture.draft(None, (max(1, picture.width // factor), max(1, picture.height // factor)))
+        return rgb_pixels(upright(picture), most_pixels)
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says; itself if there is none, or none that can be read.
+
+    Examples:
+        >>> photo = Image.new("L", (3, 1))
+        >>> photo.getexif()[0x0112] = 6
+        >>> upright(photo).size
+        (1, 3)
+    """
+    return picture if _orientation(picture) == 1 else ImageOps.exif_transpose(picture)
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        orientation: int = picture.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # EXIF data are often damaged, and then the picture is shown as it is stored
+        return 1
+    return orientation
+
+
+def rgb_pixels(picture: Image.Image, most_pixels: int | None = None) -> Tensor:
+    """The pixels of a picture in any of Pillow's modes, as RGB.
+
+    Greyscale, palette and CMYK are converted, 16 bits scaled to 8, and what is transparent is laid over white.
+
+    Args:
+        picture: Is taken as it is stored: EXIF is not looked at.
+        most_pixels: As in `read_image`.
+
+    Returns:
+        (3, H, W), uint8.
+
+    Raises:
+        ValueError: If the pixels are floating point, or integers beyond 16 bits: nobody knows which of them is white.
+
+    Examples:
+        >>> rgb_pixels(Image.new("RGBA", (1, 1), (255, 0, 0, 51))).flatten()
+        tensor([255, 204, 204], dtype=torch.uint8)
+    """
+    if picture.mode.startswith("I"):
+        # Pillow clips 16-bit values to 255 instead of scaling them.
+        values = np.asarray(picture).astype(np.int32)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"its values, {values.min()} to {values.max()}, are not of 16 bits")
+        picture = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    elif picture.mode.startswith("F"):
+        raise ValueError("its values are floating point; save them with 8 or 16 bits")
+    if {"A", "a"} & set(picture.getbands()) or "transparency" in picture.info:
+        white = Image.new("RGBA", picture.size, "white")
+        white.alpha_composite(picture.convert("RGBA"))
+        picture = white
+    if picture.mode != "RGB":
+        picture = picture.convert("RGB")
+    factor = _reduction(picture, most_pixels)
+    if factor > 1:
+        picture = picture.reduce(factor)
+    return torch.from_numpy(np.array(np.asarray(picture).transpose(2, 0, 1), order="C"))
 
 
 def read_labels(path: Path) -> Tensor:
@@ -78,19 +146,19 @@ def read_labels(path: Path) -> Tensor:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no picture, or has several channels.
     """
-    with _opened(path) as file:
-        return _labels(file, path)
+    with _opened(path) as mask:
+        mode, values = mask.mode, np.array(upright(mask))
+    if mode not in ("L", "P", "1"):
+        raise ValueError(f"Expected mask {path} to have one 8-bit channel, but got mode {mode}.")
+    return torch.from_numpy(values.astype(np.uint8))
 
 
 def read_mask(path: Path, image_path: Path) -> Tensor:
     """Read a mask's raw values (palette indices in VOC's files), in the same orientation as its picture.
 
-    A mask that has the size of the stored, unturned picture is turned with it; one that has the size of the
-    turned picture stays as it is (so does any mask of a picture turned by half a turn or mirrored).
-
     Args:
         path: A single-channel 8-bit file.
-        image_path: The picture that it belongs to.
+        image_path: The picture that it belongs to; turns its mask as of `turn_with`.
 
     Returns:
         (H, W), uint8.
@@ -98,19 +166,48 @@ def read_mask(path: Path, image_path: Path) -> Tensor:
     Raises:
         ValueError: If the file has several channels or another size than the picture.
     """
+    labels = read_labels(path)
     with _opened(image_path) as picture:
-        turn = _QUARTER_TURNS.get(picture.getexif().get(_EXIF_ORIENTATION, 1))
-        stored = picture.size
-    shown = stored if turn is None else stored[::-1]
-    with _opened(path) as file:
-        mask: Image.Image = file
-        if turn is not None and mask.size == stored and stored != shown:
-            mask = mask.transpose(turn)
-        if mask.size != shown:
-            raise ValueError(
-                f"Expected mask {path} to have its picture's width and height {shown}, but got {mask.size}."
-            )
-        return _labels(mask, path)
+        labels = turn_with(picture, labels)
+        width, height = picture.size[::-1] if _orientation(picture) in _QUARTER_TURNS else picture.size
+    if labels.shape != (height, width):
+        raise ValueError(
+            f"Expected mask {path} to have its picture's width and height {(width, height)}, "
+            f"but got {tuple(labels.shape[::-1])}."
+        )
+    return labels
+
+
+def turn_with(picture: Path | Image.Image, labels: Tensor) -> Tensor:
+    """Turn a label map as EXIF turns its picture.
+
+    One that has the size of the stored, unturned picture is turned with it; one that has the size of the turned
+    picture stays as it is (so does any label map of a square picture, or of one turned by half a turn or mirrored).
+
+    Args:
+        picture: As it is stored.
+        labels: (H, W), any type.
+
+    Returns:
+        (H, W) or (W, H), as `labels`.
+
+    Examples:
+        >>> photo = Image.new("L", (3, 1))
+        >>> photo.getexif()[0x0112] = 6  # a quarter turn to the right
+        >>> turn_with(photo, torch.tensor([[1, 2, 3]])).tolist()
+        [[1], [2], [3]]
+    """
+    if isinstance(picture, Path):
+        with _opened(picture) as file:
+            return turn_with(file, labels)
+    turn = _QUARTER_TURNS.get(_orientation(picture))
+    width, height = picture.size
+    return turn(labels) if turn and width != height and labels.shape == (height, width) else labels
+
+
+def _reduction(picture: Image.Image, most_pixels: int | None) -> int:
+    """The least whole number by which both sides are to be divided; 1 if the picture is small enough."""
+    return 1 if most_pixels is None else math.ceil(math.sqrt(picture.width * picture.height / most_pixels))
 
 
 @contextmanager
@@ -118,14 +215,21 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a picture, and say which it is if Pillow can't read it, now or while it is decoded."""
     try:
         with Image.open(path) as file:
+            most = Image.MAX_IMAGE_PIXELS
+            if most is not None and file.width * file.height > most:
+                raise Image.DecompressionBombError
+            if file.format in _RUN_PROGRAMS:
+                raise ValueError(f"{file.format} files are programs")
             yield file
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"Expected {path} to be a picture, but there is no such file.") from error
+    except MemoryError:
         raise
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"Expected {path} to be a picture, but it can't be read: {error}") from error
-
-
-def _labels(mask: Image.Image, path: Path) -> Tensor:
-    if mask.mode not in ("L", "P", "1"):
-        raise ValueError(f"Expected mask {path} to have one 8-bit channel, but got mode {mask.mode}.")
-    return torch.from_numpy(np.array(mask, dtype=np.uint8))
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"Expected {path} to have at most {Image.MAX_IMAGE_PIXELS} pixels, but it has more, as a decompression "
+            "bomb would; reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS."
+        ) from error
+    except Exception as error:  # over damaged files, Pillow raises whatever its parsers ran into
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"Expected {path} to be a picture, but it can't be read: {reason}") from error

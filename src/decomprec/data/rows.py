@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .items import IGNORE, Transform, make_item
-from .pictures import read_image, read_labels
+from .checks import OnError, check_class_names, check_on_error, readable
+from .items import IGNORE, PictureError, Transform, make_item
+from .pictures import TRAINING_PIXELS, read_image, read_labels, rgb_pixels, turn_with, upright
 from .tagged import MaskValues, Record, choose_classes
 
 Row = Mapping[str, Any]
@@ -38,14 +39,16 @@ class TaggedRows(Dataset[dict[str, Any]]):
         mask_column: Key of the mask.
         masks: Whether items hold a ``mask`` (see `TaggedImages`).
         transform: Joint transform of picture and mask, see `make_item`.
+        on_error: "raise" or "skip" pictures that can't be read, see `TaggedImages`.
 
     Attributes:
         class_names: The K-1 foreground classes.
         tags: (N, K-1), float32, the tags of all pictures.
+        skipped: What is wrong with each picture that was skipped, in one sentence.
 
     Raises:
-        ValueError: If there is no row, a column is missing, a tag has no name, or (on access) a picture or mask is
-            none of these.
+        ValueError: If there is no row, a column is missing, a tag has no name, no picture can be read, or (on access) a
+            picture or mask is none of these.
 
     Examples:
         >>> photo = Image.new("RGB", (4, 2))
@@ -69,7 +72,9 @@ class TaggedRows(Dataset[dict[str, Any]]):
         mask_column: str = "mask",
         masks: bool = False,
         transform: Transform | None = None,
+        on_error: OnError = "raise",
     ) -> None:
+        check_on_error(on_error)
         names = names or _names(rows, tags_column)
         sequence: Any = rows if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") else list(rows)
         self.rows = sequence
@@ -79,30 +84,53 @@ class TaggedRows(Dataset[dict[str, Any]]):
         present = [_tags(value, names) for value in _column(self.rows, tags_column, columns)]
         known = list(names or sorted({tag for tags in present for tag in tags}))
         self.class_names = choose_classes(classes, known, "the rows")
+        check_class_names(self.class_names, masks)
         self.tags = torch.tensor([[float(name in tags) for name in self.class_names] for tags in present])
         self.masks = masks
         self.transform = transform
         self._image_column, self._mask_column = image_column, mask_column
         self._decode = MaskValues.from_names(mask_classes or ("background", *known), self.class_names)
+        self._kept = list(range(len(sequence)))
+        self.skipped: tuple[str, ...] = ()
+        if on_error == "skip":
+            # Nobody knows whether the rows may be read by several threads.
+            self._kept, self.skipped = readable(self._kept, self._problem, threads=1)
+            self.tags = self.tags[self._kept]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._kept)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.rows[index]
-        value = row[self._image_column]
-        name = str(row.get("name") or (Path(value).stem if isinstance(value, str | Path) else f"{index:06d}"))
-        image = _picture(value, name)
-        mask = None
-        if self.masks:
-            tagged = bool(self.tags[index].any())
-            mask = self._mask(row.get(self._mask_column), name, image, tagged)
+        name, image, mask = self._read(self._kept[index], bool(self.tags[index].any()))
         return make_item(image, self.tags[index].clone(), name, mask=mask, transform=self.transform)
 
-    def _mask(self, value: Any, name: str, image: Tensor, tagged: bool) -> Tensor:
+    def _read(self, number: int, tagged: bool) -> tuple[str, Tensor, Tensor | None]:
+        try:
+            row = self.rows[number]
+            value = row[self._image_column]
+            name = str(row.get("name") or (Path(value).stem if isinstance(value, str | Path) else f"{number:06d}"))
+            image = _picture(value, name, None if self.masks else TRAINING_PIXELS)
+            return name, image, self._mask(row, name, image, tagged) if self.masks else None
+        except (ValueError, OSError) as error:
+            message = str(error)
+            raise PictureError(
+                message if message.startswith("Expected") else f"Expected row {number} to be readable, but: {message}"
+            ) from error
+
+    def _problem(self, number: int) -> str | None:
+        try:
+            self._read(number, bool(self.tags[number].any()))
+        except PictureError as error:
+            return str(error)
+        return None
+
+    def _mask(self, row: Row, name: str, image: Tensor, tagged: bool) -> Tensor:
+        value, picture = row.get(self._mask_column), row[self._image_column]
         if value is None:
             return torch.full(image.shape[1:], IGNORE if tagged else 0)
         values = read_labels(Path(value)) if isinstance(value, str | Path) else torch.from_numpy(np.array(value))
+        if isinstance(picture, str | Path | Image.Image):
+            values = turn_with(Path(picture) if isinstance(picture, str) else picture, values)
         if values.shape != image.shape[1:] or values.is_floating_point():
             raise ValueError(
                 f"Expected the mask of {name} to be integers of shape {tuple(image.shape[1:])}, "
@@ -144,16 +172,19 @@ def _tags(value: Any, names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def _picture(value: Any, name: str) -> Tensor:
+def _picture(value: Any, name: str, most_pixels: int | None) -> Tensor:
     """(3, H, W), uint8."""
     if isinstance(value, str | Path):
-        return read_image(Path(value))
-    if isinstance(value, Image.Image) and value.mode[0] not in "IF":
-        value = np.array(ImageOps.exif_transpose(value).convert("RGB"))
+        return read_image(Path(value), most_pixels)
+    if isinstance(value, Image.Image):
+        try:
+            return rgb_pixels(upright(value), most_pixels)
+        except Exception as error:  # a picture that is decoded only now
+            raise ValueError(f"Expected the picture {name} to be readable, but: {error}") from error
     image = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value)).movedim(-1, 0)
     if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
         raise ValueError(
-            f"Expected the picture {name} to be an 8-bit PIL image, a path, or uint8 of shape (H, W, 3), or a tensor "
+            f"Expected the picture {name} to be a PIL image, a path, or uint8 of shape (H, W, 3), or a tensor "
             f"(3, H, W), but got {type(value).__name__} of {image.dtype} and shape {tuple(image.shape)}."
         )
     return image.contiguous()

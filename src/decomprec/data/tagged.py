@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .items import IGNORE, Transform, make_item
-from .pictures import read_image, read_mask
+from .checks import OnError, check_class_names, check_on_error, image_problem, readable
+from .items import IGNORE, PictureError, Transform, make_item
+from .listed import check_once
+from .pictures import TRAINING_PIXELS, read_image, read_mask
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class MaskValues:
     def __init__(self, labels: Mapping[int, int]) -> None:
         self.table = torch.full((256,), -1)
         for value, label in {IGNORE: IGNORE, **labels}.items():
-            self.table[value] = label
+            if value < len(self.table):  # no mask can hold another
+                self.table[value] = label
 
     @classmethod
     def from_names(cls, names: Sequence[str], class_names: Sequence[str]) -> "MaskValues":
@@ -68,18 +71,46 @@ class MaskValues:
 
     def __call__(self, values: Tensor, record: Record) -> Tensor:
         """Label map (H, W), int64, of mask values (H, W), uint8."""
-        labels = self.table[values.long()]
+        indices = values.long()
+        known = (indices >= 0) & (indices < len(self.table))
+        labels = torch.where(known, self.table[indices * known], -1)
         if (labels < 0).any():
             unknown = sorted(values[labels < 0].unique().tolist())
             raise ValueError(f"Expected mask {record.mask} to hold known values, but got {unknown}.")
         return labels
 
 
+class TaggedDataset(Protocol):
+    """What can be trained on and evaluated, such as `TaggedImages`."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The K-1 foreground classes; tag `j` is class ``j + 1`` in label maps."""
+        ...
+
+    @property
+    def tags(self) -> Tensor:
+        """(N, K-1), float32, {0, 1}: the tags of all pictures."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return ``image``, ``tags``, ``name`` and, for evaluation, ``mask``, as of `make_item`."""
+        ...
+
+
 class TaggedImages(Dataset[dict[str, Any]]):
     """Pictures with tags, and with masks only on request.
 
     With ``masks=True`` a picture without a mask file gets a label map of 0 (background) if it has no tag, and
-    of 255 (ignore) if it has one. With ``masks=False`` no mask file is opened.
+    of 255 (ignore) if it has one. With ``masks=False`` no mask file is opened, and very large pictures are reduced
+    to 17 million pixels.
+
+    With ``on_error="skip"`` each picture (and mask, with ``masks=True``) is read once when the data set is made, and
+    those that can't be read are left out, with a warning of their number and names: the pictures and their order are
+    then the same in every epoch, in every process that trains and in a resumed run. With ``"raise"`` nothing is read
+    before it is needed, and the first that can't be read stops with its name.
 
     Args:
         records: The pictures.
@@ -87,14 +118,17 @@ class TaggedImages(Dataset[dict[str, Any]]):
         masks: Whether items hold a ``mask``.
         decode_mask: What mask values mean; by default value `j` is class `j`, and 255 ignore.
         transform: Joint transform of picture and mask, see `make_item`.
+        on_error: "raise" or "skip".
 
     Attributes:
         class_names: As given.
-        records: As given.
+        records: As given, without those that were skipped.
         tags: (N, K-1), float32, the tags of all pictures.
+        skipped: What is wrong with each picture that was skipped, in one sentence.
 
     Raises:
-        ValueError: If there is no record, or a class is named twice, or a tag is none of `class_names`.
+        ValueError: If there is no record, a picture has two, a class is named twice, a tag is none of `class_names`,
+            or no picture can be read; on access, if a picture or mask can't be read.
         FileNotFoundError: If picture files are missing, or mask files when ``masks=True``.
     """
 
@@ -106,25 +140,27 @@ class TaggedImages(Dataset[dict[str, Any]]):
         masks: bool = False,
         decode_mask: MaskDecoder | None = None,
         transform: Transform | None = None,
+        on_error: OnError = "raise",
     ) -> None:
+        check_on_error(on_error)
+        check_class_names(class_names, masks)
         self.records = tuple(records)
         self.class_names = tuple(class_names)
         self.masks = masks
         self.transform = transform
         if not self.records:
             raise ValueError("Expected `records` to hold at least one picture, but got none.")
-        if not self.class_names or len(set(self.class_names)) < len(self.class_names):
-            raise ValueError(f"Expected `class_names` to be distinct names, but got {self.class_names}.")
         unknown = {tag for record in self.records for tag in record.tags} - set(self.class_names)
         if unknown:
             raise ValueError(f"Expected tags to be among {self.class_names}, but got {sorted(unknown)}.")
-        files = [record.image for record in self.records]
-        if masks:
-            files += [record.mask for record in self.records if record.mask is not None]
-        missing = [file for file in files if not file.is_file()]
-        if missing:
-            raise FileNotFoundError(f"Expected all files to exist, but {len(missing)} do not: {missing[0]}, ...")
+        check_once([record.image for record in self.records], "`records`")
         self.decode_mask = decode_mask or MaskValues({j: j for j in range(len(self.class_names) + 1)})
+        self.skipped: tuple[str, ...] = ()
+        if on_error == "skip":
+            kept, self.skipped = readable(self.records, self._problem)
+            self.records = tuple(self.records[i] for i in kept)
+        else:
+            self._check_files()
         self.tags = torch.tensor([[float(name in record.tags) for name in self.class_names] for record in self.records])
 
     def __len__(self) -> int:
@@ -132,14 +168,40 @@ class TaggedImages(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         record = self.records[index]
-        image = read_image(record.image)
-        mask = None
-        if self.masks:
-            if record.mask is None:
-                mask = torch.full(image.shape[1:], IGNORE if record.tags else 0)
-            else:
-                mask = self.decode_mask(read_mask(record.mask, record.image), record)
+        image, mask = self._read(record)
         return make_item(image, self.tags[index].clone(), record.name, mask=mask, transform=self.transform)
+
+    def _read(self, record: Record) -> tuple[Tensor, Tensor | None]:
+        """The picture (3, H, W), uint8, and its mask (H, W), int64, if masks were asked for."""
+        try:
+            if not self.masks:
+                return read_image(record.image, TRAINING_PIXELS), None
+            image = read_image(record.image)
+            return image, self._mask(record, image)
+        except (ValueError, OSError) as error:
+            raise PictureError(str(error)) from error
+
+    def _mask(self, record: Record, image: Tensor) -> Tensor:
+        if record.mask is None:
+            return torch.full(image.shape[1:], IGNORE if record.tags else 0)
+        return self.decode_mask(read_mask(record.mask, record.image), record)
+
+    def _problem(self, record: Record) -> str | None:
+        if not self.masks:
+            return image_problem(record.image)
+        try:
+            self._read(record)
+        except PictureError as error:
+            return str(error)
+        return None
+
+    def _check_files(self) -> None:
+        files = [record.image for record in self.records]
+        if self.masks:
+            files += [record.mask for record in self.records if record.mask is not None]
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            raise FileNotFoundError(f"Expected all files to exist, but {len(missing)} do not: {missing[0]}, ...")
 
 
 def choose_classes(classes: Sequence[str] | None, known: Sequence[str], where: object) -> tuple[str, ...]:
@@ -155,5 +217,6 @@ def choose_classes(classes: Sequence[str] | None, known: Sequence[str], where: o
     chosen = tuple(known if classes is None else classes)
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
-        raise ValueError(f"Expected `classes` to be among those in {where}, {list(known)}, but got {unknown}.")
+        but = f"got {unknown}" if known else "it has none; tag pictures with what they show"
+        raise ValueError(f"Expected `classes` to be among those in {where}, {list(known)}, but {but}.")
     return chosen

@@ -1,8 +1,14 @@
 """Joint transforms of pictures and masks."""
 
+from typing import Any
+
+from torch import nn
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from .items import Transform
+
+_LONGEST = 8
 
 
 def train_transform(size: int | None) -> Transform:
@@ -41,4 +47,15 @@ def eval_transform(size: int | None) -> Transform:
     """
     if size is None:
         return v2.Identity()
-    return v2.Compose([v2.Resize(size, antialias=True), v2.CenterCrop(size)])
+    return v2.Compose([_ShortenStrip(), v2.Resize(size, antialias=True), v2.CenterCrop(size)])
+
+
+class _ShortenStrip(nn.Module):
+    """Crops a strip to its middle: a picture of one row of pixels would first become as many times longer as higher."""
+
+    def forward(self, *pictures: Any) -> Any:
+        height, width = F.get_size(pictures[0])
+        size = [min(height, _LONGEST * width), min(width, _LONGEST * height)]
+        if size != [height, width]:
+            pictures = tuple(F.center_crop(picture, size) for picture in pictures)
+        return pictures if len(pictures) > 1 else pictures[0]

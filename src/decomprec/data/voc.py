@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
+from .checks import OnError
 from .items import Transform
+from .listed import below, read_text
 from .pictures import read_mask
 from .tagged import MaskValues, Record, TaggedImages, choose_classes
 
@@ -45,10 +47,12 @@ class VOCDevkit(TaggedImages):
             with a pixel in the mask; it opens the masks for that, on construction.
         masks: Whether items hold a ``mask`` (see `TaggedImages`).
         transform: Joint transform of picture and mask, see `make_item`.
+        on_error: "raise" or "skip" pictures that can't be read, see `TaggedImages`.
 
     Raises:
         FileNotFoundError: If `root` is not a devkit, or lacks the split's list or a file.
-        ValueError: If `classes` or `tags_from` is unknown, or the split is empty.
+        ValueError: If `classes` or `tags_from` is unknown, the split is empty, an annotation can't be read or has an
+            object of no class of VOC, or an entry leads out of the devkit.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class VOCDevkit(TaggedImages):
         tags_from: Literal["xml", "masks"] = "xml",
         masks: bool = False,
         transform: Transform | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         if tags_from not in ("xml", "masks"):
             raise ValueError(f'Expected `tags_from` to be "xml" or "masks", but got {tags_from!r}.')
@@ -70,17 +75,18 @@ class VOCDevkit(TaggedImages):
         if not list_file.is_file():
             found = sorted(file.stem for file in lists.glob("*.txt"))
             raise FileNotFoundError(f"Expected `split` to be one of {found}, but got {split!r}.")
-        names = list_file.read_text(encoding="utf-8").split()
+        names = read_text(list_file).split()
+        if not names:
+            raise ValueError(f"Expected {list_file} to list at least one picture, but got none.")
 
         records = []
         for name in names:
-            image = devkit / "JPEGImages" / f"{name}.jpg"
-            mask = devkit / "SegmentationClass" / f"{name}.png"
-            annotation = devkit / "Annotations" / f"{name}.xml"
+            image = below(devkit, f"JPEGImages/{name}.jpg")
+            mask = below(devkit, f"SegmentationClass/{name}.png")
+            annotation = below(devkit, f"Annotations/{name}.xml")
             source = annotation if tags_from == "xml" else mask
-            for file in (image, source):
-                if not file.is_file():
-                    raise FileNotFoundError(f"Expected {file} to exist, but it does not.")
+            if not source.is_file():
+                raise FileNotFoundError(f"Expected {source} to exist, but it does not.")
             present = _xml_tags(annotation) if tags_from == "xml" else _mask_tags(mask, image)
             tags = tuple(tag for tag in class_names if tag in present)
             records.append(Record(image, tags, name, mask if masks and mask.is_file() else None))
@@ -90,6 +96,7 @@ class VOCDevkit(TaggedImages):
             masks=masks,
             decode_mask=MaskValues.from_names(("background", *VOC_CLASSES), class_names),
             transform=transform,
+            on_error=on_error,
         )
 
 
@@ -101,7 +108,13 @@ def _devkit(root: Path) -> Path:
 
 
 def _xml_tags(annotation: Path) -> set[str]:
-    return {name.text or "" for name in ElementTree.parse(annotation).getroot().findall("object/name")}
+    try:
+        names = {name.text or "" for name in ElementTree.parse(annotation).getroot().findall("object/name")}
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two of unknown encodings
+        raise ValueError(f"Expected {annotation} to be an annotation in XML, but: {error}.") from error
+    if unknown := names - set(VOC_CLASSES):
+        raise ValueError(f"Expected objects of {annotation} to be of VOC's classes, but got {sorted(unknown)}.")
+    return names
 
 
 def _mask_tags(mask: Path, image: Path) -> set[str]:

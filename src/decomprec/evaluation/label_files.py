@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from decomprec.data.items import IGNORE
+from decomprec.data.listed import read_text
 from decomprec.data.pictures import read_labels
 from decomprec.evaluation.metrics import ScoreAccumulator, SegmentationScores
 from decomprec.evaluation.report import number_cell, text_table
@@ -102,7 +103,7 @@ def _pair(masks: Path, truth: Path) -> list[tuple[Path, Path]]:
 
 
 def _read_names(path: Path) -> tuple[str, ...]:
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     if len(names) < 2:
         raise ValueError(f"Expected {path} to name the background and at least one class, but got {list(names)}.")
     return names

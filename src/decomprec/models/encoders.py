@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,19 @@ from torch import Tensor, nn
 
 from decomprec.models.weights import clear_download_error, load_local
 
+# Of timm's many: some of the others read files (checkpoint_path), reach the network or make it of any size, and
+# options come from config files of unknown origin too.
+_OPTIONS = {
+    "aa_layer": str,
+    "act_layer": str,
+    "drop_path_rate": int | float,
+    "drop_rate": int | float,
+    "norm_layer": str,
+    "output_stride": int,
+    "pad_type": str,
+    "strict_img_size": bool,
+}
+
 
 class PretrainedEncoder(nn.Module):
     """Any encoder of segmentation-models-pytorch or timm, for images in [0, 1].
@@ -25,7 +38,8 @@ class PretrainedEncoder(nn.Module):
         name: such as "resnet50" (smp's own) or "mobilenetv3_small_100" (timm's).
         weights: "imagenet" (downloaded), a local .safetensors file, or None for random weights.
         depth: number of feature maps, at strides 2, 4, ..., 2^depth.
-        options: passed on to the network, such as pad_type="same" for weights that come from Keras.
+        options: passed on to timm's network, such as pad_type="same" for weights that come from Keras: aa_layer,
+            act_layer, drop_path_rate, drop_rate, norm_layer, output_stride, pad_type and strict_img_size.
 
     Attributes:
         out_channels: channels of each feature map, from fine to coarse.
@@ -33,7 +47,7 @@ class PretrainedEncoder(nn.Module):
         config: the arguments without the weights, for `save_pretrained`.
 
     Raises:
-        ValueError: for a name that neither library knows, or a file that doesn't fit.
+        ValueError: for a name that neither library knows, another option, or a file that doesn't fit.
         ConnectionError: if the ImageNet weights can't be downloaded.
 
     Examples:
@@ -54,11 +68,12 @@ class PretrainedEncoder(nn.Module):
             raise ValueError(
                 f"Expected no `encoder_options` for smp's own {name!r}, but got {options}; timm's ('tu-...') take them."
             )
+        _check_options(options)
         download = (True if from_timm else "imagenet") if weights == "imagenet" else None
         try:
             with clear_download_error(name) if download else nullcontext():
                 self.network = smp.encoders.get_encoder(smp_name, depth=depth, weights=download, **options)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"Expected `encoder` to give feature maps at strides 2, 4, ..., 2^depth and to take the options "
                 f"{options}, but smp refuses {name!r}: {error}"
@@ -141,6 +156,15 @@ class ShortcutDecoder(UnetDecoder):
         fine = super().forward(features)
         coarse = self.shortcut(features[-1])
         return fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if name not in _OPTIONS or not isinstance(value, _OPTIONS[name]):
+            raise ValueError(
+                "Expected encoder options to be plain values that read no files, but got "
+                f"{name}={value!r}; {', '.join(_OPTIONS)} are taken."
+            )
 
 
 def _known_name(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import NoneType
 from typing import Any
 
 from torch import nn
@@ -28,8 +27,8 @@ DECODERS: Kinds = {
     "unet": (UnetDecoder, {"widths": list}),
     "shortcut_unet": (ShortcutDecoder, {"widths": list}),
 }
-# timm's create_model would read files or the network for these.
-_READS_FILES = ("pretrained", "checkpoint", "cache")
+# More stages than this would want pictures of more than 2^8 pixels, however small the file.
+_MOST_STAGES, _MOST_CHANNELS = 8, 65536
 
 
 def describe(module: nn.Module, known: Kinds) -> dict[str, Any]:
@@ -58,7 +57,8 @@ def check_values(entry: Any, expected: ValueTypes, what: str) -> None:
         got = sorted(entry) if isinstance(entry, dict) else repr(entry)
         raise ValueError(f"Expected {what} to hold {sorted(expected)}, but got {got}.")
     for name, types in expected.items():
-        if not isinstance(entry[name], types):
+        # A bool is an int to Python.
+        if not isinstance(entry[name], types) or (isinstance(entry[name], bool) and types is not bool):
             options = " or ".join(t.__name__ for t in (types if isinstance(types, tuple) else (types,)))
             raise ValueError(f"Expected {name!r} in {what} to be {options}, but got {entry[name]!r}.")
 
@@ -84,16 +84,10 @@ def build_encoder(entry: Any) -> nn.Module:
             return ResNet18Encoder(weights=None)
         case "small":
             return SmallEncoder(_channels(entry["widths"]))
-    options = entry["options"]
-    for name, value in options.items():
-        if name.startswith(_READS_FILES) or not isinstance(value, bool | int | float | str | NoneType):
-            raise ValueError(
-                f"Expected encoder options to be plain values that read no files, but got {name}={value!r}."
-            )
     try:
-        return PretrainedEncoder(entry["name"], None, entry["depth"], **options)
+        return PretrainedEncoder(entry["name"], None, entry["depth"], **entry["options"])
     except TypeError as error:  # an option by the name of another argument
-        raise ValueError(f"Expected other encoder options than {options}: {error}.") from error
+        raise ValueError(f"Expected other encoder options than {entry['options']}: {error}.") from error
 
 
 def build_decoder(entry: Any, encoder: Any, out_channels: int) -> nn.Module:
@@ -106,6 +100,8 @@ def build_decoder(entry: Any, encoder: Any, out_channels: int) -> nn.Module:
 
 
 def _channels(widths: list[Any]) -> list[int]:
-    if not widths or not all(isinstance(width, int) and width > 0 for width in widths):
-        raise ValueError(f"Expected `widths` to be numbers of channels, at least one, but got {widths}.")
+    if not all(type(width) is int and 0 < width <= _MOST_CHANNELS for width in widths):
+        raise ValueError(f"Expected `widths` to be numbers of channels, at most {_MOST_CHANNELS}, but got {widths}.")
+    if not 0 < len(widths) <= _MOST_STAGES:
+        raise ValueError(f"Expected `widths` to be of 1 to {_MOST_STAGES} stages, but got {len(widths)}.")
     return widths

@@ -27,9 +27,12 @@ from decomprec.models.plain import (
     describe,
 )
 from decomprec.models.segmenter import DecompositionSegmenter
-from decomprec.models.weights import load_local
+from decomprec.models.weights import Unallocated, check_fits, load_local
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+
+_LARGEST = 4096  # pixels: predict enlarges pictures to the size that the config says
+_LONGEST = 2**20  # bytes of a config
 
 _CONFIG: ValueTypes = {
     "class_names": list,
@@ -165,9 +168,11 @@ def load_pretrained(source: str | Path) -> Pretrained:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"Expected {folder} to hold a model that `save_pretrained` wrote, but no {name}.")
+    if (size := (folder / CONFIG).stat().st_size) > _LONGEST:
+        raise ValueError(f"Expected {folder / CONFIG} to have at most {_LONGEST} bytes, but got {size}.")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"Expected {folder / CONFIG} to be JSON, but: {error}.") from error
     return _load(config, folder / WEIGHTS)
 
@@ -183,14 +188,20 @@ class _NoImageDecoder(nn.Module):
 def _load(config: Any, weights: Path) -> Pretrained:
     check_values(config, _CONFIG, "the config")
     names = config["class_names"]
-    if not names or len(set(map(str, names))) != len(names) or not all(isinstance(name, str) for name in names):
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
         raise ValueError(f"Expected `class_names` to be different names, at least one, but got {names}.")
-    if config["image_size"] < 1:
-        raise ValueError(f"Expected `image_size` to be at least 1, but got {config['image_size']}.")
+    if unfit := [name for name in names if not name.isprintable()]:
+        raise ValueError(f"Expected `class_names` without line breaks and control characters, but got {unfit[0]!r}.")
+    if not 1 <= config["image_size"] <= _LARGEST:
+        raise ValueError(
+            f"Expected `image_size` to be at least 1 and at most {_LARGEST}, but got {config['image_size']}."
+        )
     with torch.random.fork_rng(devices=[]):  # the random weights that networks are built with are replaced
+        # First without memory: a small file may promise a large network.
+        with Unallocated():
+            check_fits(_parts(*_build(config, num_classes=len(names) + 1)), weights)
         segmenter, classifier = _build(config, num_classes=len(names) + 1)
-    shared = classifier is not None and classifier.encoder is segmenter.encoder
-    load_local(_parts(segmenter, classifier, shared), weights)
+    load_local(_parts(segmenter, classifier), weights)
     return Pretrained(segmenter.eval(), classifier and classifier.eval(), tuple(names), config["image_size"])
 
 
@@ -208,10 +219,14 @@ def _build(config: dict[str, Any], num_classes: int) -> tuple[DecompositionSegme
     return segmenter, PooledClassifier(encoder if own is None else build_encoder(own), num_classes, standardise)
 
 
-def _parts(segmenter: nn.Module, classifier: PooledClassifier | None, shared: bool) -> nn.ModuleDict:
+def _parts(
+    segmenter: DecompositionSegmenter, classifier: PooledClassifier | None, shared: bool | None = None
+) -> nn.ModuleDict:
     """What is saved, under the names that its tensors have in the file."""
     parts = nn.ModuleDict({"segmenter": segmenter})
     if classifier is not None:
+        if shared is None:
+            shared = classifier.encoder is segmenter.encoder
         children = {name: child for name, child in classifier.named_children() if name != "encoder"}
         parts["classifier"] = nn.ModuleDict(children) if shared else classifier
     return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,32 @@ from decomprec.decomposition import Decomposition, check_images, check_tags, lab
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
 
 
+class Encoder(Protocol):
+    """A trunk that the segmenter and the classifier can be built on, such as `SmallEncoder`; an `nn.Module`."""
+
+    @property
+    def out_channels(self) -> Sequence[int]:
+        """Channels of each feature map, from fine to coarse."""
+        ...
+
+    @property
+    def stride(self) -> int:
+        """Height and width of the images must be multiples of it."""
+        ...
+
+    def __call__(self, images: Tensor, /) -> Sequence[Tensor]:
+        """Return features of images (B, 3, H, W) in [0, 1], from fine to coarse, at strides 2, 4, ..."""
+        ...
+
+
+class Decoder(Protocol):
+    """What makes masks or image-lets of an encoder's features, such as `UnetDecoder`; an `nn.Module`."""
+
+    def __call__(self, features: Sequence[Tensor], /) -> Tensor:
+        """Return (B, C, H, W) before softmax or sigmoid: C is K for the masks and 3K for the image-lets."""
+        ...
+
+
 class DecompositionSegmenter(nn.Module):
     """Splits images into mask-lets and image-lets, one per class (Figure 1).
 
@@ -23,13 +49,13 @@ class DecompositionSegmenter(nn.Module):
 
     Args:
         num_classes: K, background included, at least 2.
-        encoder: "paper" (Appendix A), a name that smp or timm knows, or a module that maps images (B, 3, H, W)
-            to a list of features from fine to coarse, at strides 2, 4, ..., and that has `out_channels` (of
+        encoder: "paper" (Appendix A), a name that smp or timm knows, or a module of the form of `Encoder`: from images
+            (B, 3, H, W) to a list of features from fine to coarse, at strides 2, 4, ..., with `out_channels` (of
             each) and `stride` (of which H and W must be multiples).
         encoder_weights: "imagenet" (downloaded), a local .safetensors file, or None; for named encoders.
         encoder_options: passed on to a named encoder's network, such as {"pad_type": "same"}.
         decoder_widths: channels of each decoder block from coarse to fine; for decoders of smp.
-        mask_decoder: a module of your own from the list of features to (B, K, H, W).
+        mask_decoder: a module of your own, of the form of `Decoder`, from the list of features to (B, K, H, W).
         image_decoder: likewise to (B, 3K, H, W), before the sigmoid.
 
     Raises:

@@ -19,6 +19,9 @@ class SmallEncoder(nn.Module):
         stride: input sizes must be multiples of it.
         config: the widths, for `save_pretrained`.
 
+    Raises:
+        ValueError: if there is no width, or one is no number of channels.
+
     Examples:
         >>> import torch
         >>> encoder = SmallEncoder((16, 32))
@@ -28,6 +31,8 @@ class SmallEncoder(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (32, 64, 128)) -> None:
         super().__init__()
+        if not widths or not all(type(width) is int and width > 0 for width in widths):
+            raise ValueError(f"Expected `widths` to be numbers of channels, at least one, but got {widths!r}.")
         self.config: dict[str, Any] = {"widths": list(widths)}
         self.stages = nn.ModuleList(
             nn.Sequential(*_conv(c_in, c, stride=2), *_conv(c, c, stride=1))

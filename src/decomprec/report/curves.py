@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ WIDTH, HEIGHT = 320, 150
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 8, 20
 _MOST_POINTS = 160  # more than this on 264 units is only noise and bytes
+_LAST_STEP, _LARGEST = 10**12, 1e100  # what is beyond has no place on an axis
 _DOTS = 12  # so few points are drawn as dots too, a single one would be invisible otherwise
 
 _TITLES = {
@@ -143,7 +143,7 @@ def read_charts(stage: Path) -> tuple[Chart, ...]:
     for file in files:
         try:
             _add(logged, file)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, csv.Error) as error:
             raise ValueError(f"Expected {file} to be a log with epoch, step and numbers, but: {error}.") from error
     quantities = sorted({quantity for quantity, _ in logged}, key=lambda q: ([*_TITLES, q].index(q), q))
     charts = []
@@ -160,6 +160,8 @@ def _add(logged: dict[tuple[str, str], dict[int, float]], file: Path) -> None:
         rows = list(csv.DictReader(opened))
     if not rows:
         return
+    if any(None in row or not 0 <= int(row["step"]) <= _LAST_STEP for row in rows):
+        raise ValueError("a row has more cells than the header, or a step that is none")
     start = min(int(row["step"]) for row in rows)
     for points in logged.values():
         for step in [step for step in points if step >= start]:
@@ -167,7 +169,7 @@ def _add(logged: dict[tuple[str, str], dict[int, float]], file: Path) -> None:
     for row in rows:
         for column, cell in row.items():
             name, _, quantity = column.partition("/")
-            if quantity and cell and math.isfinite(float(cell)):
+            if quantity and cell and abs(float(cell)) < _LARGEST:  # NaN is not
                 logged.setdefault((quantity, name), {})[int(row["step"])] = float(cell)
 
 

@@ -2,24 +2,31 @@
 
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
 from decomprec.training.callbacks import CollapsedRunError, PanelEveryEpoch, SeedEveryEpoch, StopCollapsed
+from decomprec.training.finite import StopNonFinite
 from decomprec.training.head import fit_head
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import PRESETS, GuideSettings, Preset, SegmenterSettings
 from decomprec.training.run import train
 from decomprec.training.saved import Trained, load_run
+from decomprec.training.stops import NonFiniteError, StoppedRunError
+from decomprec.training.whole import WholeCheckpoints
 
 __all__ = [
     "PRESETS",
     "CollapsedRunError",
     "GuideModule",
     "GuideSettings",
+    "NonFiniteError",
     "PanelEveryEpoch",
     "Preset",
     "SeedEveryEpoch",
     "SegmenterModule",
     "SegmenterSettings",
     "StopCollapsed",
+    "StopNonFinite",
+    "StoppedRunError",
     "Trained",
+    "WholeCheckpoints",
     "build_classifier",
     "build_loss",
     "build_segmenter",

@@ -13,6 +13,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from decomprec.training.modules import Batch, SegmenterModule
+from decomprec.training.stops import StoppedRunError
 from decomprec.training.watch import findings
 from decomprec.viz import panel, save_image
 
@@ -30,6 +31,19 @@ class SeedEveryEpoch(Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Seed Python, NumPy and torch, each process differently."""
         L.seed_everything(self.seed + 1000 * trainer.current_epoch + trainer.global_rank, verbose=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seed."""
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: if the seed was another one.
+        """
+        if state_dict["seed"] != self.seed:
+            raise ValueError(f"Expected to resume with the run's `seed` {state_dict['seed']}, but got {self.seed}.")
 
 
 class PanelEveryEpoch(Callback):
@@ -57,7 +71,7 @@ class PanelEveryEpoch(Callback):
         save_image(figure, self.folder / f"epoch_{trainer.current_epoch:02d}.png")
 
 
-class CollapsedRunError(RuntimeError):
+class CollapsedRunError(StoppedRunError):
     """A segmenter's training has collapsed: to go on would be wasted."""
 
 

@@ -53,8 +53,7 @@ def _check_types(settings: Any, prefix: str) -> None:
             _check_types(value, f"{field.name}.")
         elif not _fits(value, hint):
             expected = hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
-            advice = "; in YAML 1e-3 is a text, 0.001 a number" if hint is float and _is_number(value) else ""
-            raise ValueError(f"Expected {prefix}{field.name} to be {expected}, but got {value!r}{advice}.")
+            raise ValueError(f"Expected {prefix}{field.name} to be {expected}, but got {value!r}.")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -70,11 +69,3 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint in (int, float):  # a bool is an int to Python
         return isinstance(value, (int, hint)) and not isinstance(value, bool)
     return isinstance(value, origin or hint)
-
-
-def _is_number(text: Any) -> bool:
-    try:
-        float(text)
-    except (TypeError, ValueError):
-        return False
-    return True

@@ -23,7 +23,7 @@ from decomprec.training.watch import Diagnostics
 Batch = dict[str, Any]
 
 
-class _Stage(L.LightningModule):
+class Stage(L.LightningModule):
     """What both stages share: Adam as in section 4.3, and parts that stay as they are."""
 
     def __init__(
@@ -48,6 +48,14 @@ class _Stage(L.LightningModule):
             part.eval()
         return self
 
+    def _parts(self) -> int:
+        """How many calls of `training_step` make a step of the optimiser."""
+        return self.trainer.accumulate_grad_batches if self._trainer else 1
+
+    def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """What the training step makes small, and its parts, by their names."""
+        raise NotImplementedError
+
     def configure_optimizers(self) -> Any:
         """Adam, as in section 4.3."""
         parameters = [p for p in self.parameters() if p.requires_grad]
@@ -63,7 +71,7 @@ class _Stage(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class GuideModule(_Stage):
+class GuideModule(Stage):
     """Stage one: train a classifier on whole images by Eq. 9.
 
     Args:
@@ -110,9 +118,9 @@ class GuideModule(_Stage):
         self._steps: list[tuple[Tensor, Tensor]] = []
         self._seen: list[tuple[Tensor, Tensor]] = []
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step of Eq. 9."""
-        images, scale = batch["image"], self.scales[batch_idx % len(self.scales)]
+    def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """The loss of Eq. 9 of a training batch."""
+        images, scale = batch["image"], self.scales[batch_idx // self._parts() % len(self.scales)]
         if scale != 1:
             images = resized(images, [round(scale * side) for side in images.shape[-2:]])
         if self.occlusion:
@@ -124,9 +132,18 @@ class GuideModule(_Stage):
             logits = self.classifier.classify(features)
         else:
             logits = self.classifier(images)
-        loss = DF.guide_loss(logits, batch["tags"])
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
+        return {"loss": DF.guide_loss(logits, batch["tags"])}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step of Eq. 9."""
+        loss = self.losses(batch, batch_idx)["loss"]
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss
+
+    def setup(self, stage: str) -> None:
+        """Remember nothing of a training that was broken off, unless a checkpoint is loaded."""
+        self._steps.clear()
+        self._seen = []
 
     def on_train_epoch_end(self) -> None:
         """Bring together what all processes have seen: the checkpoint is written by one."""
@@ -160,7 +177,7 @@ class GuideModule(_Stage):
         self.log("val/accuracy", self.accuracy, prog_bar=True)
 
 
-class SegmenterModule(_Stage):
+class SegmenterModule(Stage):
     """Stage two: train the segmenter by Eq. 8. Masks in the validation batches are only reported on.
 
     Args:
@@ -205,16 +222,19 @@ class SegmenterModule(_Stage):
         self.second_guide = second_guide
         self.diagnostics = Diagnostics(num_classes)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One step of Eq. 8; known areas in the batch, "areas" (B, K), are what L_mask aims at."""
+    def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
+        """The terms of Eq. 7 of a training batch by their names, and the "total"."""
         images, tags = batch["image"], batch["tags"]
         if self.image_size is not None:
             images = resized(images, [self.image_size, self.image_size])
-        terms = self.loss(self.segmenter(images), images, tags, batch.get("areas"))
-        for name, value in terms.items().items():
-            self.log(f"train/{name}", value, prog_bar=name in ("total", "cls"), batch_size=len(images))
-        total: Tensor = terms.total
-        return total
+        return self.loss(self.segmenter(images), images, tags, batch.get("areas")).items()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step of Eq. 8; known areas in the batch, "areas" (B, K), are what L_mask aims at."""
+        terms = self.losses(batch, batch_idx)
+        for name, value in terms.items():
+            self.log(f"train/{name}", value, prog_bar=name in ("total", "cls"), batch_size=len(batch["image"]))
+        return terms["total"]
 
     def on_fit_end(self) -> None:
         """Make the bias part of the weights. Checkpoints of the training are without it."""

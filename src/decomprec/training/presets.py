@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,15 @@ import yaml
 
 from decomprec.files import written_whole
 from decomprec.functional import Absent
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the numbers of its version 1.2, of which 1e-3 is one."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,8 @@ class GuideSettings:
         options: passed on to the small encoder or timm's.
         learning_rate: of Adam, betas (0.9, 0.999).
         batch_size: images per step.
+        accumulate: parts that each step is done in, one after the other, to need less memory; "auto" starts with one
+            and doubles them when the memory does not suffice. They must divide the batch into equal parts.
         epochs: passes over the training images.
         occlusion: share of the training images of which a random part is hidden, so that the guide knows
             masked views; the paper has none.
@@ -40,6 +52,7 @@ class GuideSettings:
     options: dict[str, Any] = field(default_factory=dict)
     learning_rate: float = 1e-4
     batch_size: int = 32
+    accumulate: int | Literal["auto"] = 1
     epochs: int = 10
     occlusion: float = 0.0
     one_cycle: bool = False
@@ -61,6 +74,7 @@ class SegmenterSettings:
         decoder_widths: channels of smp's decoder blocks, from coarse to fine.
         learning_rate: of Adam, betas (0.9, 0.999).
         batch_size: images per step.
+        accumulate: as of `GuideSettings`.
         epochs: passes over the training images.
         one_cycle: warm the learning rate up and down over the run instead of keeping it constant.
         image_size: height and width to which training images are reduced in this stage; None leaves them.
@@ -89,6 +103,7 @@ class SegmenterSettings:
     decoder_widths: tuple[int, ...] | None = None
     learning_rate: float = 1e-4
     batch_size: int = 4
+    accumulate: int | Literal["auto"] = 1
     epochs: int = 10
     one_cycle: bool = False
     image_size: int | None = None
@@ -142,6 +157,8 @@ class Preset:
         Examples:
             >>> PRESETS["paper"].with_values(["image_size=112", "segmenter.epochs=3"]).segmenter.epochs
             3
+            >>> PRESETS["paper"].with_values(["guide.learning_rate=1e-3"]).guide.learning_rate
+            0.001
         """
         values = dataclasses.asdict(self)
         for setting in settings:
@@ -152,7 +169,7 @@ class Preset:
                 group = group.get(parent) if isinstance(group, dict) else None
             if not equals or not isinstance(group, dict) or name not in group or name in _STAGES:
                 raise ValueError(f"Expected a setting such as segmenter.epochs=3, but got {setting!r}.")
-            group[name] = yaml.safe_load(value)
+            group[name] = yaml.load(value, _Loader)
         return self._from_values(values)
 
     def save(self, path: str | Path) -> None:
@@ -168,7 +185,7 @@ class Preset:
         Raises:
             ValueError: if the file holds an unknown setting.
         """
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
         try:
             return cls._from_values(values)
         except (AttributeError, KeyError, TypeError) as error:

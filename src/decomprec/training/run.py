@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,41 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning_utilities.core.imports import RequirementCache
-from torch import nn
-from torch.utils.data import Dataset
+from lightning.pytorch.callbacks import Callback
 
-from decomprec.data import TaggedDataModule
-from decomprec.models.weights import load_local
+from decomprec.data import TaggedDataModule, TaggedDataset
 from decomprec.training.build import (
     build_classifier,
     build_loss,
     build_segmenter,
     start_from_guide,
 )
-from decomprec.training.callbacks import SeedEveryEpoch, StopCollapsed
+from decomprec.training.fit import fit_stage
 from decomprec.training.modules import GuideModule, SegmenterModule, freeze
 from decomprec.training.presets import Preset
-from decomprec.training.saved import WEIGHTS, Trained, save_weights
-
-log = logging.getLogger(__name__)
-
-# What Lightning warns of and what is meant to be so here.
-_INTENDED = (
-    "Checkpoint directory",  # the preset lies there first
-    "Found .* module",  # the frozen guide is in eval mode
-    "The number of training batches",  # small data sets log less
-    "The '.*_dataloader' does not have many workers",
-    ".*LeafSpec",  # of Lightning's own making
-)
+from decomprec.training.saved import WEIGHTS, Trained
 
 
 def train(
     preset: Preset,
-    train_set: Dataset[dict[str, Any]],
-    val_set: Dataset[dict[str, Any]],
+    train_set: TaggedDataset,
+    val_set: TaggedDataset,
     run_dir: str | Path,
     *,
     resume: bool = False,
@@ -75,14 +57,27 @@ def train(
         trainer_options: passed to every `lightning.Trainer`, such as accelerator, devices or precision.
 
     Raises:
-        ValueError: if the folder holds a run already and `resume` is False, or its preset is another one.
+        ValueError: if the folder holds a run already and `resume` is False, or its preset or seed is another one.
         CollapsedRunError: if the segmenter collapses; its weights are not written, its last checkpoint stays.
+        NonFiniteError: if a loss or gradient is not finite, before the step that it would spoil.
+        StoppedRunError: if there is not enough memory; says what to try. Both errors above are StoppedRunErrors too.
+        OSError: if the folder can't be written to, as on a full disk.
+        KeyboardInterrupt: for Ctrl-C. Whatever stops a run, the last checkpoint stays, and the run can be resumed.
     """
     run_dir = Path(run_dir)
-    class_names = tuple(train_set.class_names)  # type: ignore[attr-defined]
+    class_names = tuple(train_set.class_names)
     num_classes = len(class_names) + 1
-    batch_sizes = [preset.guide.batch_size, preset.segmenter.batch_size]
-    data = [TaggedDataModule(train_set, val_set, batch_size, num_workers, seed) for batch_size in batch_sizes]
+    data = [
+        TaggedDataModule(
+            train_set,
+            val_set,
+            stage.batch_size,
+            num_workers,
+            seed,
+            accumulate=1 if stage.accumulate == "auto" else stage.accumulate,
+        )
+        for stage in (preset.guide, preset.segmenter)
+    ]
     # A finished guide needs no file or download that it once started from.
     finished = (run_dir / "guide" / WEIGHTS).exists()
     L.seed_everything(seed, verbose=False)
@@ -94,7 +89,7 @@ def train(
     freeze(segmenter, preset.segmenter.frozen)
     _check(run_dir, preset, resume)
     fit = partial(
-        _fit,
+        fit_stage,
         preset=preset,
         class_names=class_names,
         seed=seed,
@@ -113,7 +108,7 @@ def train(
         refit_head=preset.guide.refit_head,
         scales=preset.guide.scales,
     )
-    fit(guide_module, classifier, data[0], run_dir / "guide", preset.guide.epochs)
+    fit(guide_module, classifier, data[0], run_dir / "guide", preset.guide)
 
     start_from_guide(segmenter, preset.segmenter, classifier)
     segmenter_module = SegmenterModule(
@@ -126,7 +121,7 @@ def train(
         image_size=preset.segmenter.image_size,
         background_bias=preset.segmenter.background_bias,
     )
-    fit(segmenter_module, segmenter, data[1], run_dir / "segmenter", preset.segmenter.epochs)
+    fit(segmenter_module, segmenter, data[1], run_dir / "segmenter", preset.segmenter)
 
     return Trained(segmenter.eval(), classifier.eval(), class_names)
 
@@ -135,68 +130,11 @@ def _check(run_dir: Path, preset: Preset, resume: bool) -> None:
     saved = run_dir / "preset.yaml"
     if saved.exists() and not resume:
         raise ValueError(f"Expected a new run folder, but {run_dir} holds a run; resume it or choose another.")
-    if saved.exists() and Preset.load(saved) != preset:
+    if saved.exists() and _results(Preset.load(saved)) != _results(preset):
         raise ValueError(f"Expected to resume with the preset of {saved}, but got other settings; use that preset.")
 
 
-class _SavePreset(Callback):
-    """Writes the preset when all processes have met: none that is late takes the folder for another run's."""
-
-    def __init__(self, preset: Preset, *folders: Path) -> None:
-        self.preset = preset
-        self.folders = folders
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        for folder in self.folders if trainer.is_global_zero else ():
-            folder.mkdir(parents=True, exist_ok=True)
-            self.preset.save(folder / "preset.yaml")
-
-
-def _fit(
-    module: L.LightningModule,
-    network: nn.Module,
-    data: L.LightningDataModule,
-    folder: Path,
-    epochs: int,
-    *,
-    preset: Preset,
-    class_names: tuple[str, ...],
-    seed: int,
-    callbacks: list[Callback],
-    compile: bool,
-    options: dict[str, Any],
-) -> None:
-    """Train `network`, or load the weights that a finished stage left."""
-    if (folder / WEIGHTS).exists():
-        load_local(network, folder / WEIGHTS)
-        log.info("the %s is trained already", folder.name)
-        return
-    last = folder / "last.ckpt"
-    loggers: list[Logger] = [CSVLogger(folder, name="log")]
-    if RequirementCache("tensorboard"):
-        loggers.append(TensorBoardLogger(folder, name="tensorboard"))
-    trainer = L.Trainer(
-        max_epochs=epochs,
-        logger=loggers,
-        callbacks=[
-            _SavePreset(preset, folder.parent, folder),
-            ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
-            SeedEveryEpoch(seed),
-            StopCollapsed(class_names),
-            *callbacks,
-        ],
-        **{"log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False, **options},
-    )
-    ckpt_path = last if last.exists() else None
-    log.info("%s %s: %d epochs", "resuming" if ckpt_path else "training", folder.name, epochs)
-    with warnings.catch_warnings():
-        for message in _INTENDED:
-            warnings.filterwarnings("ignore", message)
-        if compile:
-            network.compile()
-        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
-    if trainer.is_global_zero:
-        save_weights(network, folder, class_names)
-    trainer.strategy.barrier()
-    if not trainer.is_global_zero:  # what BatchNorm has recorded can differ
-        load_local(network, folder / WEIGHTS)
+def _results(preset: Preset) -> Preset:
+    """A preset without what may change when a run is resumed: a machine may have less memory."""
+    guide, segmenter = replace(preset.guide, accumulate=1), replace(preset.segmenter, accumulate=1)
+    return replace(preset, guide=guide, segmenter=segmenter)

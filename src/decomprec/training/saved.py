@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
-from decomprec.files import written_whole
+from decomprec.files import write_bytes
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.models.weights import load_local
 from decomprec.training.build import build_classifier, build_segmenter
 from decomprec.training.presets import Preset
+from decomprec.training.whole import check_finite
 
 WEIGHTS = "weights.safetensors"
 
@@ -69,7 +70,11 @@ def load_run(run_dir: str | Path) -> Trained:
 
 
 def save_weights(network: nn.Module, folder: Path, class_names: Sequence[str]) -> None:
-    """Write a network's weights and the names of its classes."""
+    """Write a network's weights and the names of its classes.
+
+    Raises:
+        NonFiniteError: if a weight is not finite; nothing is written then.
+    """
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    with written_whole(folder / WEIGHTS) as partial:
-        save_file(tensors, partial, metadata={"class_names": json.dumps(list(class_names))})
+    check_finite(tensors)
+    write_bytes(folder / WEIGHTS, save(tensors, metadata={"class_names": json.dumps(list(class_names))}))

@@ -1,0 +1,152 @@
+"""The arguments of a call, written beside its result and read again by --config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import typer
+import yaml
+
+from decomprec.files import written_whole
+
+CONFIG = "config.yaml"
+_ABOUT_THE_CALL = ("config", "resume")  # not about its result
+
+
+def read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make what a file says the defaults of the command that is called.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not of this command, or holds an unknown key or a value of another type.
+    """
+    if path is None or context.resilient_parsing:
+        return path
+    values = dict(load_config(path))
+    command = values.pop("command", None)
+    if command != context.info_name:
+        raise ValueError(f"Expected {path} to be a config of {context.info_name}, but got one of {command}.")
+    names = _names(context)
+    hints = get_type_hints(context.command.callback)
+    for key, value in values.items():
+        if key not in names:
+            raise ValueError(f"Expected keys of {path} to be among {', '.join(names)}, but got {key!r}.")
+        if not _fits(value, hints[names[key]]) and not (key == "preset" and isinstance(value, Mapping)):
+            raise ValueError(f"Expected {key} in {path} to be {_described(hints[names[key]])}, but got {value!r}.")
+    if isinstance(values.get("preset"), Mapping):
+        context.obj = values.pop("preset")  # no text that an option could hold
+    context.default_map = {names[key]: value for key, value in values.items()}
+    return path
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        is_eager=True,
+        callback=read_config,
+        help="Arguments from a config.yaml of an earlier call; those given besides win.",
+    ),
+]
+
+
+def load_config(path: Path) -> Mapping[str, Any]:
+    """The content of a config file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no mapping in YAML.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a config file, but found no {path}.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"Expected {path} to be a config in YAML, but it is not YAML.") from error
+    if not isinstance(values, Mapping):
+        raise ValueError(f"Expected {path} to hold arguments, such as seed: 1, but got {values!r}.")
+    return values
+
+
+def save_config(context: typer.Context, path: Path, **resolved: Any) -> None:
+    """Write the arguments of a call, such that --config with this file repeats it.
+
+    Args:
+        context: of the call.
+        path: of the file.
+        resolved: values by their key in the file, in place of what was given; None leaves the key out.
+
+    Raises:
+        ValueError: as for `check_config`.
+    """
+    check_config(context, path)
+    given = {key: context.params[name] for key, name in _names(context).items() if key not in _ABOUT_THE_CALL}
+    values = {key: _plain(value) for key, value in {**given, **resolved}.items() if value is not None}
+    text = yaml.safe_dump({"command": context.info_name, **values}, sort_keys=False, allow_unicode=True)
+    with written_whole(path) as partial:
+        partial.write_text(f"# decomprec {context.info_name} --config FILE repeats it\n{text}", encoding="utf-8")
+
+
+def check_config(context: typer.Context, path: Path) -> None:
+    """See that no config of another command would be written over.
+
+    Raises:
+        ValueError: if there is one at `path`, or something that is no config.
+    """
+    if path.is_file() and (other := load_config(path).get("command")) != context.info_name:
+        raise ValueError(f"Expected {path.parent} to hold no result of {other}, but got {path}; choose another place.")
+
+
+def config_beside(file: Path) -> Path:
+    """Where the config of a result that is one file lies.
+
+    Examples:
+        >>> config_beside(Path("runs/mine/report.html")).name
+        'report.config.yaml'
+    """
+    return file.with_suffix(f".{CONFIG}")
+
+
+def _names(context: typer.Context) -> dict[str, str]:
+    """The names of the command's parameters by their key in the file: the option without its dashes."""
+    return {
+        (param.opts[0].lstrip("-") if param.param_type_name == "option" else str(param.name)): str(param.name)
+        for param in context.command.params
+        if param.name != "config"
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    options = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, option) for option in options)
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(entry, options[0]) for entry in value)
+    if issubclass(hint, Enum):
+        return value in [entry.value for entry in hint]
+    if hint is int:  # a bool is an int to Python
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, str if hint is Path else hint)
+
+
+def _described(hint: Any) -> str:
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_described(option) for option in get_args(hint) if option is not type(None))
+    if get_origin(hint) is list:
+        return f"a list, each {_described(get_args(hint)[0])}"
+    if issubclass(hint, Enum):
+        return f"one of {', '.join(entry.value for entry in hint)}"
+    return {int: "a whole number", bool: "true or false"}.get(hint, "text")

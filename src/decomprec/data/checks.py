@@ -1,0 +1,123 @@
+"""What is checked before any training: that pictures can be read, and that their tags tell them apart."""
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from torch import Tensor
+from tqdm import tqdm
+
+from .items import IGNORE
+from .pictures import TRAINING_PIXELS, read_image
+
+OnError = Literal["raise", "skip"]
+"""What a data set does about pictures that can't be read.
+
+"raise" stops with the name of the first when it is to be loaded. "skip" decodes each picture once when the data set is
+made, leaves out those that can't be read, and warns with their number and names. So the pictures and their order are
+known before training: the same in every epoch, in every process that trains, and for whoever resumes.
+"""
+
+_NAMED = 10
+
+T = TypeVar("T")
+
+
+def readable(
+    entries: Sequence[T], problem: Callable[[T], str | None], threads: int | None = None
+) -> tuple[list[int], tuple[str, ...]]:
+    """Find the pictures that can be read, and warn of the others.
+
+    Args:
+        entries: What stands for the pictures.
+        problem: Says of an entry in one sentence why it can't be read; None if it can.
+        threads: How many are tried at a time; None for one on each core.
+
+    Returns:
+        The indices of those that can be read, and what is wrong with the others.
+
+    Raises:
+        ValueError: If none can be read.
+    """
+    with ThreadPool(threads or os.cpu_count()) as pool:
+        found = pool.imap(problem, entries, chunksize=16)
+        problems = list(tqdm(found, "checking", len(entries), unit="picture", leave=False, disable=None))
+    skipped = tuple(text for text in problems if text is not None)
+    if len(skipped) == len(entries):
+        raise ValueError(f"Expected some of {len(entries)} pictures to be readable, but none is: {skipped[0]}")
+    if skipped:
+        more = [f"and {len(skipped) - _NAMED} more"] if len(skipped) > _NAMED else []
+        warnings.warn(
+            "\n".join([f"{len(skipped)} of {len(entries)} pictures are skipped:", *skipped[:_NAMED], *more]),
+            stacklevel=4,
+        )
+    return [i for i, text in enumerate(problems) if text is None], skipped
+
+
+def image_problem(path: Path) -> str | None:
+    """Why a picture file can't be read, in one sentence; None if it can."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        return f"Expected {path} to exist, but: {error.strerror}."
+    return _image_problem(path, state.st_mtime_ns, state.st_size)
+
+
+@cache  # a run makes its training set more than once
+def _image_problem(path: Path, modified: int, size: int) -> str | None:
+    try:
+        read_image(path, TRAINING_PIXELS)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return None
+
+
+def check_on_error(on_error: str) -> None:
+    """Raise a ValueError unless `on_error` is "raise" or "skip"."""
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f'Expected `on_error` to be "raise" or "skip", but got {on_error!r}.')
+
+
+def check_class_names(class_names: Sequence[str], masks: bool) -> None:
+    """Raise a ValueError unless the names are distinct and printable, and masks, if there are any, can tell them apart.
+
+    Examples:
+        >>> check_class_names(("dog", "dog"), masks=False)
+        Traceback (most recent call last):
+        ValueError: Expected `class_names` to be distinct names, but got ('dog', 'dog').
+    """
+    if not class_names or len(set(class_names)) < len(class_names):
+        raise ValueError(f"Expected `class_names` to be distinct names, but got {tuple(class_names)}.")
+    strange = [name for name in class_names if not name.isprintable() or not name.strip()]
+    if strange:
+        raise ValueError(f"Expected `class_names` to be of printable characters, but got {strange}.")
+    if masks and len(class_names) >= IGNORE:
+        raise ValueError(
+            f"Expected at most {IGNORE - 1} classes with masks=True, but got {len(class_names)}; masks have 8 bits and "
+            f"{IGNORE} is no class."
+        )
+
+
+def warn_of_constant_tags(tags: Tensor, class_names: Sequence[str]) -> None:
+    """Warn of classes that every picture or none has: nothing tells a guide what they look like.
+
+    Args:
+        tags: (N, K-1), {0, 1}, of all training pictures.
+        class_names: The K-1 foreground classes.
+    """
+    counts = tags.sum(dim=0).tolist()
+    for count, found, cure in (
+        (len(tags), "all", 'add pictures without (in a folder "other", or with no tag)'),
+        (0, "none", "add pictures with it, or leave it out of `classes`"),
+    ):
+        constant = [name for name, of_class in zip(class_names, counts, strict=True) if of_class == count]
+        if constant:
+            warnings.warn(
+                f"Expected some training pictures with each tag and some without, but {found} of {len(tags)} have "
+                f"{', '.join(constant)}: what that looks like can't be learnt from them; {cure}.",
+                stacklevel=3,
+            )
