@@ -35,7 +35,7 @@ from decomprec.data import TaggedImages, collate, eval_transform, train_transfor
 from decomprec.evaluation import Results, guide_accuracy
 from decomprec.files import written_whole
 from decomprec.models import DecompositionSegmenter, load_pretrained
-from decomprec.training import PRESETS, CollapsedRunError, Preset
+from decomprec.training import PRESETS, Preset, StoppedRunError
 
 log = logging.getLogger("quality")
 
@@ -206,12 +206,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """`main`, with wrong arguments and collapsed runs as one sentence."""
+    """`main`, with wrong arguments and stopped runs as one sentence."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
         main(arguments)
-    except (ValueError, OSError, CollapsedRunError) as error:
+    except (ValueError, OSError, StoppedRunError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -426,7 +426,9 @@ def test_example_draws_photos(
         drawn = torch.from_numpy(np.array(Image.open(out / f"{name}_overlay.png"))).float()
         photo = Image.open(path)
         photo = photo.transpose(Image.Transpose.ROTATE_270) if name == "turned" else photo
-        expected = torch.from_numpy(np.array(photo.convert("RGB"))).float()
+        on_white = Image.new("RGBA", photo.size, "white")
+        on_white.alpha_composite(photo.convert("RGBA"))
+        expected = torch.from_numpy(np.array(on_white.convert("RGB"))).float()
         expected[mask == 1] = (expected[mask == 1] + torch.tensor([128.0, 0, 0])) / 2
         torch.testing.assert_close(drawn, expected, atol=1, rtol=0)
 

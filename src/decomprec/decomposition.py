@@ -46,7 +46,14 @@ class Decomposition:
     @property
     def areas(self) -> Tensor:
         """ŷ, the mean of M over pixels (Eq. 3): (B, K)."""
-        return self._once("_areas", lambda: DF.mask_areas(self.masks))
+
+        def compute() -> Tensor:
+            # Of float16 masks a collapsed class keeps nothing, and its area no gradient.
+            full = torch.promote_types(self.mask_logits.dtype, torch.float32)
+            masks = self.masks if self.masks.dtype == full else self.mask_logits.softmax(dim=1, dtype=full)
+            return DF.mask_areas(masks)
+
+        return self._once("_areas", compute)
 
     def _once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
         # Not functools.cached_property: older versions of torch.compile can follow neither its lock nor its memory.

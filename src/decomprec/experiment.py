@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +77,7 @@ def run_experiment(
 
     Raises:
         ValueError: as for `train`.
-        CollapsedRunError: as for `train`.
+        StoppedRunError, OSError, KeyboardInterrupt: as for `train`.
     """
     started = time.monotonic()
     evaluated = eval_transform(preset.image_size)
@@ -172,11 +174,12 @@ def _measure(run_dir: Path, trained: Trained, unseen: Any, run: dict[str, Any], 
 
 
 def _card(class_names: Sequence[str], data: str, preset: str, seed: int, size: int) -> str:
+    names = ", ".join(re.sub(r"([\\`*_\[\]()#])", r"\\\1", html.escape(name)) for name in class_names)
     return f"""---
 library_name: decomprec
 pipeline_tag: image-segmentation
 ---
-# {", ".join(class_names)}
+# {names}
 
 Masks of these classes, learnt from image tags alone.
 Data: {data}; preset: {preset}; seed: {seed}; seen at {size} pixels.

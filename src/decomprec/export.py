@@ -131,12 +131,15 @@ def _traced(branch: _MaskBranch) -> ExportedProgram:
     try:
         # Otherwise a feature map of one pixel would count as a case of its own, and be shut out.
         with symbolic_shapes.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
-            return torch.export.export(branch, (torch.rand(batch, 3, height, width),), dynamic_shapes=(sizes,))
+            program = torch.export.export(branch, (torch.rand(batch, 3, height, width),), dynamic_shapes=(sizes,))
     except Exception as error:  # torch has many, and some are bare
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(
             f"Expected encoder and mask decoder to be traceable for all sizes at once, but torch says: {reason}"
         ) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # the folders of this machine
+    return program
 
 
 def _write_program(program: ExportedProgram, path: Path, metadata: dict[str, object]) -> Callable[[Tensor], Tensor]:

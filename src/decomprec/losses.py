@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -313,5 +312,6 @@ class PseudoLabelLoss(nn.Module):
         with torch.no_grad():
             confidence, labels = self.teacher(images, tags).max(dim=1)
         counts = (confidence >= self.confidence).float()
-        per_pixel = F.cross_entropy(out.mask_logits.float(), labels, reduction="none")
+        # Not F.cross_entropy, which has no deterministic form for maps on CUDA.
+        per_pixel = -out.mask_logits.float().log_softmax(dim=1).gather(1, labels[:, None])[:, 0]
         return (per_pixel * counts).sum() / counts.sum().clamp(min=1)

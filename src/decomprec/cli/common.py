@@ -98,6 +98,8 @@ def fail(error: Exception) -> None:
     text = str(error).strip()
     if "Original Traceback" in text:  # from a process that loads pictures
         text = text.splitlines()[-1].partition(": ")[2]
+    # Names of files and classes can hold codes that steer a terminal.
+    text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
     typer.echo(f"error: {text}", err=True)
 
 

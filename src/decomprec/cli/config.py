@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 import yaml
 
 from decomprec.files import written_whole
+from decomprec.plain_yaml import load_yaml
 
 CONFIG = "config.yaml"
 _ABOUT_THE_CALL = ("config", "resume")  # not about its result
@@ -36,7 +38,8 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         if key not in names:
             raise ValueError(f"Expected keys of {path} to be among {', '.join(names)}, but got {key!r}.")
         if not _fits(value, hints[names[key]]) and not (key == "preset" and isinstance(value, Mapping)):
-            raise ValueError(f"Expected {key} in {path} to be {_described(hints[names[key]])}, but got {value!r}.")
+            expected = _described(hints[names[key]])
+            raise ValueError(f"Expected {key} in {path} to be {expected}, but got {reprlib.repr(value)}.")
     if isinstance(values.get("preset"), Mapping):
         context.obj = values.pop("preset")  # no text that an option could hold
     context.default_map = {names[key]: value for key, value in values.items()}
@@ -65,11 +68,11 @@ def load_config(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"Expected a config file, but found no {path}.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"Expected {path} to be a config in YAML, but it is not YAML.") from error
+        values = load_yaml(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"Expected {path} to be a config in YAML, but {error}.") from error
     if not isinstance(values, Mapping):
-        raise ValueError(f"Expected {path} to hold arguments, such as seed: 1, but got {values!r}.")
+        raise ValueError(f"Expected {path} to hold arguments, such as seed: 1, but got {reprlib.repr(values)}.")
     return values
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from decomprec.files import written_whole
@@ -141,7 +141,7 @@ def save_pretrained(
         if not (masks_only and name.startswith("segmenter.image_decoder."))
     }
     with written_whole(Path(folder) / WEIGHTS) as partial:
-        save_file(tensors, partial)
+        partial.write_bytes(save(tensors))
         _check_complete(json.loads(text), partial, shared, tensors)
     for name, content in ((CONFIG, text), (CARD, card)):
         if content:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import re
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,15 +13,8 @@ import yaml
 
 from decomprec.files import written_whole
 from decomprec.functional import Absent
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with the numbers of its version 1.2, of which 1e-3 is one."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+from decomprec.plain_yaml import load_yaml
+from decomprec.training.setting_types import check_types
 
 
 @dataclass(frozen=True)
@@ -152,7 +145,7 @@ class Preset:
             settings: each "key=value", where the key may be dotted and the value is YAML.
 
         Raises:
-            ValueError: if a key is unknown or a setting has no "=".
+            ValueError: if a key is unknown, a setting has no "=" or no YAML after it, or a value is of another type.
 
         Examples:
             >>> PRESETS["paper"].with_values(["image_size=112", "segmenter.epochs=3"]).segmenter.epochs
@@ -169,7 +162,10 @@ class Preset:
                 group = group.get(parent) if isinstance(group, dict) else None
             if not equals or not isinstance(group, dict) or name not in group or name in _STAGES:
                 raise ValueError(f"Expected a setting such as segmenter.epochs=3, but got {setting!r}.")
-            group[name] = yaml.load(value, _Loader)
+            try:
+                group[name] = load_yaml(value)
+            except ValueError as error:
+                raise ValueError(f"Expected YAML after {key}=, but {error}, in {reprlib.repr(value)}.") from error
         return self._from_values(values)
 
     def save(self, path: str | Path) -> None:
@@ -183,13 +179,13 @@ class Preset:
         """Read a preset that `save` wrote.
 
         Raises:
-            ValueError: if the file holds an unknown setting.
+            ValueError: if the file is no YAML of plain values, or holds an unknown setting or a value of another type.
         """
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
         try:
-            return cls._from_values(values)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"Expected {path} to be a preset that `Preset.save` wrote, but: {error}.") from error
+            return cls._from_values(load_yaml(Path(path).read_bytes()))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            problem = f"{error}".rstrip(".")
+            raise ValueError(f"Expected {path} to be a preset that `Preset.save` wrote, but: {problem}.") from error
 
     @classmethod
     def _from_values(cls, values: dict[str, Any]) -> Preset:
@@ -197,7 +193,9 @@ class Preset:
         for stage, settings in _STAGES.items():
             given = {name: tuple(v) if isinstance(v, list) else v for name, v in built[stage].items()}
             built[stage] = settings(**given)
-        return cls(**built)
+        preset = cls(**built)
+        check_types(preset)
+        return preset
 
 
 _STAGES: dict[str, type[Any]] = {

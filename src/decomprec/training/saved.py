@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
@@ -56,11 +57,16 @@ def load_run(run_dir: str | Path) -> Trained:
     guide, segmenter = (run_dir / stage / WEIGHTS for stage in ("guide", "segmenter"))
     if not segmenter.is_file():
         raise ValueError(f"Expected `run_dir` to hold a finished run, but found no {segmenter}; resume it first.")
-    with safe_open(segmenter, framework="pt") as file:
-        metadata = file.metadata() or {}
+    try:
+        with safe_open(segmenter, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"Expected {segmenter} to be a safetensors file, but: {error}.") from error
     if "class_names" not in metadata:
         raise ValueError(f"Expected {segmenter} to hold the names of its classes, as `train` writes, but got none.")
     class_names = tuple(json.loads(metadata["class_names"]))
+    if not all(isinstance(name, str) and name.isprintable() for name in class_names):
+        raise ValueError(f"Expected {segmenter} to hold the names of its classes, but got {reprlib.repr(class_names)}.")
     num_classes = len(class_names) + 1
     classifier = build_classifier(replace(preset.guide, weights=None), num_classes)
     load_local(classifier, guide)

@@ -38,7 +38,6 @@ def clear_stops(stage: str, last: Path) -> Iterator[None]:
         OSError: if the folder can't be written to.
         KeyboardInterrupt: for Ctrl-C, which Lightning turns into an exit with code 1.
     """
-    main_thread = threading.current_thread() is threading.main_thread()
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -49,7 +48,7 @@ def clear_stops(stage: str, last: Path) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
             raise
-        if main_thread:  # Lightning leaves it ignored until its first step
+        if threading.current_thread() is threading.main_thread():  # Lightning leaves it ignored until its first step
             signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt(f"Interrupted. {kept(stage, last)}") from stop
     except OSError as error:
