@@ -56,8 +56,9 @@ def _described(name: str, value: Any) -> Iterator[str]:
 
 
 def _signature(function: Any) -> str:
-    """Without quotes, homes of names and addresses of objects, which differ from one Python or NumPy to the next."""
+    """Without what differs from one Python, NumPy or order of imports to the next: quotes, homes of names, addresses."""
     text = str(inspect.signature(function)).replace("'", "").replace('"', "")
+    text = re.sub(r"\bself: \w+", "self", text)  # torch's exporters annotate nn.Module.__init__
     text = re.sub(r"<([\w.]+)[^>]*>", r"<\1>", text)
     text = re.sub(r"\b(?:[A-Za-z_]\w*\.)+(?=\w)", "", text)
     return re.sub(r"ndarray\[.*", "ndarray...", text)

@@ -182,7 +182,7 @@ def test_resume_takes_the_preset_of_the_run(run: Path, data: Path) -> None:
         (["DATA", "--preset", "BROKEN"], "it is not YAML"),
         (["DATA", "--set", "segmenter.epoch=1"], "a setting such as segmenter.epochs=3"),
         (["DATA", "--set", "segmenter.epochs"], "a setting such as segmenter.epochs=3"),
-        (["DATA", "--set", "segmenter.epochs=[1"], "'segmenter.epochs=[1' is not YAML"),
+        (["DATA", "--set", "segmenter.epochs=[1"], "Expected YAML after segmenter.epochs=, but it is not YAML"),
         (["DATA", "--set", "segmenter.epochs=few"], "segmenter.epochs to be int, but got 'few'"),
         (["DATA", "--set", "segmenter.epochs=true"], "segmenter.epochs to be int, but got True"),
         (["DATA", "--set", "segmenter.epochs=1e3"], "to be int, but got 1000.0"),
