@@ -9,12 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision.transforms.v2.functional import resize
 from typer.testing import CliRunner
 
 from decomprec.cli import app
 from decomprec.cli.predict import stored_size
 from decomprec.data.pictures import read_image
-from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder, save_pretrained
+from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder, load_pretrained, save_pretrained
 
 SHAPES = {
     "a.png": (36, 48),
@@ -89,6 +90,28 @@ def test_the_batch_size_changes_no_result(model: Path, pictures: Path, tmp_path:
             assert (labels != read(tmp_path / "1" / "masks" / f"{stem}.png")).mean() < 1e-3  # but for ties
             assert read(tmp_path / batch / "overlays" / f"{stem}.png").shape == (*shape, 3)
     assert len(seen) == len(SHAPES)  # no two pictures have the same masks
+
+
+def test_components_rebuild_the_picture(model: Path, pictures: Path, tmp_path: Path) -> None:
+    assert call("predict", model, pictures, "--out", tmp_path, "--components", "--batch", "3").exit_code == 0
+    loaded = load_pretrained(model)
+    for file in sorted(pictures.iterdir()):
+        parts = [read(tmp_path / "components" / file.stem / f"{label}.png").astype(float) for label in range(3)]
+        height, width = SHAPES[file.name]
+        scale = 32 / min(height, width)
+        seen = resize(read_image(file)[None], [round(scale * height), round(scale * width)], antialias=True)
+        with torch.inference_mode():
+            expected = loaded.segmenter(seen.float() / 255).reconstruction[0].permute(1, 2, 0)
+        np.testing.assert_allclose(sum(parts), 255 * expected.numpy(), atol=0.5 * 3 + 1e-3)  # three times rounded
+
+
+def test_a_model_without_image_decoder_has_no_components(model: Path, pictures: Path, tmp_path: Path) -> None:
+    loaded = load_pretrained(model)
+    save_pretrained(tmp_path / "bare", loaded.segmenter, loaded.class_names, image_size=32, masks_only=True)
+    result = call("predict", tmp_path / "bare", pictures, "--out", tmp_path / "out", "--components")
+    assert result.exit_code == 1
+    assert "has masks only" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_annotations_keep_the_order_of_the_pictures(model: Path, pictures: Path, tmp_path: Path) -> None:

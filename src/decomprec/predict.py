@@ -1,4 +1,4 @@
-"""Masks of a saved model for pictures of any size."""
+"""Masks and components of a saved model for pictures of any size."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
+from decomprec.decomposition import Decomposition
 from decomprec.models.pretrained import Pretrained
 from decomprec.refine import RefinedPredictor, multi_scale_tags, pamr
 
@@ -90,22 +91,31 @@ def batch_masks(
         >>> [tuple(masks.shape) for masks in batch_masks(pictures, model)]
         [(2, 60, 90), (2, 50, 50)]
     """
+    size = _checked_size(pictures, model, size)
+    if tags is not None and len(tags) != len(pictures):
+        raise ValueError(f"Expected `tags` of {len(pictures)} pictures, but got {tuple(tags.shape)}; expand them.")
+    return _enlarged(pictures, _reduced_masks(pictures, model, tags, size))
+
+
+def _checked_size(pictures: Sequence[Tensor], model: Pretrained, size: int | None) -> int:
     for picture in pictures:
         if picture.ndim != 3 or len(picture) != 3 or picture.dtype != torch.uint8:
             raise ValueError(
                 f"Expected `picture` to be uint8 of shape (3, H, W), but got {picture.dtype} of {tuple(picture.shape)}."
             )
-    if tags is not None and len(tags) != len(pictures):
-        raise ValueError(f"Expected `tags` of {len(pictures)} pictures, but got {tuple(tags.shape)}; expand them.")
     size = model.image_size if size is None else size
     if size < 1:
         raise ValueError(f"Expected `size` to be at least 1, but got {size}.")
-    return _enlarged(pictures, _reduced_masks(pictures, model, tags, size))
+    return size
+
+
+def _device(model: Pretrained) -> torch.device:
+    return next(model.segmenter.parameters()).device
 
 
 def _reduced_masks(pictures: Sequence[Tensor], model: Pretrained, tags: Tensor | None, size: int) -> dict[int, Tensor]:
     """Masks (1, K, h, w) of each picture by its index, as large as the networks see it."""
-    device = next(model.segmenter.parameters()).device
+    device = _device(model)
     decide = None if model.classifier is None else multi_scale_tags(_channels_last(model.classifier))
     predict = RefinedPredictor(_channels_last(model.segmenter.mask_logits), pamr, decide)
     masks: dict[int, Tensor] = {}
@@ -125,6 +135,37 @@ def _channels_last(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Te
 def _enlarged(pictures: Sequence[Tensor], masks: dict[int, Tensor]) -> Iterator[Tensor]:
     for index, picture in enumerate(pictures):
         yield F.interpolate(masks.pop(index), size=picture.shape[-2:], mode="bilinear", align_corners=False)[0]
+
+
+def picture_components(picture: Tensor, model: Pretrained, size: int | None = None) -> Tensor:
+    """Components of a picture: Î_k = M_k X_k, which sum to its reconstruction (Eq. 1).
+
+    The masks are the segmenter's own, neither refined nor held to tags: only those rebuild the picture.
+
+    Args:
+        picture: (3, H, W), uint8.
+        model: as of `picture_masks`, with an image decoder.
+        size: as of `picture_masks`.
+
+    Returns:
+        (K, 3, h, w), float32 in [0, 1], as large as the model sees the picture, on the model's device.
+
+    Raises:
+        ValueError: as for `picture_masks`, or if the model was saved with `masks_only=True`.
+
+    Examples:
+        >>> from decomprec.models import DecompositionSegmenter, SmallEncoder
+        >>> segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
+        >>> model = Pretrained(segmenter, None, ("dog",), image_size=32)
+        >>> picture_components(torch.zeros(3, 60, 90, dtype=torch.uint8), model).shape
+        torch.Size([2, 3, 32, 48])
+    """
+    size = _checked_size([picture], model, size)
+    ((height, width),) = _by_seen_size([tuple(picture.shape[-2:])], size)
+    seen = resize(picture[None], [height, width], antialias=True)
+    with torch.inference_mode():
+        decomposition: Decomposition = model.segmenter(seen.to(_device(model)).float() / 255)
+        return decomposition.components[0]
 
 
 def plan_batches(

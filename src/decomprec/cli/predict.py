@@ -36,6 +36,7 @@ def predict(
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Draw the masks over the pictures.")] = True,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Save the soft masks too.")] = False,
+    components: Annotated[bool, typer.Option("--components", help="Save what is rebuilt of each class too.")] = False,
     coco: Annotated[bool, typer.Option("--coco", help="Write the masks as one COCO file too.")] = False,
     size: Annotated[
         int | None,
@@ -62,6 +63,8 @@ def predict(
       masks/classes.txt        what the labels mean, from 0
       overlays/NAME.png        unless --no-overlay
       probabilities/NAME.npz   "masks" (classes, height, width), float16, with --probabilities
+      components/NAME/0.png    and 1.png, ...: mask times image of the background and of each class, on black and as
+                               large as the model saw the picture, with --components
       annotations.json         with --coco: RLE, box and area of each class in each picture
       config.yaml              the arguments of the call, for --config
 
@@ -76,11 +79,13 @@ def predict(
     from decomprec.evaluation.coco import CocoWriter
     from decomprec.evaluation.label_files import CLASSES
     from decomprec.files import written_whole
-    from decomprec.predict import named_tags
+    from decomprec.predict import named_tags, picture_components
 
     named = find_pictures(pictures, out)
     names = list(named)
     loaded = load_model(model, torch_device(device))
+    if components and loaded.masks_only:
+        raise ValueError(f"Expected a model with an image decoder for --components, but {model} has masks only.")
     given = None if tags is None else named_tags(tags, loaded.class_names)
     annotations = CocoWriter(loaded.class_names) if coco else None
     save_config(context, out / CONFIG)
@@ -108,6 +113,8 @@ def predict(
             writing.append(threads.submit(write, out, names[index], picture, labels, overlay))
             if probabilities:
                 write_probabilities(out, names[index], masks)
+            if components:
+                write_components(out, names[index], picture_components(picture, loaded, size))
             progress.update()
         for last in writing:
             last.result()
@@ -182,6 +189,14 @@ def write_probabilities(out: Path, name: str, masks: Tensor) -> None:
 
     with written_whole(out / "probabilities" / f"{name}.npz") as partial:
         np.savez_compressed(partial, masks=masks.half().cpu().numpy())
+
+
+def write_components(out: Path, name: str, components: Tensor) -> None:
+    """A picture's components, one file each by its label."""
+    from decomprec.viz import save_image
+
+    for label, component in enumerate(components.cpu()):
+        save_image(component, out / "components" / name / f"{label}.png")
 
 
 def find_pictures(paths: list[Path], out: Path) -> dict[str, Path]:

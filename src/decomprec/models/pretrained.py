@@ -64,6 +64,11 @@ class Pretrained:
     class_names: tuple[str, ...]
     image_size: int
 
+    @property
+    def masks_only(self) -> bool:
+        """Whether the image decoder was left out: there are masks, but no components."""
+        return isinstance(self.segmenter.image_decoder, _NoImageDecoder)
+
 
 def save_pretrained(
     folder: str | Path,
