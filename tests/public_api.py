@@ -58,9 +58,9 @@ def _described(name: str, value: Any) -> Iterator[str]:
 def _signature(function: Any) -> str:
     """Without what differs from one Python, NumPy or order of imports to the next: quotes, homes, addresses."""
     text = str(inspect.signature(function)).replace("'", "").replace('"', "")
-    text = re.sub(r"\bself: \w+", "self", text)  # torch's exporters annotate nn.Module.__init__
     text = re.sub(r"<([\w.]+)[^>]*>", r"<\1>", text)
     text = re.sub(r"\b(?:[A-Za-z_]\w*\.)+(?=\w)", "", text)
+    text = re.sub(r"\bself: \w+", "self", text)  # torch's exporters annotate nn.Module.__init__
     return re.sub(r"ndarray\[.*", "ndarray...", text)
 
 
