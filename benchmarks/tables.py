@@ -5,8 +5,8 @@
 
 A page marks the place of a table by `<!-- table: NAME.json -->` and `<!-- end table -->`. NAME.json is what
 `decomprec.evaluation.Results.save` wrote plus a "run" that describes it, what `pytest benchmarks/ --benchmark` wrote,
-or what `benchmarks.questions` wrote. A pattern such as `dogs_*.json` takes several runs of one experiment together:
-mean ± standard deviation.
+or what another module of benchmarks wrote. A pattern such as `dogs_*.json` takes several runs of one experiment
+together: mean ± standard deviation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     *(
         ROOT / "docs" / name
-        for name in ("results.md", "speed.md", "questions.md", "pseudo_labels.md", "never_lose_work.md")
+        for name in (
+            "results.md",
+            "speed.md",
+            "questions.md",
+            "pseudo_labels.md",
+            "never_lose_work.md",
+            "robustness.md",
+        )
     ),
     ROOT / "README.md",
 )
@@ -54,6 +61,10 @@ def render(files: Sequence[Path]) -> str:
         "pseudo_labels": pseudo_labels_table,
         "precision_curves": precision_table,
         "kills": kills_table,
+        "robustness": robustness_table,
+        "fuzz": fuzz_table,
+        "faults": processes_table,
+        "versions": versions_table,
     }
     table = next((make for key, make in tables.items() if key in runs[0]), scores_table)
     try:
@@ -160,6 +171,60 @@ def kills_table(runs: Sequence[dict[str, Any]]) -> str:
     lines += [[name, str(run[name])] for name in found]
     about = {key: value for key, value in run.items() if key not in ("kills", "hit", *found)}
     return f"{markdown(['killed trainings', 'number'], lines)}\n\n{describe([about])}"
+
+
+def robustness_table(runs: Sequence[dict[str, Any]]) -> str:
+    """What the tests inject and what survives, from one file of `benchmarks.robustness`."""
+    (run,) = runs
+    keys = ("inputs", "made", "survived", "failed", "not run")
+    total = {"group": "**together**"} | {key: sum(row[key] for row in run["robustness"]) for key in keys}
+    lines = [[row["group"], *(f"{row[key]:,}" for key in keys)] for row in (*run["robustness"], total)]
+    about = {key: run[key] for key in ("minutes", "machine", "torch", "hypothesis")}
+    head = ["what is injected", "inputs and faults", "of them by Hypothesis", "survived", "failed", "not run here"]
+    return f"{markdown(head, lines)}\n\n{describe([about])}"
+
+
+def fuzz_table(runs: Sequence[dict[str, Any]]) -> str:
+    """The cases of each target and what went wrong, from one file of `benchmarks.fuzz`."""
+    (run,) = runs
+    targets = [[row["target"].removeprefix("test_").replace("_", " "), f"{row['cases']:,}"] for row in run["fuzz"]]
+    targets.append(["**together**", f"{sum(row['cases'] for row in run['fuzz']):,}"])
+    found = [
+        [
+            failure["target"].partition("::test_")[2].replace("_", " "),
+            f"`{failure['error'].partition(':')[0]}`",
+            f"`{failure['place'].removeprefix('src/decomprec/')}`",
+            f"{failure['cases_since']:,}",
+            "yes" if failure["mended"] else "no",
+        ]
+        for failure in run["failures"]
+    ]
+    head = ["target", "what was raised", "where", "cases since it was last seen", "mended"]
+    about = {key: value for key, value in run.items() if key not in ("fuzz", "failures")}
+    failures = markdown(head, found) if found else "No failures."
+    return f"{markdown(['target', 'cases'], targets)}\n\n{failures}\n\n{describe([about])}"
+
+
+def processes_table(runs: Sequence[dict[str, Any]]) -> str:
+    """What became of trainings whose processes were killed, from one file of `benchmarks.process_faults`."""
+    (run,) = runs
+    lines = [[name, str(fault["injected"]), str(fault["survived"])] for name, fault in run["faults"].items()]
+    memory = run.get("memory", {})
+    about = {key: value for key, value in run.items() if key not in ("faults", "memory")}
+    table = f"{markdown(['fault', 'injected', 'survived'], lines)}\n\n"
+    if memory:
+        table += f"memory of a long training: {describe([memory])}\n\n"
+    return table + describe([about])
+
+
+def versions_table(runs: Sequence[dict[str, Any]]) -> str:
+    """A row for each entry of "versions", with its own keys as columns."""
+    (run,) = runs
+    rows = run["versions"]
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [[str(row.get(key, "-")) for key in head] for row in rows]
+    about = {key: value for key, value in run.items() if not isinstance(value, list | dict)}
+    return markdown(head, lines) + (f"\n\n{describe([about])}" if about else "")
 
 
 def companions_table(runs: Sequence[dict[str, Any]]) -> str:

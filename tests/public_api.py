@@ -61,7 +61,7 @@ def _signature(function: Any) -> str:
     text = re.sub(r"<([\w.]+)[^>]*>", r"<\1>", text)
     text = re.sub(r"\b(?:[A-Za-z_]\w*\.)+(?=\w)", "", text)
     text = re.sub(r"\bself: \w+", "self", text)  # torch's exporters annotate nn.Module.__init__
-    return re.sub(r"ndarray\[.*", "ndarray...", text)
+    return re.sub(r"\b(?:ndarray|NDArray)\[.*", "ndarray...", text)
 
 
 if __name__ == "__main__":

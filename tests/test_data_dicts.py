@@ -124,7 +124,7 @@ def test_a_stream_is_read_once() -> None:
     ("rows", "options", "message"),
     [
         ([], {}, "at least one picture"),
-        ([row()], {"tags_column": "labels"}, r"to have 'labels', but got \['image', 'tags'\]"),
+        ([row()], {"tags_column": "labels"}, r"to have 'labels', but row 0 has \['image', 'tags'\]"),
         ([row()], {"masks": True}, "to have 'mask'"),
         ([row(tags=[1])], {}, "numbers into `names` = None, but got 1"),
         ([row(tags=[2])], {"names": ["cat", "dog"]}, "but got 2"),

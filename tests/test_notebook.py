@@ -115,7 +115,7 @@ def test_the_quickstart_page_draws_what_its_training_takes(tmp_path: Path, monke
     (train,) = re.findall(r"^uv run decomprec train .*(?:\n .*)*", page, re.MULTILINE)
     words = shlex.split(train.replace("\\\n", " "))
     settings = [value for option, value in pairwise(words) if option == "--set"]
-    assert len(settings) == 5
+    assert len(settings) == 3
     assert PRESETS[words[words.index("--preset") + 1]].with_values(settings).image_size == 48
 
 

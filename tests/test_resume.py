@@ -144,7 +144,8 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "last.ckpt"
-    WholeCheckpoints().save_checkpoint({"state_dict": {"weight": torch.ones(3)}}, path)
+    counts: dict[str, Any] = {"epoch": 0, "global_step": 1, "loops": {}}
+    WholeCheckpoints().save_checkpoint({**counts, "state_dict": {"weight": torch.ones(3)}}, path)
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -22,7 +22,7 @@ from decomprec.evaluation import compare, decomposition_diagnostics
 from decomprec.files import written_whole
 from decomprec.guide import FrozenGuide
 from decomprec.models import save_pretrained
-from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, pamr
+from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, multi_scale_tags, pamr
 from decomprec.training import PanelEveryEpoch, Preset, Trained, train
 from decomprec.viz import figure_pairs, panel, save_image
 
@@ -166,7 +166,8 @@ def _measure(run_dir: Path, trained: Trained, unseen: Any, run: dict[str, Any], 
     predictors = {
         "decomprec": RefinedPredictor(logits),
         "decomprec, guided filter": RefinedPredictor(logits, guided_filter),
-        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, pamr, trained.classifier),
+        # What `decomprec predict` draws.
+        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, pamr, multi_scale_tags(trained.classifier)),
     }
     results = compare(predictors, trained.classifier, tqdm(loader, "evaluating"), unseen.class_names, device)
     dataclasses.replace(results, run=run).save(run_dir / "results.json")

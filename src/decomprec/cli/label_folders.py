@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from decomprec.data import coco_label_maps, data_kind, load_pictures
+from decomprec.data.listed import read_text
 from decomprec.evaluation.label_files import CLASSES
 from decomprec.viz import save_label_map
 
@@ -48,14 +49,15 @@ def label_folders(masks: Path, truth: Path) -> Iterator[tuple[Path, Path]]:
             text = str(error)
             for source, folder in drawn:
                 text = text.replace(str(folder), str(source))
-            raise type(error)(text) from error
+            # The kinds of ValueError that decoders raise want more than a text.
+            raise (FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError)(text) from error
 
 
 def _listed(path: Path) -> list[str] | None:
     """The K-1 classes of a `classes.txt`, if there is one."""
     if not path.is_file():
         return None
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()][1:]
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()][1:]
 
 
 def _label_maps(source: Path, names: Sequence[str] | None, folder: Path) -> Iterator[tuple[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,8 +44,8 @@ def report(
     from decomprec.experiment import synthetic_scenes
     from decomprec.report import read_run, write_report
 
-    trained = load_config(run / CONFIG) if (run / CONFIG).is_file() else {}
-    if data is None and "data" in trained and Path(str(trained["data"])).exists():
+    trained = _config_of_training(run / CONFIG)
+    if data is None and "data" in trained and Path(trained["data"]).exists():
         data, kind, classes = Path(trained["data"]), Kind(trained.get("kind", "auto")), trained.get("classes")
     load: Any = None
     found = None
@@ -69,3 +70,23 @@ def report(
     if dataset is None:
         typer.echo("no pictures: give the DATA that the run was trained on to see them")
     typer.echo(f"report: {out}")
+
+
+def _config_of_training(path: Path) -> Mapping[str, Any]:
+    """What the config beside a run says of its pictures; empty without one.
+
+    Raises:
+        ValueError: if it says it in other types than `train` writes.
+    """
+    config = load_config(path) if path.is_file() else {}
+    types: dict[str, tuple[type, ...]] = {
+        "data": (str,),
+        "kind": (str,),
+        "classes": (str, type(None)),
+        "seed": (int,),
+        "skip-unreadable": (bool,),
+    }
+    for key, fitting in types.items():
+        if key in config and not isinstance(config[key], fitting):
+            raise ValueError(f"Expected {key} in {path} to be as `train` writes it, but got {config[key]!r:.200}.")
+    return config

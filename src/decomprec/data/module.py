@@ -92,10 +92,20 @@ class TaggedDataModule(LightningDataModule):
         """The epoch that comes next."""
         # Not `current_epoch`, which a checkpoint is written before; typed as a tracker that has no such count.
         done = self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0  # type: ignore[attr-defined]
-        return {"epoch": done}
+        return {"epoch": done, "batch": self.batch_size * self._shares()["num_replicas"]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint: workers load ahead before Lightning sets the sampler's epoch."""
+        """Go on from a checkpoint: workers load ahead before Lightning sets the sampler's epoch.
+
+        Raises:
+            ValueError: If all processes together would take another number of pictures in a step than before.
+        """
+        processes, batch = self._shares()["num_replicas"], state_dict.get("batch")
+        if batch is not None and batch != self.batch_size * processes:
+            raise ValueError(
+                f"Expected to resume with steps of {batch} pictures, but got a `batch_size` of {self.batch_size} in "
+                f"{processes} process{'es' * (processes > 1)}; choose both so that their product is {batch}."
+            )
         self._epoch = state_dict["epoch"]
 
     def train_dataloader(self) -> DataLoader[Item]:
@@ -107,11 +117,18 @@ class TaggedDataModule(LightningDataModule):
         return self._loader(self.train_set, train=True)
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """All validation pictures in order."""
+        """All validation pictures, each once; those of a process in order.
+
+        Raises:
+            ValueError: If several processes train and there is not a picture for each.
+        """
         return self._loader(self.val_set, train=False)
 
+    def _shares(self) -> dict[str, int]:
+        return (self.trainer and self.trainer.distributed_sampler_kwargs) or {"num_replicas": 1, "rank": 0}
+
     def _loader(self, dataset: TaggedDataset, *, train: bool) -> DataLoader[Item]:
-        shares = (self.trainer and self.trainer.distributed_sampler_kwargs) or {"num_replicas": 1, "rank": 0}
+        shares = self._shares()
         count = len(dataset)
         if train and self.batch_size * shares["num_replicas"] > count:
             raise ValueError(
@@ -126,6 +143,10 @@ class TaggedDataModule(LightningDataModule):
             # Lest the loader draws a seed for its workers from torch's own generator.
             "generator": torch.Generator(),
         }
+        if not train and shares["num_replicas"] > 1:
+            batches = EvenBatches(dataset, options.pop("batch_size"), **shares)
+            del options["collate_fn"]
+            return DataLoader(_Batches(dataset), sampler=batches, batch_size=None, **options)
         if not train:
             return DataLoader(dataset, **options)  # type: ignore[arg-type]  # torch names a base that it doesn't need
         sampler = _EpochAndIndex(dataset, self.seed, batch_size=self.batch_size, **shares)
@@ -160,6 +181,44 @@ class _EpochAndIndex(EpochShuffle):
     def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
         epoch = self.epoch
         return ((epoch, index) for index in super().__iter__())
+
+
+class EvenBatches(DistributedSampler[Item]):
+    """A process's share of all indices in order, each once, in as many batches as every other process has.
+
+    The processes meet at every batch. Lightning's own sampler repeats pictures to that end, which then count twice;
+    here, batches differ in size instead: a process may have one of two pictures where `batch_size` is 1.
+
+    Raises:
+        ValueError: If there are fewer pictures than processes.
+    """
+
+    def __init__(self, dataset: TaggedDataset, batch_size: int, num_replicas: int, rank: int) -> None:
+        super().__init__(dataset, num_replicas, rank, shuffle=False)  # type: ignore[arg-type]  # as above
+        count = len(dataset)
+        if count < num_replicas:
+            raise ValueError(
+                f"Expected `val_set` to hold a picture for each of the {num_replicas} processes, but got {count}."
+            )
+        self.steps = min(-(-count // (num_replicas * batch_size)), count // num_replicas)
+        self.indices = range(rank, count, num_replicas)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
+        """The indices of each batch."""
+        return (part.tolist() for part in np.array_split(self.indices, self.steps))
+
+
+class _Batches(Dataset[Item]):
+    """Batches of items, by lists of their indices."""
+
+    def __init__(self, dataset: TaggedDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, indices: list[int]) -> Item:
+        return collate([self.dataset[index] for index in indices])
 
 
 class _Seeded(Dataset[Item]):

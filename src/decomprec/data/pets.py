@@ -9,7 +9,7 @@ from torchvision.datasets import OxfordIIITPet
 
 from .checks import OnError
 from .items import IGNORE, Transform
-from .listed import below
+from .listed import below, read_text
 from .tagged import Record, TaggedImages, choose_classes
 
 _SPLITS = {"train": "trainval", "val": "test"}
@@ -31,7 +31,7 @@ class OxfordPets(TaggedImages):
 
     Raises:
         FileNotFoundError: If the data are not there, and could not be downloaded.
-        ValueError: If `split` or `classes` is unknown.
+        ValueError: If `split` or `classes` is unknown, or the list of pictures is damaged.
     """
 
     def __init__(
@@ -51,15 +51,23 @@ class OxfordPets(TaggedImages):
         base = Path(root) / "oxford-iiit-pet"
         try:
             OxfordIIITPet(root, split=_SPLITS[split], download=download)
+        except ValueError:
+            pass  # a damaged list, of which more is said below
         except (RuntimeError, OSError) as error:
             raise FileNotFoundError(
                 f"Expected Oxford-IIIT Pet in {base}, but got: {error} Pass download=True, or unpack "
                 "images.tar.gz and annotations.tar.gz of https://www.robots.ox.ac.uk/~vgg/data/pets there."
             ) from error
         records = []
-        for line in (base / "annotations" / f"{_SPLITS[split]}.txt").read_text().splitlines():
-            name, _, species, _ = line.split()
-            tag = _SPECIES[species]
+        listed = base / "annotations" / f"{_SPLITS[split]}.txt"
+        for number, line in enumerate(read_text(listed).splitlines(), start=1):
+            cells = line.split()
+            if len(cells) != 4 or cells[2] not in _SPECIES:
+                raise ValueError(
+                    f"Expected line {number} of {listed} to be a name, its class, its species (1 or 2) and its breed, "
+                    f"but got {line[:80]!r}."
+                )
+            name, tag = cells[0], _SPECIES[cells[2]]
             records.append(
                 Record(
                     image=below(base, f"images/{name}.jpg"),

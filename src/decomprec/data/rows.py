@@ -1,5 +1,6 @@
 """Rows that somebody else's loader gives, such as a data set of the Hugging Face library `datasets`."""
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,11 @@ class TaggedRows(Dataset[dict[str, Any]]):
         on_error: OnError = "raise",
     ) -> None:
         check_on_error(on_error)
+        if isinstance(rows, str | Mapping) or not any(hasattr(rows, name) for name in ("__iter__", "__getitem__")):
+            raise ValueError(f"Expected `rows` to be a sequence of rows, but got a {type(rows).__name__}.")
         names = names or _names(rows, tags_column)
+        if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):
+            raise ValueError(f"Expected `names` to be a list of names, but got {reprlib.repr(names)}.")
         sequence: Any = rows if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") else list(rows)
         self.rows = sequence
         if len(sequence) == 0:
@@ -107,6 +112,8 @@ class TaggedRows(Dataset[dict[str, Any]]):
     def _read(self, number: int, tagged: bool) -> tuple[str, Tensor, Tensor | None]:
         try:
             row = self.rows[number]
+            if self._image_column not in row:
+                raise ValueError(f"it has no {self._image_column!r}.")
             value = row[self._image_column]
             name = str(row.get("name") or (Path(value).stem if isinstance(value, str | Path) else f"{number:06d}"))
             image = _picture(value, name, None if self.masks else TRAINING_PIXELS)
@@ -128,7 +135,7 @@ class TaggedRows(Dataset[dict[str, Any]]):
         value, picture = row.get(self._mask_column), row[self._image_column]
         if value is None:
             return torch.full(image.shape[1:], IGNORE if tagged else 0)
-        values = read_labels(Path(value)) if isinstance(value, str | Path) else torch.from_numpy(np.array(value))
+        values = read_labels(Path(value)) if isinstance(value, str | Path) else _array(value)
         if isinstance(picture, str | Path | Image.Image):
             values = turn_with(Path(picture) if isinstance(picture, str) else picture, values)
         if values.shape != image.shape[1:] or values.is_floating_point():
@@ -143,11 +150,18 @@ def _column(rows: Any, name: str, needed: Sequence[str]) -> list[Any]:
     """The values of a column; a `datasets.Dataset` gives them without decoding its pictures."""
     known = getattr(rows, "column_names", None)
     whole = isinstance(known, list)
-    columns = known if isinstance(known, list) else list(rows[0])
-    for column in needed:
-        if column not in columns:
-            raise ValueError(f"Expected rows to have {column!r}, but got {columns}; name the columns that are meant.")
-    return list(rows[name]) if whole else [rows[i][name] for i in range(len(rows))]
+    values = []
+    for i in range(1 if whole else len(rows)):
+        row = dict.fromkeys(known) if isinstance(known, list) else rows[i]
+        if not isinstance(row, Mapping):
+            raise ValueError(f"Expected rows to be mappings, such as dicts, but row {i} is a {type(row).__name__}.")
+        for column in needed if i == 0 else (name,):
+            if column not in row:
+                raise ValueError(
+                    f"Expected rows to have {column!r}, but row {i} has {list(row)}; name the columns that are meant."
+                )
+        values.append(row[name])
+    return list(rows[name]) if whole else values
 
 
 def _names(rows: Any, column: str) -> list[str] | None:
@@ -181,10 +195,19 @@ def _picture(value: Any, name: str, most_pixels: int | None) -> Tensor:
             return rgb_pixels(upright(value), most_pixels)
         except Exception as error:  # a picture that is decoded only now
             raise ValueError(f"Expected the picture {name} to be readable, but: {error}") from error
-    image = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value)).movedim(-1, 0)
+    image = value if isinstance(value, Tensor) else _array(value)
+    if not isinstance(value, Tensor) and image.ndim:
+        image = image.movedim(-1, 0)
     if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
         raise ValueError(
             f"Expected the picture {name} to be a PIL image, a path, or uint8 of shape (H, W, 3), or a tensor "
             f"(3, H, W), but got {type(value).__name__} of {image.dtype} and shape {tuple(image.shape)}."
         )
     return image.contiguous()
+
+
+def _array(value: Any) -> Tensor:
+    array = np.array(value)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"it holds {reprlib.repr(value)}, which is neither a picture, a path nor numbers.")
+    return torch.from_numpy(array)

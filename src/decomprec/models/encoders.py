@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder as SmpUnetDecoder
 from torch import Tensor, nn
 
+from decomprec.models.small import MAX_CHANNELS, is_channels
 from decomprec.models.weights import clear_download_error, load_local
 
 # Of timm's many: some of the others read files (checkpoint_path), reach the network or make it of any size, and
@@ -117,6 +118,8 @@ class UnetDecoder(nn.Module):
             raise ValueError(
                 f"Expected `widths` to have one entry for each of the {depth} feature maps, but got {widths}."
             )
+        if not all(map(is_channels, widths)):
+            raise ValueError(f"Expected `widths` to be numbers of channels from 1 to {MAX_CHANNELS}, but got {widths}.")
         self.config: dict[str, Any] = {"widths": list(widths)}
         self.decoder = SmpUnetDecoder((3, *encoder_channels), widths, n_blocks=depth)
         self.head = smp.base.SegmentationHead(widths[-1], out_channels, kernel_size=3)

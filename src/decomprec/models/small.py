@@ -7,6 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+MAX_CHANNELS = 2**16
+"""Far more than any network has, and few enough for what a file may make a network of it ask of the memory."""
+
+
+def is_channels(value: Any) -> bool:
+    """Whether a value is a number of channels."""
+    return type(value) is int and 0 < value <= MAX_CHANNELS
+
 
 class SmallEncoder(nn.Module):
     """Stages of two 3x3 convolutions with batch normalisation, each halving the resolution.
@@ -31,8 +39,11 @@ class SmallEncoder(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (32, 64, 128)) -> None:
         super().__init__()
-        if not widths or not all(type(width) is int and width > 0 for width in widths):
-            raise ValueError(f"Expected `widths` to be numbers of channels, at least one, but got {widths!r}.")
+        if not isinstance(widths, Sequence) or not widths or not all(map(is_channels, widths)):
+            raise ValueError(
+                f"Expected `widths` to be numbers of channels from 1 to {MAX_CHANNELS}, at least one, "
+                f"but got {widths!r}."
+            )
         self.config: dict[str, Any] = {"widths": list(widths)}
         self.stages = nn.ModuleList(
             nn.Sequential(*_conv(c_in, c, stride=2), *_conv(c, c, stride=1))

@@ -73,18 +73,17 @@ def read_run(run_dir: str | Path) -> RunRecord:
     trained = load_run(folder)
     results = _read_json(folder / "results.json")
     if results:
-        try:
-            results_table(results)
-        except (AttributeError, KeyError, TypeError) as error:
-            problem = f"{type(error).__name__} {error}"
-            raise ValueError(f"Expected {folder / 'results.json'} to be results of a run, but: {problem}.") from error
+        _check_results(results, folder / "results.json")
+    diagnostics = _read_json(folder / "diagnostics.json")
+    if unfit := [name for name, value in diagnostics.items() if not _is_number(value)]:
+        raise ValueError(f"Expected {folder / 'diagnostics.json'} to hold numbers, but {unfit[0]!r} is none.")
     return RunRecord(
         folder,
         Preset.load(folder / "preset.yaml"),
         trained,
         {stage: read_charts(folder / stage) for stage in ("guide", "segmenter")},
         results,
-        _read_json(folder / "diagnostics.json"),
+        diagnostics,
     )
 
 
@@ -111,12 +110,41 @@ def results_table(results: dict[str, Any]) -> Table:
     return Table(head, tuple(groups))
 
 
+def _check_results(results: dict[str, Any], path: Path) -> None:
+    """Raise a ValueError unless results.json holds what a page shows of it."""
+    rows, guide = results.get("rows"), results.get("guide_accuracy")
+    means = ("mean_foreground_iou", "mean_iou", "mean_false_area", "images")
+    fits = {
+        "run": isinstance(results.get("run", {}), dict),
+        "class_names": isinstance(results.get("class_names"), list),
+        "guide_accuracy": not guide or (isinstance(guide, dict) and "mean" in guide and _is_number(guide["mean"])),
+        "rows": isinstance(rows, list) and bool(rows) and all(isinstance(row, dict) for row in rows),
+    }
+    for row in rows if isinstance(rows, list) and fits["rows"] else ():
+        fits |= {
+            "method": isinstance(row.get("method"), str),
+            "tags": isinstance(row.get("tags"), bool),
+            "iou": isinstance(row.get("iou"), list) and all(map(_is_number, row["iou"])),
+            **{mean: mean in row and _is_number(row[mean]) for mean in means},
+        }
+        if not all(fits.values()):
+            break
+    if unfit := [name for name, fit in fits.items() if not fit]:
+        raise ValueError(f"Expected {path} to be results of a run, but its {unfit[0]!r} is missing or something else.")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether JSON's value can be shown as a number; None is undefined."""
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return value is None or whole or isinstance(value, float)
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"Expected {path} to be JSON, but it can't be read: {error}.") from error
     if not isinstance(values, dict):
         raise ValueError(f"Expected {path} to hold an object, but got a {type(values).__name__}.")

@@ -21,14 +21,23 @@ from decomprec.training.presets import GuideSettings, SegmenterSettings
 
 
 def build_classifier(settings: GuideSettings, num_classes: int) -> PooledClassifier:
-    """The classifier that becomes the guide."""
+    """The classifier that becomes the guide.
+
+    Raises:
+        ValueError: for a wrong setting.
+    """
     encoder: nn.Module
-    if settings.model == "small":
-        encoder = SmallEncoder(**settings.options)
-    elif settings.model == "resnet18":
-        encoder = ResNet18Encoder(settings.weights)
-    else:
-        encoder = PretrainedEncoder(settings.model, settings.weights, **settings.options)
+    try:
+        if settings.model == "small":
+            encoder = SmallEncoder(**settings.options)
+        elif settings.model == "resnet18":
+            encoder = ResNet18Encoder(settings.weights)
+        else:
+            encoder = PretrainedEncoder(settings.model, settings.weights, **settings.options)
+    except TypeError as error:  # an option that there is not, or by the name of another argument
+        raise ValueError(
+            f"Expected `guide.options` that the encoder {settings.model!r} takes, but got {settings.options}: {error}."
+        ) from error
     return PooledClassifier(encoder, num_classes, settings.standardise)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +23,8 @@ from decomprec.training.callbacks import SeedEveryEpoch, StopCollapsed
 from decomprec.training.finite import StopNonFinite
 from decomprec.training.presets import GuideSettings, Preset, SegmenterSettings
 from decomprec.training.saved import WEIGHTS, save_weights
-from decomprec.training.stops import StoppedRunError, clear_stops, is_out_of_memory, kept
-from decomprec.training.whole import WholeCheckpoints, WholeCSVLogger
+from decomprec.training.stops import StoppedRunError, clear_stops, is_out_of_memory, kept, lost_process
+from decomprec.training.whole import WholeCheckpoints, WholeCSVLogger, damaged
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ def fit_stage(
                 _fit(trainer, module, network, data, folder, class_names)
                 return
             except (RuntimeError, MemoryError) as error:
+                if lost := lost_process(error):
+                    raise StoppedRunError(f"{lost} {kept(folder.name, last)}") from error
                 if not is_out_of_memory(error):
                     raise
                 at_once, alone = data.batch_size // data.accumulate, trainer.world_size == 1
@@ -129,12 +132,25 @@ def _fit(
     with warnings.catch_warnings():
         for message in _INTENDED:
             warnings.filterwarnings("ignore", message)
-        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
+        except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+            elsewhere = is_out_of_memory(error) or lost_process(error)
+            if ckpt_path is None or elsewhere or not _while_restoring(error):
+                raise
+            raise damaged(ckpt_path) from error
     if trainer.is_global_zero:
         save_weights(network, folder, class_names)
     trainer.strategy.barrier()
     if not trainer.is_global_zero:  # what BatchNorm has recorded can differ
         load_local(network, folder / WEIGHTS)
+
+
+def _while_restoring(error: BaseException) -> bool:
+    """Whether Lightning was at work on the content of a checkpoint."""
+    return any(
+        frame.filename.endswith("checkpoint_connector.py") for frame in traceback.extract_tb(error.__traceback__)
+    )
 
 
 def _begin_again(module: L.LightningModule, start: dict[str, Tensor]) -> None:

@@ -52,6 +52,10 @@ class Stage(L.LightningModule):
         """How many calls of `training_step` make a step of the optimiser."""
         return self.trainer.accumulate_grad_batches if self._trainer else 1
 
+    def _weight(self, pictures: int) -> int:
+        """The `batch_size` of a logged mean: Lightning truncates the mean of these integers over all processes."""
+        return pictures * (self.trainer.world_size if self._trainer else 1)
+
     def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """What the training step makes small, and its parts, by their names."""
         raise NotImplementedError
@@ -173,7 +177,8 @@ class GuideModule(Stage):
         """Loss and accuracy on whole images."""
         logits = self.classifier(batch["image"])
         self.accuracy.update(logits, batch["tags"].int())
-        self.log("val/loss", DF.guide_loss(logits, batch["tags"]), batch_size=len(logits), sync_dist=True)
+        loss = DF.guide_loss(logits, batch["tags"])
+        self.log("val/loss", loss, batch_size=self._weight(len(logits)), sync_dist=True)
         self.log("val/accuracy", self.accuracy, prog_bar=True)
 
 
@@ -254,7 +259,7 @@ class SegmenterModule(Stage):
         out = self.segmenter(images)
         terms = self.loss(out, images, tags)
         for name, value in terms.items().items():
-            self.log(f"val/{name}", value, batch_size=len(images), sync_dist=True)
+            self.log(f"val/{name}", value, batch_size=self._weight(len(images)), sync_dist=True)
         cls_loss = self.loss.cls_loss
         guide = cls_loss.guide if isinstance(cls_loss, ClsLoss) else None
         self.diagnostics.update(out, images, tags, guide, self.second_guide)

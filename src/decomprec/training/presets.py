@@ -182,7 +182,7 @@ class Preset:
             ValueError: if the file is no YAML of plain values, or holds an unknown setting or a value of another type.
         """
         try:
-            return cls._from_values(load_yaml(Path(path).read_bytes()))
+            return cls._from_values(_without_unused_stage(load_yaml(Path(path).read_bytes())))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             problem = f"{error}".rstrip(".")
             raise ValueError(f"Expected {path} to be a preset that `Preset.save` wrote, but: {problem}.") from error
@@ -202,6 +202,12 @@ _STAGES: dict[str, type[Any]] = {
     "guide": GuideSettings,
     "segmenter": SegmenterSettings,
 }
+
+
+def _without_unused_stage(values: dict[str, Any]) -> dict[str, Any]:
+    # Earlier versions had a third stage and wrote its settings even where it was left out.
+    unused = values.get("self_training", {}).get("epochs") == 0
+    return {name: value for name, value in values.items() if not (unused and name == "self_training")}
 
 
 def _plain(value: Any) -> Any:
@@ -263,7 +269,15 @@ PRESETS = {
     "demo": Preset(
         name="demo",
         image_size=64,
-        guide=GuideSettings(model="small", weights=None, learning_rate=3e-3, epochs=6, occlusion=0.5, one_cycle=True),
+        guide=GuideSettings(
+            model="small",
+            weights=None,
+            learning_rate=3e-3,
+            epochs=6,
+            occlusion=0.5,
+            one_cycle=True,
+            scales=(1.0, 1.4),
+        ),
         segmenter=replace(
             _EVIDENCE,
             decoder_widths=(64, 32, 16),

@@ -60,7 +60,8 @@ def train(
         ValueError: if the folder holds a run already and `resume` is False, or its preset or seed is another one.
         CollapsedRunError: if the segmenter collapses; its weights are not written, its last checkpoint stays.
         NonFiniteError: if a loss or gradient is not finite, before the step that it would spoil.
-        StoppedRunError: if there is not enough memory; says what to try. Both errors above are StoppedRunErrors too.
+        StoppedRunError: if there is not enough memory, or a process that loads pictures or trains along has ended; says
+            what to try. Both errors above are StoppedRunErrors too.
         OSError: if the folder can't be written to, as on a full disk.
         KeyboardInterrupt: for Ctrl-C. Whatever stops a run, the last checkpoint stays, and the run can be resumed.
     """
@@ -130,11 +131,18 @@ def _check(run_dir: Path, preset: Preset, resume: bool) -> None:
     saved = run_dir / "preset.yaml"
     if saved.exists() and not resume:
         raise ValueError(f"Expected a new run folder, but {run_dir} holds a run; resume it or choose another.")
-    if saved.exists() and _results(Preset.load(saved)) != _results(preset):
+    if not saved.exists():
+        return
+    before = Preset.load(saved)
+    # With another number of processes both sizes change alike; a checkpoint knows the product of size and number.
+    alike = (
+        before.guide.batch_size * preset.segmenter.batch_size == before.segmenter.batch_size * preset.guide.batch_size
+    )
+    if not alike or _results(before) != _results(preset):
         raise ValueError(f"Expected to resume with the preset of {saved}, but got other settings; use that preset.")
 
 
 def _results(preset: Preset) -> Preset:
-    """A preset without what may change when a run is resumed: a machine may have less memory."""
-    guide, segmenter = replace(preset.guide, accumulate=1), replace(preset.segmenter, accumulate=1)
-    return replace(preset, guide=guide, segmenter=segmenter)
+    """A preset without what may change when a run is resumed: a machine may have less memory, or fewer GPUs."""
+    guide = replace(preset.guide, accumulate=1, batch_size=1)
+    return replace(preset, guide=guide, segmenter=replace(preset.segmenter, accumulate=1, batch_size=1))

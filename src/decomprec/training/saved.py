@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -15,7 +16,7 @@ from torch import nn
 from decomprec.files import write_bytes
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
-from decomprec.models.weights import load_local
+from decomprec.models.weights import Unallocated, check_fits, load_local
 from decomprec.training.build import build_classifier, build_segmenter
 from decomprec.training.presets import Preset
 from decomprec.training.whole import check_finite
@@ -64,15 +65,28 @@ def load_run(run_dir: str | Path) -> Trained:
         raise ValueError(f"Expected {segmenter} to be a safetensors file, but: {error}.") from error
     if "class_names" not in metadata:
         raise ValueError(f"Expected {segmenter} to hold the names of its classes, as `train` writes, but got none.")
-    class_names = tuple(json.loads(metadata["class_names"]))
-    if not all(isinstance(name, str) and name.isprintable() for name in class_names):
-        raise ValueError(f"Expected {segmenter} to hold the names of its classes, but got {reprlib.repr(class_names)}.")
+    class_names = _class_names(metadata["class_names"], segmenter)
     num_classes = len(class_names) + 1
-    classifier = build_classifier(replace(preset.guide, weights=None), num_classes)
+    settings = replace(preset.guide, weights=None), replace(preset.segmenter, encoder_weights=None)
+    # First without memory: a small file may promise a large network.
+    with torch.random.fork_rng(devices=[]), Unallocated():
+        check_fits(outline := build_classifier(settings[0], num_classes), guide)
+        check_fits(build_segmenter(settings[1], num_classes, outline), segmenter)
+    classifier = build_classifier(settings[0], num_classes)
     load_local(classifier, guide)
-    network = build_segmenter(replace(preset.segmenter, encoder_weights=None), num_classes, classifier)
+    network = build_segmenter(settings[1], num_classes, classifier)
     load_local(network, segmenter)
     return Trained(network.eval(), classifier.eval(), class_names)
+
+
+def _class_names(text: str, where: Path) -> tuple[str, ...]:
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"Expected {where} to hold the names of its classes as JSON, but: {error}.") from error
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and n.isprintable() for n in names):
+        raise ValueError(f"Expected {where} to hold the names of its classes, but got {reprlib.repr(names)}.")
+    return tuple(names)
 
 
 def save_weights(network: nn.Module, folder: Path, class_names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.memory import is_oom_error
 
 _FULL_OR_READ_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+_WORKER = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)")
+_PEER = re.compile(r"closed by peer|reset by peer|broken pipe|timed out|remote process exited", re.IGNORECASE)
 
 
 class StoppedRunError(RuntimeError):
@@ -66,6 +70,24 @@ def is_out_of_memory(error: BaseException) -> bool:
         (True, False)
     """
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or is_oom_error(error)
+
+
+def lost_process(error: BaseException) -> str | None:
+    """Which other process has ended too early, in a sentence, if that is what an error of torch is about.
+
+    Examples:
+        >>> lost_process(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."))
+        'A process that loads pictures was killed, as systems do when memory is short; try fewer workers.'
+        >>> lost_process(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+        True
+    """
+    text = str(error)
+    if _WORKER.search(text):
+        return "A process that loads pictures was killed, as systems do when memory is short; try fewer workers."
+    distributed = "gloo" in text.lower() or "nccl" in text.lower() or type(error).__name__.startswith("Dist")
+    if distributed and _PEER.search(text):
+        return "Another of the processes that train together has ended or can't be reached, so this one stops too."
+    return None
 
 
 def kept(stage: str, last: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -45,11 +44,12 @@ class WholeCheckpoints(TorchCheckpointIO):
         """
         try:
             checkpoint: dict[str, Any] = torch.load(path, map_location or "cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(
-                f"Expected {path} to be a checkpoint of a training, but it is damaged or holds something else; "
-                "remove it to begin this stage again."
-            ) from error
+        except OSError:
+            raise
+        except Exception as error:  # a spoilt pickle can bring its reader to any
+            raise damaged(path) from error
+        if not _is_checkpoint(checkpoint):
+            raise damaged(path)
         return checkpoint
 
 
@@ -74,6 +74,30 @@ class WholeCSVLogger(CSVLogger):
                 raise
             finally:
                 writer.metrics_file_path = file
+
+
+def damaged(path: Any) -> ValueError:
+    """What is said of a file that is no checkpoint."""
+    return ValueError(
+        f"Expected {path} to be a checkpoint of a training, but it is damaged or holds something else; "
+        "remove it to begin this stage again."
+    )
+
+
+def _is_checkpoint(checkpoint: Any) -> bool:
+    """Whether it has what is needed before anything is restored; Lightning counts with what it finds in "loops"."""
+    return (
+        isinstance(checkpoint, dict)
+        and all(type(checkpoint.get(name)) is int for name in ("epoch", "global_step"))
+        and all(isinstance(checkpoint.get(name), dict) for name in ("state_dict", "loops"))
+        and _holds_counts(checkpoint["loops"])
+    )
+
+
+def _holds_counts(values: Any) -> bool:
+    if isinstance(values, dict):
+        return all(map(_holds_counts, values.values()))
+    return values is None or (isinstance(values, int) and 0 <= values < 2**63)
 
 
 def check_finite(tensors: dict[str, Tensor]) -> None:
