@@ -11,6 +11,8 @@ from benchmarks.process_faults import WORKER, Kill, survives, together, train_sh
 from torchvision.io import write_png
 
 from decomprec.data import SyntheticScenes, TaggedDataModule, TaggedDataset, TaggedFolder, train_transform
+from decomprec.training import StoppedRunError
+from decomprec.training.stops import clear_stops
 
 
 def test_a_killed_worker_stops_with_a_sentence_and_can_be_resumed(tmp_path: Path) -> None:
@@ -19,6 +21,11 @@ def test_a_killed_worker_stops_with_a_sentence_and_can_be_resumed(tmp_path: Path
     said = (tmp_path / "killed" / "0.txt").read_text()
     assert said.startswith(WORKER) or not said  # it was not needed any more
     assert result(tmp_path / "run") == result(tmp_path / "whole")
+
+
+def test_a_worker_that_is_killed_while_it_hands_over_is_no_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(StoppedRunError, match=WORKER), clear_stops("segmenter", tmp_path / "segmenter" / "last.ckpt"):
+        raise ConnectionResetError(104, "Connection reset by peer")
 
 
 def scenes(folder: Path) -> TaggedDataset:

@@ -58,7 +58,7 @@ def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpne
     assert isinstance(mean, Tensor)
     assert isinstance(variance, Tensor)
     classes, channels = classifier.head.weight.shape
-    layer = nn.Conv2d(channels, classes + 1, kernel_size=1).to(mean.device)
+    layer = nn.Conv2d(channels, classes + 1, kernel_size=1, device=mean.device)
     assert layer.bias is not None
     with torch.no_grad():
         positive = classifier.head.weight.relu() / (variance + classifier.norm.eps).sqrt()

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.memory import is_oom_error
 _FULL_OR_READ_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 _WORKER = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)")
+_LOST_WORKER = "A process that loads pictures was killed, as systems do when memory is short; try fewer workers."
 _PEER = re.compile(r"closed by peer|reset by peer|broken pipe|timed out|remote process exited", re.IGNORECASE)
 
 
@@ -38,7 +39,7 @@ def clear_stops(stage: str, last: Path) -> Iterator[None]:
 
     Raises:
         NonFiniteError: with the checkpoint named.
-        StoppedRunError: for SIGTERM, on which Lightning stops after the step.
+        StoppedRunError: for SIGTERM, on which Lightning stops after the step, and for a killed worker.
         OSError: if the folder can't be written to.
         KeyboardInterrupt: for Ctrl-C, which Lightning turns into an exit with code 1.
     """
@@ -55,6 +56,8 @@ def clear_stops(stage: str, last: Path) -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():  # Lightning leaves it ignored until its first step
             signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt(f"Interrupted. {kept(stage, last)}") from stop
+    except ConnectionError as error:  # what it was about to hand over went with it
+        raise StoppedRunError(f"{_LOST_WORKER} {kept(stage, last)}") from error
     except OSError as error:
         where = Path(error.filename or last.parent)
         if error.errno not in _FULL_OR_READ_ONLY and not where.is_relative_to(last.parent.parent):
@@ -83,7 +86,7 @@ def lost_process(error: BaseException) -> str | None:
     """
     text = str(error)
     if _WORKER.search(text):
-        return "A process that loads pictures was killed, as systems do when memory is short; try fewer workers."
+        return _LOST_WORKER
     distributed = "gloo" in text.lower() or "nccl" in text.lower() or type(error).__name__.startswith("Dist")
     if distributed and _PEER.search(text):
         return "Another of the processes that train together has ended or can't be reached, so this one stops too."
