@@ -64,6 +64,17 @@ def per_slot_reconstruction(out: Decomposition, images: Tensor, tags: Tensor) ->
     return (out.masks.float() * errors).sum(dim=1).mean()
 
 
+def mask_entropy(out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
+    """Mean entropy of the masks in nats per pixel: small where every pixel has decided for one class.
+
+    Examples:
+        >>> undecided = Decomposition(torch.zeros(1, 2, 4, 4), torch.rand(1, 2, 3, 4, 4))
+        >>> mask_entropy(undecided, torch.rand(1, 3, 4, 4), torch.ones(1, 1))  # ln 2
+        tensor(0.6931)
+    """
+    return torch.distributions.Categorical(logits=out.mask_logits.float().movedim(1, -1)).entropy().mean()
+
+
 class FeatureReconstruction:
     """Squared distance of the reconstruction's features from the image's, over the features' mean square.
 
@@ -244,7 +255,7 @@ CHANGES = (
     Change("area prior: tags (Eq. 4)", ("segmenter.prior=tags",)),
     Change("area prior annealed", callback=AnnealedPrior),
     Change("no smoothness", ("segmenter.smoothness=0",)),
-    Change("entropy, weight 0.03", ("segmenter.entropy=0.03",)),
+    Change("entropy, weight 0.03", callback=lambda: AddTerm(lambda _: mask_entropy, 0.03)),
     Change("reconstruction of each slot too", callback=lambda: AddTerm(lambda _: per_slot_reconstruction, 1.0)),
     Change("reconstruction of features too", callback=lambda: AddTerm(FeatureReconstruction, 0.1)),
     Change("scale and flip consistency", callback=lambda: AddTerm(ScaleConsistency, 0.3)),

@@ -60,6 +60,7 @@ def render(files: Sequence[Path]) -> str:
         "companions": companions_table,
         "pseudo_labels": pseudo_labels_table,
         "precision_curves": precision_table,
+        "savings": savings_table,
         "kills": kills_table,
         "robustness": robustness_table,
         "fuzz": fuzz_table,
@@ -157,6 +158,22 @@ def precision_table(runs: Sequence[dict[str, Any]]) -> str:
         cells = [spread([row["foreground_iou"] for row in rows]), spread([fmean(values) for values in last_tenth], 4)]
         lines.append([way, *cells, spread([row["seconds"] for row in rows], 0)])
     head = ["way", "foreground IoU", "loss in the last tenth of the steps", "seconds"]
+    return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
+
+
+def savings_table(runs: Sequence[dict[str, Any]]) -> str:
+    """What training costs and gives with single savings, from one file of `benchmarks.savings`."""
+    (run,) = runs
+    measures = ("guide_accuracy", "iou_with_tags", "iou_without", "area_where_absent")
+    lines = [
+        [
+            row["name"],
+            *(f"{row[key]:.1f}" for key in ("minutes", "core_minutes")),
+            *(f"{row[key]:.3f}" for key in measures),
+        ]
+        for row in run["savings"]
+    ]
+    head = ["saved", "minutes", "minutes of all cores", "guide right", "IoU, tags", "IoU, no tags", "area where absent"]
     return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
 
 

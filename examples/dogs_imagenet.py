@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -36,7 +35,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/dogs"), help="run folder")
     parser.add_argument("--resume", action="store_true", help="go on where the run in --out stopped")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, help="processes that load pictures (default: one for each core)")
+    parser.add_argument(
+        "--workers", type=int, help="processes that load pictures (default: one for each core with a GPU, else 0)"
+    )
     parser.add_argument("--accelerator", default="auto", help="auto, cpu or gpu, as in Lightning")
     parser.add_argument("--precision", default="32-true", help="such as bf16-mixed, as in Lightning")
     parser.add_argument("--compile", action="store_true", help="train through torch.compile")
@@ -79,7 +80,7 @@ def main() -> None:
         settings=args.set,
         resume=args.resume,
         seed=args.seed,
-        workers=args.workers if args.workers is not None else 0 if args.data[0] == "synthetic" else os.cpu_count() or 0,
+        workers=args.workers,
         accelerator=args.accelerator,
         precision=args.precision,
         compile=args.compile,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from decomprec import ClsLoss, Decomposition, DecompositionLoss, DecompositionSegmenter, FilledView, FrozenGuide
 from decomprec import functional as DF
 from decomprec.guide import blur_fill, mean_fill, noise_fill
-from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss, MaskEntropy
+from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_overall_loss_and_its_gradients(guide: FrozenGuide, view: str, dynamic: 
         loss = DecompositionLoss(
             cls_loss=ClsLoss(guide, "reject", FilledView("stopped", [mean_fill, blur_fill])),
             mask_loss=HingeAreaLoss(),
-            extra={"smooth": (0.1, EdgeAwareSmoothness()), "entropy": (0.1, MaskEntropy())},
+            extra={"smooth": (0.1, EdgeAwareSmoothness())},
         )
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True, dynamic=dynamic)
     for batch, size in ((2, 8), (3, 12)):

@@ -41,7 +41,7 @@ from decomprec.models import (
     UnetDecoder,
     resnet18_classifier,
 )
-from decomprec.priors import EdgeAwareSmoothness, MaskEntropy
+from decomprec.priors import EdgeAwareSmoothness
 from decomprec.refine import RefinedPredictor, guided_filter, multi_scale_tags, pamr
 
 
@@ -71,7 +71,6 @@ ENCODERS: dict[str, Callable[[], Any]] = {
 }
 EXTRAS: dict[str, Callable[[], Any]] = {
     "smoothness": EdgeAwareSmoothness,
-    "entropy": MaskEntropy,
     "cls": lambda: ClsLoss(small_guide(4)),
     "cls, reject": lambda: ClsLoss(small_guide(4), "reject"),
     "cls, own pixels": lambda: ClsLoss(small_guide(4), view=FilledView("images", [noise_fill, mean_fill])),

@@ -18,7 +18,7 @@ from two_processes import BATCH, PICTURES, PROCESSES, Record, guide_stage, run, 
 from decomprec import Decomposition, MaskLoss
 from decomprec.data import TaggedDataModule
 from decomprec.losses import ClsLoss, PseudoLabelLoss, ReconLoss
-from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss, MaskEntropy
+from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.training.head import fit_head
 
 
@@ -148,7 +148,6 @@ TERMS: dict[str, Any] = {
     "cls": ClsLoss(linear_guide),
     "cls reject": ClsLoss(linear_guide, "reject"),
     "smoothness": EdgeAwareSmoothness(),
-    "entropy": MaskEntropy(),
     "seeds": PseudoLabelLoss(teacher, confidence=0.6),
 }
 

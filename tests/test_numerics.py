@@ -22,7 +22,7 @@ from decomprec.data import SyntheticScenes
 from decomprec.guide import blur_fill, mean_fill, noise_fill
 from decomprec.losses import MaskLoss, PseudoLabelLoss, ReconLoss
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss, MaskEntropy
+from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.training import PRESETS, build_classifier, build_loss, build_segmenter, train
 
 SIZE, SLOTS = (2, 4, 5), 4  # B, H, W; K
@@ -56,7 +56,6 @@ def all_terms(scale: float) -> dict[str, Callable[[Decomposition, Tensor, Tensor
         "ClsLoss, sampled slots": ClsLoss(guide, absent_slots=1),
         "ClsLoss on fills": ClsLoss(guide, view=FilledView("images", [mean_fill, noise_fill, blur_fill])),
         "EdgeAwareSmoothness": EdgeAwareSmoothness(),
-        "MaskEntropy": MaskEntropy(),
         "PseudoLabelLoss": PseudoLabelLoss(teacher),
         "DecompositionLoss": overall,
     }
@@ -205,7 +204,6 @@ TINY = PRESETS["demo"].with_values(
         "segmenter.batch_size=8",
         "segmenter.absent_slots=1",
         "segmenter.smoothness=0.1",
-        "segmenter.entropy=0.1",
         "segmenter.evidence=true",
         "segmenter.seeds=0.1",
     ]
@@ -308,7 +306,7 @@ def test_cpu_and_gpu_agree() -> None:
         torch.manual_seed(0)
         guide = FrozenGuide(PooledClassifier(SmallEncoder((4, 8)), 3))
         model = DecompositionSegmenter(3, SmallEncoder((4, 8)), decoder_widths=(8, 4))
-        extra = {"smooth": (1.0, EdgeAwareSmoothness()), "entropy": (1.0, MaskEntropy())}
+        extra = {"smooth": (1.0, EdgeAwareSmoothness())}
         loss = DecompositionLoss(guide, 0.1, 0.1, extra=extra)
         images, tags = torch.rand(4, 3, 32, 32, dtype=dtype), torch.eye(2).repeat(2, 1)
         found = []

@@ -59,10 +59,13 @@ def test_run_of_the_first_version(tmp_path: Path, then: dict[str, Tensor]) -> No
     assert_shows_what_it_showed(run, then)
 
 
-def test_a_third_stage_that_was_not_left_out_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("setting", "unused", "used"), [("self_training", "epochs: 0", "epochs: 1"), ("entropy", " 0.0", " 0.1")]
+)
+def test_a_setting_that_is_gone_and_was_used_is_refused(tmp_path: Path, setting: str, unused: str, used: str) -> None:
     run = copy_of_run(tmp_path)
-    text = (run / "preset.yaml").read_text()
-    before, stage, after = text.partition("self_training:")
-    (run / "preset.yaml").write_text(before + stage + after.replace("epochs: 0", "epochs: 1"))
-    with pytest.raises(ValueError, match="self_training"):
+    before, name, after = (run / "preset.yaml").read_text().partition(f"{setting}:")
+    assert unused in after
+    (run / "preset.yaml").write_text(before + name + after.replace(unused, used, 1))
+    with pytest.raises(ValueError, match=setting):
         load_run(run)

@@ -1,13 +1,13 @@
 """The priors beyond the paper, against loops and by what they reward."""
 
-from math import exp, log
+from math import exp
 
 import pytest
 import torch
 from torch import Tensor
 
 from decomprec import Decomposition, HingeAreaLoss
-from decomprec.priors import EdgeAwareSmoothness, MaskEntropy, volumetric_targets
+from decomprec.priors import EdgeAwareSmoothness, volumetric_targets
 
 
 def decompose(mask_logits: Tensor) -> Decomposition:
@@ -63,23 +63,6 @@ def test_smoothness_prefers_mask_edges_on_image_edges() -> None:
 def test_smoothness_of_a_line_of_pixels_is_finite(size: tuple[int, int]) -> None:
     penalty = EdgeAwareSmoothness()(decompose(torch.randn(1, 2, *size)), torch.rand(1, 3, *size), torch.ones(1, 1))
     assert penalty.isfinite()
-
-
-def test_entropy_is_its_loops() -> None:
-    out = decompose(3 * torch.randn(2, 4, 3, 3))
-    probabilities = out.masks.double().movedim(1, -1).reshape(-1, 4)
-    expected = sum(-p.item() * log(p.item()) for pixel in probabilities for p in pixel) / len(probabilities)
-    entropy = MaskEntropy()
-    assert entropy(out, torch.rand(2, 3, 3, 3), torch.ones(2, 3)).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_entropy_is_zero_and_finite_for_decided_masks() -> None:
-    logits = torch.tensor([1e4, -1e4]).view(1, 2, 1, 1).requires_grad_()
-    entropy = MaskEntropy()(decompose(logits), torch.rand(1, 3, 1, 1), torch.ones(1, 1))
-    entropy.backward()
-    assert entropy.item() == 0
-    assert logits.grad is not None
-    assert logits.grad.isfinite().all()
 
 
 def test_background_takes_what_known_areas_leave() -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,8 +25,9 @@ from benchmarks.supervised import SupervisedModule, train_supervised
 
 from decomprec import DecompositionSegmenter
 from decomprec.data import collate, eval_transform, train_transform
-from decomprec.evaluation import evaluate
+from decomprec.evaluation import evaluate, guide_accuracy
 from decomprec.models import PooledClassifier, SmallEncoder, save_pretrained
+from decomprec.refine import multi_scale_tags
 from decomprec.training import PRESETS, CollapsedRunError, SegmenterModule, load_run, train
 
 SIZE = 32
@@ -140,7 +142,7 @@ def test_the_other_trainings_are_what_their_rows_say(finished: tuple[Path, list[
     recipe = runs.Preset.load(out / "paper" / "preset.yaml").segmenter
     assert (recipe.encoder, recipe.decoder_widths, recipe.epochs, recipe.batch_size) == ("guide", (8, 4), 2, 8)
     assert (recipe.content, recipe.absent, recipe.prior, recipe.lambda_mask) == ("components", "ignore", "tags", 1e-3)
-    assert recipe.smoothness == recipe.entropy == 0
+    assert recipe.smoothness == 0
     assert recipe.frozen == runs.Preset.load(out / "ours" / "preset.yaml").segmenter.frozen
 
 
@@ -341,4 +343,34 @@ def test_single_changes_with_the_guide_of_a_run(
     assert all(torch.equal(tensor, ours[name]) for name, tensor in nothing.items())
     for changed in weights.values():
         assert any(not torch.equal(tensor, nothing[name]) for name, tensor in changed.items())
+    assert str(tmp_path) not in (tmp_path / "table.json").read_text()
+
+
+def test_what_savings_cost(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import savings
+    from benchmarks.tables import savings_table
+
+    assert replace(savings.ROBUST.with_values(savings.SAVINGS["all (`fast`)"]), name="fast") == savings.FAST
+    changes = {"none": [], "one epoch": ["segmenter.epochs=1"]}
+    monkeypatch.setattr(savings, "SAVINGS", changes)
+    monkeypatch.setattr(savings, "ROBUST", PRESETS["demo"].with_values(TINY[2:]))
+    monkeypatch.setattr(savings, "SIZE", SIZE)
+    arguments = ["--train", str(folder), "--eval", str(folder), "--workers=0", "--out", str(tmp_path / "runs")]
+    savings.main([*arguments, "--json", str(tmp_path / "table.json")])
+
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert [row["name"] for row in table["savings"]] == list(changes)
+    for row, epochs in zip(table["savings"], (2, 1), strict=True):
+        run = tmp_path / "runs" / row["name"].replace(" ", "_")
+        assert json.loads((run / "measured.json").read_text()) == row
+        assert runs.Preset.load(run / "preset.yaml").segmenter.epochs == epochs
+        trained = load_run(run)
+        pictures = of_half(evaluation_pictures(folder, trained.class_names), "report", eval_transform(SIZE))
+        loader = DataLoader(pictures, batch_size=8, collate_fn=collate)
+        assert row["guide_accuracy"] == guide_accuracy(multi_scale_tags(trained.classifier), loader)["mean"]
+        assert 0 < row["core_minutes"] < 60
+    cells = [line.split("|") for line in savings_table([table]).splitlines() if line.startswith("| one epoch")]
+    assert [cell.strip() for cell in cells[0]][4:6] == [
+        f"{row[key]:.3f}" for key in ("guide_accuracy", "iou_with_tags")
+    ]
     assert str(tmp_path) not in (tmp_path / "table.json").read_text()

@@ -67,7 +67,7 @@ def test_paper_preset_is_section_4_3_to_the_letter() -> None:
     assert (segmenter.encoder, segmenter.encoder_weights) == ("paper", None)
     assert (segmenter.learning_rate, segmenter.batch_size, segmenter.epochs) == (1e-4, 4, 10)
     assert (segmenter.lambda_mask, segmenter.lambda_cls) == (1e-3, 1e-3)
-    assert (segmenter.smoothness, segmenter.entropy, segmenter.one_cycle) == (0, 0, False)
+    assert (segmenter.smoothness, segmenter.one_cycle) == (0, False)
     assert (segmenter.absent_slots, segmenter.evidence, segmenter.seeds) == (None, False, 0)
 
     classifier = build_classifier(PRESETS["demo"].guide, num_classes=2)

@@ -50,7 +50,7 @@ def run_experiment(
     settings: Sequence[str] = (),
     resume: bool = False,
     seed: int = 0,
-    workers: int = 0,
+    workers: int | None = None,
     accelerator: str = "auto",
     precision: str = "32-true",
     compile: bool = False,
@@ -69,7 +69,8 @@ def run_experiment(
         settings: how the preset was changed, likewise.
         resume: go on where an earlier run in this folder stopped.
         seed: of everything that is random.
-        workers: processes that load pictures.
+        workers: processes that load pictures; None for one for each core beside a GPU, and none where they would take
+            the cores from the training.
         accelerator: as in Lightning.
         precision: as in Lightning.
         compile: train through `torch.compile`.
@@ -80,6 +81,9 @@ def run_experiment(
         StoppedRunError, OSError, KeyboardInterrupt: as for `train`.
     """
     started = time.monotonic()
+    device = "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
+    if workers is None:
+        workers = (os.cpu_count() or 0) if device == "cuda" else 0
     evaluated = eval_transform(preset.image_size)
     seen = load("train", transform=evaluated, masks=False)
     unseen = load("val", transform=evaluated, masks=True)
@@ -106,7 +110,6 @@ def run_experiment(
         half=False,  # its masks are those of the table
         card=_card(trained.class_names, data, preset.name, seed, size),
     )
-    device = "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
     trained.segmenter.to(device)
     trained.classifier.to(device)
     _draw_figures(run_dir, trained, seen, unseen, device)

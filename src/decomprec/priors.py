@@ -84,21 +84,6 @@ class EdgeAwareSmoothness(nn.Module):
         return penalty * masks.shape[1]
 
 
-class MaskEntropy(nn.Module):
-    """Mean entropy of the masks in nats per pixel: small where every pixel has decided for one class.
-
-    Examples:
-        >>> undecided = Decomposition(torch.zeros(1, 2, 4, 4), torch.rand(1, 2, 3, 4, 4))
-        >>> MaskEntropy()(undecided, torch.rand(1, 3, 4, 4), torch.ones(1, 1))  # ln 2
-        tensor(0.6931)
-    """
-
-    def forward(self, out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
-        """The entropy of a decomposition's masks, a scalar."""
-        log_masks = out.mask_logits.float().log_softmax(dim=1)
-        return -(log_masks.exp() * log_masks).sum(dim=1).mean()
-
-
 def volumetric_targets(areas: Tensor) -> Tensor:
     """Known areas of the classes as targets of Eq. 4: the background takes what is left (section 3.1.2).
 

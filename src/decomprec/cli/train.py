@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +45,9 @@ def train(
     device: DeviceOption = Device.auto,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Processes that load pictures.  [default: one for each core]"),
+        typer.Option(
+            min=0, metavar="N", help="Processes that load pictures.  [default: one for each core with a GPU, else 0]"
+        ),
     ] = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out damaged pictures, with a warning; else they stop it.")
@@ -97,14 +98,13 @@ def train(
     own = out / "preset.yaml"
     if preset is None and context.obj is None and resume and not settings and own.is_file():
         preset = str(own)
-    workers = workers if workers is not None else os.cpu_count() or 0
     run(
         context,
         preset_of(context.obj, preset, settings or [], "robust"),
         load,
         out,
         device,
-        resolved={"kind": found, "workers": workers},
+        resolved={"kind": found},
         data=found,
         resume=resume,
         seed=seed,

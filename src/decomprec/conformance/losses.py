@@ -97,8 +97,8 @@ def check_extra_loss(loss: ExtraLoss, num_classes: int = 4, sizes: Sizes = SIZES
         sizes: heights and widths of the pictures.
 
     Examples:
-        >>> from decomprec.priors import MaskEntropy
-        >>> check_extra_loss(MaskEntropy())
+        >>> from decomprec.priors import EdgeAwareSmoothness
+        >>> check_extra_loss(EdgeAwareSmoothness())
         >>> check_extra_loss(lambda out, images, tags: out.areas.mean(dim=1))
         Traceback (most recent call last):
             ...

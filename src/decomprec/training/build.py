@@ -15,7 +15,7 @@ from decomprec.models.encoders import PretrainedEncoder, ShortcutDecoder, UnetDe
 from decomprec.models.resnet18 import ResNet18Encoder
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.models.small import SmallEncoder
-from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss, MaskEntropy
+from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.training.occlusion import FILLS
 from decomprec.training.presets import GuideSettings, SegmenterSettings
 
@@ -101,14 +101,9 @@ def build_loss(settings: SegmenterSettings, classifier: PooledClassifier) -> Dec
     view: View = component_view
     if settings.content != "components":
         view = FilledView(settings.content, [FILLS[name] for name in settings.fills])
-    extra: dict[str, tuple[float, ExtraLoss]] = {
-        name: (weight, term)
-        for name, weight, term in (
-            ("smoothness", settings.smoothness, EdgeAwareSmoothness()),
-            ("entropy", settings.entropy, MaskEntropy()),
-        )
-        if weight
-    }
+    extra: dict[str, tuple[float, ExtraLoss]] = {}
+    if settings.smoothness:
+        extra["smoothness"] = (settings.smoothness, EdgeAwareSmoothness())
     if settings.seeds:
         extra["seeds"] = (settings.seeds, PseudoLabelLoss(EvidenceMasks(classifier)))
     return DecompositionLoss(

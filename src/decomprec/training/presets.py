@@ -81,7 +81,6 @@ class SegmenterSettings:
         prior: "tags" (Eq. 4) or "hinge" (`HingeAreaLoss`).
         area_range: smallest and largest expected area of a present class, for the hinge.
         smoothness: weight of `EdgeAwareSmoothness`.
-        entropy: weight of `MaskEntropy`.
         evidence: whether the mask decoder starts from the guide's evidence (`evidence_layer`); it then is a
             `ShortcutDecoder`. Needs `encoder="guide"` and a guide that standardises its features.
         seeds: weight of a `PseudoLabelLoss` whose teacher is the guide's evidence (`EvidenceMasks`); needs the
@@ -109,7 +108,6 @@ class SegmenterSettings:
     prior: Literal["tags", "hinge"] = "tags"
     area_range: tuple[float, float] = (0.02, 0.6)
     smoothness: float = 0.0
-    entropy: float = 0.0
     evidence: bool = False
     seeds: float = 0.0
     frozen: tuple[str, ...] = ()
@@ -182,7 +180,7 @@ class Preset:
             ValueError: if the file is no YAML of plain values, or holds an unknown setting or a value of another type.
         """
         try:
-            return cls._from_values(_without_unused_stage(load_yaml(Path(path).read_bytes())))
+            return cls._from_values(_without_unused(load_yaml(Path(path).read_bytes())))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             problem = f"{error}".rstrip(".")
             raise ValueError(f"Expected {path} to be a preset that `Preset.save` wrote, but: {problem}.") from error
@@ -204,10 +202,14 @@ _STAGES: dict[str, type[Any]] = {
 }
 
 
-def _without_unused_stage(values: dict[str, Any]) -> dict[str, Any]:
-    # Earlier versions had a third stage and wrote its settings even where it was left out.
-    unused = values.get("self_training", {}).get("epochs") == 0
-    return {name: value for name, value in values.items() if not (unused and name == "self_training")}
+def _without_unused(values: dict[str, Any]) -> dict[str, Any]:
+    # Earlier versions had a third stage and a price on undecided pixels, and wrote both even where they were unused.
+    kept = dict(values)
+    if kept.get("self_training", {}).get("epochs") == 0:
+        del kept["self_training"]
+    if kept["segmenter"].get("entropy") == 0:
+        kept["segmenter"] = {name: value for name, value in kept["segmenter"].items() if name != "entropy"}
+    return kept
 
 
 def _plain(value: Any) -> Any:

@@ -25,7 +25,7 @@ _LARGER = (
     'with the prior "tags" raise segmenter.lambda_mask'
 )
 _SMALLER = 'raise segmenter.lambda_mask, with the prior "hinge" lower the upper end of segmenter.area_range'
-_DECIDED = "raise segmenter.lambda_cls or segmenter.entropy, or lower segmenter.lambda_mask"
+_DECIDED = "raise segmenter.lambda_cls or lower segmenter.lambda_mask"
 _FINITE = "lower segmenter.learning_rate or train in full precision"
 
 
