@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -143,6 +144,38 @@ def test_ctrl_c_that_python_drops(then: str, monkeypatch: pytest.MonkeyPatch, tm
     result = call("demo", "--out", tmp_path / "run", "--device", "cpu")
     assert (result.exit_code, result.stderr.strip()) == (130, "interrupted")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("given", "precision", "on_a_gpu", "on_a_cpu"),
+    [
+        ([], "32-true", 6, 0),
+        (["--workers", "2", "--precision", "float32"], "32-true", 2, 2),
+        (["--workers", "0", "--precision", "bf16"], "bf16-mixed", 0, 0),
+    ],
+)
+def test_how_training_is_run(
+    given: list[str],
+    precision: str,
+    on_a_gpu: int,
+    on_a_cpu: int,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    calls = []
+
+    def stop(*_: object, **options: Any) -> None:
+        calls.append((options["trainer_options"]["precision"], options["num_workers"]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "train", stop)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    for there in (True, False):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        assert call("train", data, "--out", tmp_path / "run", "--preset", "demo", *given).exit_code == 130
+    assert call("train", data, "--out", tmp_path / "run", "--device", "cpu", *given).exit_code == 130
+    assert calls == [(precision, on_a_gpu), (precision, on_a_cpu), (precision, on_a_cpu)]
 
 
 def test_other_exits_stay_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

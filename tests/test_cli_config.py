@@ -38,6 +38,7 @@ def test_train_is_repeated(run: Path, data: Path, tmp_path: Path) -> None:
     assert Preset.load(run / "preset.yaml") == PRESETS["demo"].with_values(TINY)
     assert config["preset"] == yaml.safe_load((run / "preset.yaml").read_text())
     kept = {"command": "train", "data": str(data), "kind": "folder", "seed": 0, "device": "cpu", "workers": 0}
+    kept["precision"] = "float32"
     assert {**kept, "out": str(run), "preset": config["preset"], "skip-unreadable": False} == config
     again = tmp_path / "again"
     good("train", "--config", run / "config.yaml", "--out", again)

@@ -28,6 +28,13 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Precision(StrEnum):
+    """In which numbers training computes."""
+
+    float32 = "float32"
+    bf16 = "bf16"
+
+
 class Kind(StrEnum):
     """What lies at a path of tagged pictures, as of `decomprec.data.load_pictures`."""
 
@@ -41,6 +48,9 @@ class Kind(StrEnum):
 
 
 DeviceOption = Annotated[Device, typer.Option(help="auto is the GPU where there is one.")]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="bf16 is mixed precision: faster and leaner where the GPU or the CPU has bfloat16.")
+]
 RunOption = Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder; new, unless the run is resumed.")]
 SetOption = Annotated[
     list[str] | None,
@@ -127,6 +137,7 @@ def run(
     load: LoadData,
     out: Path,
     device: Device,
+    precision: Precision,
     *,
     resolved: dict[str, Any] | None = None,
     **options: Any,
@@ -162,7 +173,14 @@ def run(
         )
         try:
             run_experiment(
-                preset, load, out, accelerator=accelerator, settings=changes(preset), callbacks=[hooks], **options
+                preset,
+                load,
+                out,
+                accelerator=accelerator,
+                precision={"float32": "32-true", "bf16": "bf16-mixed"}[precision],
+                settings=changes(preset),
+                callbacks=[hooks],
+                **options,
             )
         except StoppedRunError as error:
             raise ValueError(str(error)) from error

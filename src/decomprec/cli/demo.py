@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from decomprec.cli.common import Device, DeviceOption, ResumeOption, RunOption, SeedOption, SetOption, run
+from decomprec.cli.common import (
+    Device,
+    DeviceOption,
+    Precision,
+    PrecisionOption,
+    ResumeOption,
+    RunOption,
+    SeedOption,
+    SetOption,
+    run,
+)
 from decomprec.cli.config import ConfigOption
 
 
@@ -22,6 +32,7 @@ def demo(
     resume: ResumeOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
+    precision: PrecisionOption = Precision.float32,
     config: ConfigOption = None,
 ) -> None:
     """Learn to segment synthetic scenes: minutes on a CPU, no data.
@@ -39,4 +50,4 @@ def demo(
 
     chosen = preset_of(context.obj, preset, settings or [], "demo")
     scenes = synthetic_scenes(chosen.image_size)
-    run(context, chosen, scenes, out, device, data="synthetic", resume=resume, seed=seed)
+    run(context, chosen, scenes, out, device, precision, data="synthetic", resume=resume, seed=seed)

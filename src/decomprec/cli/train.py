@@ -13,6 +13,8 @@ from decomprec.cli.common import (
     DeviceOption,
     Kind,
     KindOption,
+    Precision,
+    PrecisionOption,
     ResumeOption,
     RunOption,
     SeedOption,
@@ -43,6 +45,7 @@ def train(
     resume: ResumeOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
+    precision: PrecisionOption = Precision.float32,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -104,6 +107,7 @@ def train(
         load,
         out,
         device,
+        precision,
         resolved={"kind": found},
         data=found,
         resume=resume,
