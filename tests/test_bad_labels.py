@@ -21,6 +21,7 @@ from decomprec.data import (
     VOCDevkit,
     coco_label_maps,
 )
+from decomprec.data.tagged import MaskValues
 from decomprec.evaluation.label_files import score_label_files
 
 CASES = Cases()
@@ -346,6 +347,18 @@ def _(folder: Path) -> None:
     TaggedRows([{"image": PIXELS, "tags": ["dog"], "mask": np.full((4, 6), -1)}], masks=True)[0]
 
 
+@CASES("black and white masks, 0 and 255", "refused", r"such as 1 for 'dog', but .*mask\.png and the others of tagged")
+def _(folder: Path) -> None:
+    for labels in ([0, 0], [255, 1]):  # a dog that is overlooked, and one that is not
+        TaggedImages([record(folder, "dog", mask=np.tile(labels, (4, 3)))], ["dog"], masks=True)
+    black_and_white = record(folder, "dog", mask=np.tile([0, 255], (4, 3)))
+    TaggedImages([black_and_white], ["dog"])
+    TaggedImages([black_and_white], ["dog"], masks=True, decode_mask=MaskValues({0: 0, 255: 1}))
+    known = Record(save(folder / "b.png", PIXELS), ("dog",), "b", save(folder / "b_mask.png", np.ones((4, 6))))
+    TaggedImages([black_and_white, known], ["dog"], masks=True)
+    TaggedImages([black_and_white], ["dog"], masks=True)
+
+
 @CASES("mask with three channels", "refused", r"mask\.png to have one 8-bit channel, but got mode RGB")
 def _(folder: Path) -> None:
     TaggedImages([record(folder, mask=PIXELS)], ["dog"], masks=True)[0]
@@ -369,6 +382,11 @@ def scored(folder: Path, drawn: Any, truth: Any, names: bytes = b"background\ndo
 @CASES("evaluate: label beyond classes.txt", "refused", r"drawn/a\.png to hold labels of 0 to 1, but got 7")
 def _(folder: Path) -> None:
     scored(folder, PIXELS[..., 0], np.zeros((4, 6)))
+
+
+@CASES("evaluate: black and white truth", "refused", r"truth to hold the numbers of classes, .* only 0 and 255")
+def _(folder: Path) -> None:
+    scored(folder, np.zeros((4, 6)), np.tile([0, 255], (4, 3)))
 
 
 @CASES("evaluate: sizes that differ", "refused", r"drawn/a\.png to have the size of .*, 6 x 4, but got 3 x 4")

@@ -102,6 +102,10 @@ def test_what_evaluate_refuses(tmp_path: Path) -> None:
     (masks / "classes.txt").write_text("background\ndog\n")
     save(true, np.array([[0, 7, 255]], dtype=np.uint8))
     assert f"{true} to hold labels of 0 to 1, but got 7" in sentence("evaluate", masks, truth)
+    save(true, np.array([[0, 255, 255]], dtype=np.uint8))
+    assert f"{truth} to hold the numbers of classes, 1 to 1, but its files hold only 0 and 255" in sentence(
+        "evaluate", masks, truth
+    )
     mask.write_text("no picture")
     assert f"{mask} to be a picture" in sentence("evaluate", masks, truth)
 

@@ -128,7 +128,8 @@ class TaggedImages(Dataset[dict[str, Any]]):
 
     Raises:
         ValueError: If there is no record, a picture has two, a class is named twice, a tag is none of `class_names`,
-            or no picture can be read; on access, if a picture or mask can't be read.
+            no picture can be read, or no mask of a tagged picture holds a class, but 255; on access, if a picture or
+            mask can't be read.
         FileNotFoundError: If picture files are missing, or mask files when ``masks=True``.
     """
 
@@ -162,6 +163,8 @@ class TaggedImages(Dataset[dict[str, Any]]):
         else:
             self._check_files()
         self.tags = torch.tensor([[float(name in record.tags) for name in self.class_names] for record in self.records])
+        if masks:
+            self._check_masks()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -202,6 +205,28 @@ class TaggedImages(Dataset[dict[str, Any]]):
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise FileNotFoundError(f"Expected all files to exist, but {len(missing)} do not: {missing[0]}, ...")
+
+    def _check_masks(self) -> None:
+        # Black and white masks would go unnoticed: they would measure nothing but the background.
+        unknown = None
+        for record in self.records:
+            if not record.tags or record.mask is None:
+                continue
+            try:
+                labels = self.decode_mask(read_mask(record.mask, record.image), record)
+            except (ValueError, OSError):
+                return  # whoever asks for it is told
+            if ((labels > 0) & (labels != IGNORE)).any():
+                return
+            if (labels == IGNORE).any():
+                unknown = unknown or record
+        if unknown is not None:
+            tag = unknown.tags[0]
+            raise ValueError(
+                f"Expected masks to hold the numbers of classes, such as {self.class_names.index(tag) + 1} for "
+                f"{tag!r}, but {unknown.mask} and the others of tagged pictures hold only background and {IGNORE}, "
+                "which means that the class is unknown; write the class's number where it is."
+            )
 
 
 def choose_classes(classes: Sequence[str] | None, known: Sequence[str], where: object) -> tuple[str, ...]:

@@ -35,11 +35,13 @@ def score_label_files(masks: Path, truth: Path) -> tuple[SegmentationScores, tup
 
     Raises:
         FileNotFoundError: if a folder is missing, holds no PNG, or has no mask for a truth.
-        ValueError: if a file is no label map, several masks fit a truth, sizes differ, or a label is no class.
+        ValueError: if a file is no label map, several masks fit a truth, sizes differ, a label is no class, or the
+            truth has none but 255.
     """
     pairs = _pair(masks, truth)
     names = _read_names(masks / CLASSES) if (masks / CLASSES).is_file() else _numbers(pairs)
     accumulator = ScoreAccumulator(len(names), use_tags=False)
+    found, unknown = False, False
     for mask, true in tqdm(pairs, "evaluating", unit="image"):
         labels, expected = (read_labels(path).long() for path in (mask, true))
         if labels.shape != expected.shape:
@@ -49,8 +51,14 @@ def score_label_files(masks: Path, truth: Path) -> tuple[SegmentationScores, tup
             if values.numel() and values.max() >= len(names):
                 raise ValueError(f"Expected {path} to hold labels of 0 to {len(names) - 1}, but got {values.max()}.")
         present = [float((expected == k).any()) for k in range(1, len(names))]
+        found, unknown = found or any(present), unknown or bool((expected == IGNORE).any())
         accumulator.update(
             labels[None], expected[None], torch.tensor([present]), [true.relative_to(truth).with_suffix("").as_posix()]
+        )
+    if unknown and not found:
+        raise ValueError(
+            f"Expected {truth} to hold the numbers of classes, 1 to {len(names) - 1}, but its files hold only 0 and "
+            f"{IGNORE}, which means that the class is unknown; write the class's number where it is."
         )
     return accumulator.compute(), names
 
