@@ -240,6 +240,7 @@ CHANGES = (
     Change("nothing"),
     Change("no start from evidence", ("segmenter.evidence=false",)),
     Change("no seeds", ("segmenter.seeds=0",)),
+    Change("no seeds, λ_m = 0.3", ("segmenter.seeds=0", "segmenter.lambda_mask=0.3")),
     Change("neither evidence nor seeds", ("segmenter.evidence=false", "segmenter.seeds=0")),
     Change("no L_cls", ("segmenter.lambda_cls=0",)),
     Change("no L_mask", ("segmenter.lambda_mask=0",)),

@@ -63,28 +63,44 @@ SAVINGS: Mapping[str, list[str]] = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_arguments(arguments: Sequence[str] | None, about: str | None, out: Path) -> argparse.Namespace:
+    """What a benchmark is told that trains one preset after the other."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, required=True, metavar="DIR", help="photographs with tags to train on")
     parser.add_argument("--eval", type=Path, required=True, metavar="DIR", help="photographs with masks")
-    parser.add_argument("--out", type=Path, default=Path("runs/savings"), help="folder of all runs")
+    parser.add_argument("--out", type=Path, default=out, help="folder of all runs")
     parser.add_argument("--json", type=Path, required=True, help="where the table goes")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes of all rows' preset")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 0, help="processes that load pictures")
     parser.add_argument("--precision", default="32-true", help="of training, such as bf16-mixed, as in Lightning")
-    args = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
 
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = parse_arguments(arguments, __doc__, Path("runs/savings"))
     rows = []
     for name, changes in SAVINGS.items():
         rows.append(row(name, ROBUST.with_values([*args.set, *changes]), args))
-        machine = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-        run = {"half": "report", "seed": args.seed, "precision": args.precision, "machine": machine}
-        save({"savings": rows, "run": {**run, "torch": torch.__version__}}, args.json)
+        save({"savings": rows, "run": described(args)}, args.json)
 
 
-def row(name: str, preset: Preset, args: argparse.Namespace) -> dict[str, Any]:
-    """Train and measure one preset, or read what an earlier run measured."""
+def described(args: argparse.Namespace) -> dict[str, Any]:
+    """What all rows share."""
+    machine = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    run = {"half": "report", "seed": args.seed, "precision": args.precision, "machine": machine}
+    return {**run, "torch": torch.__version__}
+
+
+def row(name: str, preset: Preset, args: argparse.Namespace, count: int | None = None) -> dict[str, Any]:
+    """Train and measure one preset, or read what an earlier run measured.
+
+    Args:
+        name: of the row.
+        preset: all settings.
+        args: of the call.
+        count: of the training pictures, drawn by the seed; None for all.
+    """
     folder = args.out / slug(name)
     file = folder / "measured.json"
     if file.exists():
@@ -93,6 +109,9 @@ def row(name: str, preset: Preset, args: argparse.Namespace) -> dict[str, Any]:
     log.info("== %s", name)
     transform = train_transform(preset.image_size) if preset.augment else eval_transform(preset.image_size)
     train_set = training_pictures(args.train, None, transform)
+    if count is not None:
+        chosen = torch.randperm(len(train_set), generator=torch.Generator().manual_seed(args.seed))[:count].tolist()
+        train_set = TaggedImages([train_set.records[i] for i in chosen], train_set.class_names, transform=transform)
     held_out = evaluation_pictures(args.eval, train_set.class_names)
     tune = of_half(held_out, "tune", eval_transform(preset.image_size))
     options = {"precision": args.precision, "devices": 1, "enable_progress_bar": False, "limit_val_batches": 2}
@@ -102,7 +121,7 @@ def row(name: str, preset: Preset, args: argparse.Namespace) -> dict[str, Any]:
     trained = conditions.run(preset, folder)
     minutes = {"minutes": (time.monotonic() - started) / 60, "core_minutes": (core_seconds() - used) / 60}
     report = of_half(held_out, "report", eval_transform(SIZE))
-    found = {"name": name, **minutes, **measured(trained, preset, report)}
+    found = {"name": name, "pictures": len(train_set), **minutes, **measured(trained, preset, report)}
     save(found, file)
     log.info("%s", json.dumps(found))
     return found

@@ -32,6 +32,7 @@ PAGES = (
             "pseudo_labels.md",
             "never_lose_work.md",
             "robustness.md",
+            "your_pictures.md",
         )
     ),
     ROOT / "README.md",
@@ -61,6 +62,7 @@ def render(files: Sequence[Path]) -> str:
         "pseudo_labels": pseudo_labels_table,
         "precision_curves": precision_table,
         "savings": savings_table,
+        "how_many": how_many_table,
         "kills": kills_table,
         "robustness": robustness_table,
         "fuzz": fuzz_table,
@@ -164,17 +166,28 @@ def precision_table(runs: Sequence[dict[str, Any]]) -> str:
 def savings_table(runs: Sequence[dict[str, Any]]) -> str:
     """What training costs and gives with single savings, from one file of `benchmarks.savings`."""
     (run,) = runs
+    return trainings(["saved"], ["name"], run["savings"], run["run"])
+
+
+def how_many_table(runs: Sequence[dict[str, Any]]) -> str:
+    """What training gives on fewer pictures, from one file of `benchmarks.how_many`."""
+    (run,) = runs
+    return trainings(["pictures", "epochs of the segmenter"], ["pictures", "epochs"], run["how_many"], run["run"])
+
+
+def trainings(head: list[str], keys: list[str], rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
+    """A row for each training that `benchmarks.savings.row` measured."""
     measures = ("guide_accuracy", "iou_with_tags", "iou_without", "area_where_absent")
     lines = [
         [
-            row["name"],
+            *(str(row[key]) for key in keys),
             *(f"{row[key]:.1f}" for key in ("minutes", "core_minutes")),
             *(f"{row[key]:.3f}" for key in measures),
         ]
-        for row in run["savings"]
+        for row in rows
     ]
-    head = ["saved", "minutes", "minutes of all cores", "guide right", "IoU, tags", "IoU, no tags", "area where absent"]
-    return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
+    head = [*head, "minutes", "minutes of all cores", "guide right", "IoU, tags", "IoU, no tags", "area where absent"]
+    return f"{markdown(head, lines)}\n\n{describe([run])}"
 
 
 def kills_table(runs: Sequence[dict[str, Any]]) -> str:

@@ -347,8 +347,8 @@ def test_single_changes_with_the_guide_of_a_run(
 
 
 def test_what_savings_cost(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks import savings
-    from benchmarks.tables import savings_table
+    from benchmarks import how_many, savings
+    from benchmarks.tables import how_many_table, savings_table
 
     assert replace(savings.ROBUST.with_values(savings.SAVINGS["all (`fast`)"]), name="fast") == savings.FAST
     changes = {"none": [], "one epoch": ["segmenter.epochs=1"]}
@@ -374,3 +374,12 @@ def test_what_savings_cost(folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
         f"{row[key]:.3f}" for key in ("guide_accuracy", "iou_with_tags")
     ]
     assert str(tmp_path) not in (tmp_path / "table.json").read_text()
+
+    total = len(training_pictures(folder, None, eval_transform(SIZE)))
+    monkeypatch.setattr(how_many, "FAST", PRESETS["demo"].with_values([*TINY[2:], "segmenter.epochs=1"]))
+    monkeypatch.setattr(how_many, "COUNTS", (total // 2, 10 * total))
+    how_many.main([*arguments, "--json", str(tmp_path / "how_many.json")])
+    table = json.loads((tmp_path / "how_many.json").read_text())
+    found = [(row["pictures"], row["epochs"]) for row in table["how_many"]]
+    assert found == [(total // 2, 1), (total // 2, 2), (total, 1)]
+    assert f"| {total // 2} " in how_many_table([table])

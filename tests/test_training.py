@@ -173,6 +173,20 @@ def test_the_run_folder_holds_what_it_should(scenes, tmp_path: Path) -> None:
     assert all(not p.requires_grad for p in trained.classifier.parameters())
 
 
+def test_few_pictures_get_the_steps_that_training_needs(scenes, tmp_path: Path) -> None:
+    steps = {}
+
+    class Count(Callback):
+        def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            steps[type(pl_module)] = (trainer.current_epoch, trainer.global_step)
+
+    # 24 pictures in batches of 8 are three steps an epoch.
+    preset = TINY.with_values(["guide.min_steps=6", "segmenter.min_steps=10", "segmenter.one_cycle=true"])
+    train(preset, *scenes, tmp_path / "run", callbacks=[Count()], trainer_options=QUIET)
+    assert steps == {GuideModule: (2, 6), SegmenterModule: (4, 12)}
+    assert Preset.load(tmp_path / "run" / "preset.yaml") == preset
+
+
 def test_a_finished_run_is_read_back(scenes, tmp_path: Path) -> None:
     trained = train(TINY, *scenes, tmp_path / "run", trainer_options=QUIET)
     again = load_run(tmp_path / "run")

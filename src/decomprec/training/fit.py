@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -64,6 +65,8 @@ def fit_stage(
     while True:
         with clear_stops(folder.name, last):
             trainer = _trainer(folder, settings.epochs, data.accumulate, preset, class_names, seed, callbacks, options)
+            steps = len(data.train_set) // (data.batch_size * trainer.world_size)
+            trainer.fit_loop.max_epochs = max(settings.epochs, math.ceil(settings.min_steps / max(1, steps)))
             try:
                 _fit(trainer, module, network, data, folder, class_names)
                 return

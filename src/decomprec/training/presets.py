@@ -30,6 +30,7 @@ class GuideSettings:
         accumulate: parts that each step is done in, one after the other, to need less memory; "auto" starts with one
             and doubles them when the memory does not suffice. They must divide the batch into equal parts.
         epochs: passes over the training images.
+        min_steps: steps that are made at least: on few pictures, in more epochs.
         occlusion: share of the training images of which a random part is hidden, so that the guide knows
             masked views; the paper has none.
         one_cycle: warm the learning rate up and down over the run instead of keeping it constant.
@@ -47,6 +48,7 @@ class GuideSettings:
     batch_size: int = 32
     accumulate: int | Literal["auto"] = 1
     epochs: int = 10
+    min_steps: int = 0
     occlusion: float = 0.0
     one_cycle: bool = False
     frozen: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ class SegmenterSettings:
         batch_size: images per step.
         accumulate: as of `GuideSettings`.
         epochs: passes over the training images.
+        min_steps: as of `GuideSettings`.
         one_cycle: warm the learning rate up and down over the run instead of keeping it constant.
         image_size: height and width to which training images are reduced in this stage; None leaves them.
         lambda_mask: λ_m of Eq. 7.
@@ -97,6 +100,7 @@ class SegmenterSettings:
     batch_size: int = 4
     accumulate: int | Literal["auto"] = 1
     epochs: int = 10
+    min_steps: int = 0
     one_cycle: bool = False
     image_size: int | None = None
     lambda_mask: float = 1e-3
@@ -255,6 +259,7 @@ _ROBUST = Preset(
         learning_rate=5e-4,
         batch_size=32,
         epochs=1,
+        min_steps=100,
         image_size=160,
         absent_slots=1,
         area_range=(0.1, 0.5),
