@@ -261,7 +261,6 @@ CHANGES = (
     Change("reconstruction of features too", callback=lambda: AddTerm(FeatureReconstruction, 0.1)),
     Change("scale and flip consistency", callback=lambda: AddTerm(ScaleConsistency, 0.3)),
     Change("moving average of the weights", callback=AverageSegmenter),
-    Change("two epochs", ("segmenter.epochs=2",)),
     Change("constant learning rate", ("segmenter.one_cycle=false",)),
     Change("encoder trained too", ("segmenter.frozen=[]",)),
     Change(
