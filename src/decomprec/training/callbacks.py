@@ -52,7 +52,7 @@ class PanelEveryEpoch(Callback):
     Args:
         batch: pictures as of `TaggedImages`, stacked: "image", "tags" and perhaps "mask".
         class_names: of the K-1 classes.
-        folder: gets `epoch_00.png`, `epoch_01.png`, ...
+        folder: gets `epoch_000.png`, `epoch_001.png`, ...
     """
 
     def __init__(self, batch: Batch, class_names: tuple[str, ...], folder: str | Path) -> None:
@@ -68,7 +68,7 @@ class PanelEveryEpoch(Callback):
         images: Tensor = self.batch["image"].to(pl_module.device)
         out = pl_module.segmenter(images)
         figure = panel(images, out, self.class_names, tags=self.batch["tags"], truth=self.batch.get("mask"))
-        save_image(figure, self.folder / f"epoch_{trainer.current_epoch:02d}.png")
+        save_image(figure, self.folder / f"epoch_{trainer.current_epoch:03d}.png")
 
 
 class CollapsedRunError(StoppedRunError):
