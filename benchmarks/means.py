@@ -253,6 +253,7 @@ CHANGES = (
     Change("absent classes ignored (Eq. 6)", ("segmenter.absent=ignore",)),
     Change("nothing of a class outside its mask", callback=lambda: AddTerm(MaskedOut, 0.1)),
     Change("guide's head trained alongside", callback=GuideAlongside),
+    Change("λ_m = 0.3", ("segmenter.lambda_mask=0.3",)),
     Change("area prior: tags (Eq. 4)", ("segmenter.prior=tags",)),
     Change("area prior annealed", callback=AnnealedPrior),
     Change("no smoothness", ("segmenter.smoothness=0",)),
