@@ -10,7 +10,14 @@ VAL = 5
 ALL_EQUAL = {
     "guide": {"val/loss", "val/accuracy"},
     "segmenter": {"val/total", "val/recon", "val/mask", "val/cls", "val/mean_iou", "val/mask_entropy"}
-    | {"val/area_smallest", "val/area_largest", "val/confidence", "val/adversarial_gap"},
+    | {
+        "val/area_smallest",
+        "val/area_largest",
+        "val/area_present",
+        "val/area_absent",
+        "val/confidence",
+        "val/adversarial_gap",
+    },
 }
 
 

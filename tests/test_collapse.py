@@ -16,7 +16,15 @@ from decomprec.training import PRESETS, CollapsedRunError, SegmenterModule, Stop
 from decomprec.training.watch import Diagnostics
 
 SIZE = 4
-DIAGNOSTICS = ("area_smallest", "area_largest", "mask_entropy", "confidence", "adversarial_gap")
+DIAGNOSTICS = (
+    "area_smallest",
+    "area_largest",
+    "area_present",
+    "area_absent",
+    "mask_entropy",
+    "confidence",
+    "adversarial_gap",
+)
 
 
 class Colours(nn.Module):
@@ -144,14 +152,16 @@ def test_the_log_holds_the_means_over_pictures(witness: str, tmp_path: Path) -> 
     (row,) = logged(tmp_path)
 
     areas: dict[int, list[float]] = {0: [], 1: [], 2: []}
-    entropies, confidences, gaps = [], [], []
+    entropies, confidences, gaps, absent = [], [], [], []
     for n in range(5):
         pixels = [[float(masks[n, k, y, x]) for k in range(3)] for y in range(SIZE) for x in range(SIZE)]
         entropies.append(sum(-m * math.log(m, 3) for pixel in pixels for m in pixel) / SIZE**2)
         for k in range(3):
+            area = sum(pixel[k] for pixel in pixels) / SIZE**2
             if k and not TAGS[n, k - 1]:
+                absent.append(area)
                 continue
-            areas[k].append(sum(pixel[k] for pixel in pixels) / SIZE**2)
+            areas[k].append(area)
             if k:
                 mask, component = masks[n, k].double(), masks[n, k].double() * imagelets[n, k].double()
                 confidence = probability(component, k - 1, 9.0)
@@ -163,7 +173,8 @@ def test_the_log_holds_the_means_over_pictures(witness: str, tmp_path: Path) -> 
                 gaps.append(confidence - other)
     means = [sum(values) / len(values) for values in areas.values()]
     assert len(confidences) == 5
-    expected = [min(means), max(means), *(sum(v) / len(v) for v in (entropies, confidences, gaps))]
+    averaged = (areas[1] + areas[2], absent, entropies, confidences, gaps)
+    expected = [min(means), max(means), *(sum(v) / len(v) for v in averaged)]
     assert [float(row[f"val/{name}"]) for name in DIAGNOSTICS] == pytest.approx(expected, abs=1e-5)
 
 

@@ -254,7 +254,7 @@ class SegmenterModule(Stage):
         self.diagnostics.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The loss terms, diagnostics, areas of present and absent classes and, where masks are known, the mean IoU."""
+        """The loss terms, diagnostics and, where masks are known, the mean IoU."""
         images, tags = batch["image"], batch["tags"]
         out = self.segmenter(images)
         terms = self.loss(out, images, tags)
@@ -263,10 +263,6 @@ class SegmenterModule(Stage):
         cls_loss = self.loss.cls_loss
         guide = cls_loss.guide if isinstance(cls_loss, ClsLoss) else None
         self.diagnostics.update(out, images, tags, guide, self.second_guide)
-        areas, present = out.areas[:, 1:], tags.bool()
-        for name, where in (("present", present), ("absent", ~present)):
-            if where.any():
-                self.log(f"val/area_{name}", areas[where].mean(), batch_size=int(where.sum()))
         if "mask" in batch:
             self.iou.update(out.labels(), batch["mask"])
             self.log("val/mean_iou", self.iou, prog_bar=True)

@@ -46,14 +46,19 @@ class Diagnostics(Metric):
         >>> out = Decomposition(torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 3, 4, 4))
         >>> guide = lambda pictures: 4 * pictures.mean(dim=(1, 2, 3))[:, None] - 2
         >>> diagnostics.update(out, torch.zeros(1, 3, 4, 4), torch.ones(1, 1), guide)
-        >>> {name: round(value.item(), 4) for name, value in diagnostics.summary().items()}
-        {'area_smallest': 0.5, 'area_largest': 0.5, 'mask_entropy': 1.0, 'confidence': 0.5, 'adversarial_gap': 0.3808}
+        >>> values = diagnostics.summary()
+        >>> list(values)[:5]
+        ['area_smallest', 'area_largest', 'mask_entropy', 'area_present', 'confidence']
+        >>> round(values["adversarial_gap"].item(), 4)
+        0.3808
     """
 
     full_state_update = False
 
     areas: Tensor
     pictures: Tensor
+    absent_areas: Tensor
+    absences: Tensor
     entropy: Tensor
     confidence: Tensor
     witness: Tensor
@@ -63,7 +68,7 @@ class Diagnostics(Metric):
         super().__init__()
         for name in ("areas", "pictures"):
             self.add_state(name, torch.zeros(num_classes), dist_reduce_fx="sum")
-        for name in ("entropy", "confidence", "witness", "judged"):
+        for name in ("absent_areas", "absences", "entropy", "confidence", "witness", "judged"):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
 
     def update(
@@ -78,6 +83,8 @@ class Diagnostics(Metric):
         present = DF.with_background(tags) == 1
         self.areas += out.areas.where(present, 0).sum(dim=0)
         self.pictures += present.sum(dim=0)
+        self.absent_areas += out.areas.where(~present, 0).sum()
+        self.absences += (~present).sum()
         entropy = torch.special.entr(out.masks.float()).sum(dim=1) / math.log(present.shape[1])
         self.entropy += entropy.mean(dim=(1, 2)).sum()
         if guide is None or not tags.any():
@@ -94,16 +101,21 @@ class Diagnostics(Metric):
         self.judged += len(picture)
 
     def compute(self) -> dict[str, Tensor]:
-        """Means: "areas", "pictures", "mask_entropy" and, where a guide has judged, the other two.
+        """Means: "areas", "pictures", "mask_entropy" and, where there is such a thing, the others.
 
         The areas (K,) are those of the background in all pictures and of each class in the pictures that have it,
-        whose numbers are "pictures" (K,); the entropy is a share of ln K.
+        whose numbers are "pictures" (K,); "area_present" and "area_absent" are means over every class in the pictures
+        that have it, or do not; the entropy is a share of ln K. "confidence" and "adversarial_gap" need a guide.
         """
         values = {
             "areas": self.areas / self.pictures.clamp(min=1),
             "pictures": self.pictures,
             "mask_entropy": self.entropy / self.pictures[0],
         }
+        if self.pictures[1:].any():
+            values["area_present"] = self.areas[1:].sum() / self.pictures[1:].sum()
+        if self.absences > 0:
+            values["area_absent"] = self.absent_areas / self.absences
         if self.judged > 0:
             values["confidence"] = self.confidence / self.judged
             values["adversarial_gap"] = (self.confidence - self.witness) / self.judged
