@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.memory import garbage_collection_cuda
 from lightning_utilities.core.imports import RequirementCache
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from decomprec.data import TaggedDataModule
 from decomprec.files import remove_partials
@@ -58,6 +60,8 @@ def fit_stage(
         load_local(network, folder / WEIGHTS)
         log.info("the %s is trained already", folder.name)
         return
+    # The layout in which convolutions are fastest; networks are handed on in the usual one.
+    convert_conv2d_weight_memory_format(module, torch.channels_last)
     if compile:
         network.compile()
     last = folder / "last.ckpt"
@@ -69,6 +73,7 @@ def fit_stage(
             trainer.fit_loop.max_epochs = max(settings.epochs, math.ceil(settings.min_steps / max(1, steps)))
             try:
                 _fit(trainer, module, network, data, folder, class_names)
+                convert_conv2d_weight_memory_format(module, torch.contiguous_format)
                 return
             except (RuntimeError, MemoryError) as error:
                 if lost := lost_process(error):
