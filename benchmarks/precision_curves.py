@@ -1,9 +1,8 @@
-"""The demo's segmenter trained in float32 and the fast way, with the same guide: do both end at the same quality?
+"""The demo's segmenter trained in float32 and bfloat16, with the same guide: do both end at the same quality?
 
     uv run python -m benchmarks.precision_curves
 
-The fast way is bfloat16 autocast, `channels_last` and a fused Adam. Each seed draws weights, order and fills alike for
-both. Writes the curves and final scores as JSON and draws them.
+Each seed draws weights, order and fills alike for both. Writes the curves and final scores as JSON and draws them.
 """
 
 from __future__ import annotations
@@ -19,9 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
 from benchmarks.questions import RESULTS, save
@@ -38,20 +35,7 @@ CURVES = {"loss": "Overall loss (Eq. 7), in training", "mean_iou": "Mean IoU wit
 log = logging.getLogger("precision_curves")
 
 
-class FusedChannelsLast(Callback):
-    """What the fast way changes beside the precision."""
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        pl_module.to(memory_format=torch.channels_last)
-        for optimizer in trainer.optimizers:
-            for group in optimizer.param_groups:  # Adam reads it before its first step
-                group["fused"] = True
-
-
-WAYS: dict[str, tuple[str, tuple[type[Callback], ...]]] = {
-    "float32": ("32-true", ()),
-    "bf16": ("bf16-mixed", (FusedChannelsLast,)),
-}
+WAYS = {"float32": "32-true", "bf16": "bf16-mixed"}
 
 
 def curves(log_file: Path) -> dict[str, list[list[float]]]:
@@ -74,14 +58,12 @@ def run_way(
         known: dict[str, Any] = json.loads(measured.read_text(encoding="utf-8"))
         return known
     log.info("== %s, seed %d", way, seed)
-    precision, callbacks = WAYS[way]
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "guide").mkdir(parents=True)
     shutil.copyfile(guide / "guide" / WEIGHTS, folder / "guide" / WEIGHTS)
     started = time.perf_counter()
-    made = [callback() for callback in callbacks]
-    options = {**OPTIONS, "precision": precision}
-    trained = train(preset, scenes["train"], scenes["val"], folder, seed=seed, callbacks=made, trainer_options=options)
+    options = {**OPTIONS, "precision": WAYS[way]}
+    trained = train(preset, scenes["train"], scenes["val"], folder, seed=seed, trainer_options=options)
     seconds = time.perf_counter() - started
     (log_file,) = (folder / "segmenter" / "log").glob("*/metrics.csv")
     loader = DataLoader(scenes["val"], batch_size=32, collate_fn=collate)
