@@ -359,6 +359,16 @@ def _(folder: Path) -> None:
     TaggedImages([black_and_white], ["dog"], masks=True)
 
 
+@CASES("black and white masks in rows", "refused", r"such as 1 for 'dog', but the mask of row 1 and the others of tag")
+def _(folder: Path) -> None:
+    unmasked = {"image": PIXELS, "tags": ["dog"], "mask": None}
+    black_and_white = {"image": PIXELS, "tags": ["dog"], "mask": np.tile([0, 255], (4, 3))}
+    TaggedRows([unmasked], masks=True)
+    TaggedRows([unmasked, black_and_white])
+    TaggedRows([black_and_white, {"image": PIXELS, "tags": ["dog"], "mask": np.ones((4, 6), int)}], masks=True)
+    TaggedRows([unmasked, black_and_white], masks=True)
+
+
 @CASES("mask with three channels", "refused", r"mask\.png to have one 8-bit channel, but got mode RGB")
 def _(folder: Path) -> None:
     TaggedImages([record(folder, mask=PIXELS)], ["dog"], masks=True)[0]

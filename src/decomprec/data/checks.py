@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -99,6 +99,39 @@ def check_class_names(class_names: Sequence[str], masks: bool) -> None:
         raise ValueError(
             f"Expected at most {IGNORE - 1} classes with masks=True, but got {len(class_names)}; masks have 8 bits and "
             f"{IGNORE} is no class."
+        )
+
+
+def check_masks_hold_classes(
+    masks: Iterable[tuple[object, str, Callable[[], Tensor | None]]], class_names: Sequence[str]
+) -> None:
+    """Raise a ValueError if masks are black and white: unnoticed, they would measure nothing but the background.
+
+    Reads masks until one holds a class, of sound ones the first. One that can't be read is left to whoever asks for it.
+
+    Args:
+        masks: What the mask of each picture with a tag is called, a tag of it, and how to read its label map, which
+            may be None.
+        class_names: The K-1 foreground classes.
+    """
+    unknown = None
+    for name, tag, read in masks:
+        try:
+            labels = read()
+        except (ValueError, OSError):
+            return
+        if labels is None:
+            continue
+        if ((labels > 0) & (labels != IGNORE)).any():
+            return
+        if (labels == IGNORE).any():
+            unknown = unknown or (name, tag)
+    if unknown is not None:
+        name, tag = unknown
+        raise ValueError(
+            f"Expected masks to hold the numbers of classes, such as {class_names.index(tag) + 1} for {tag!r}, but "
+            f"{name} and the others of tagged pictures hold only background and {IGNORE}, which means that the class "
+            "is unknown; write the class's number where it is."
         )
 
 

@@ -2,6 +2,7 @@
 
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .checks import OnError, check_class_names, check_on_error, readable
+from .checks import OnError, check_class_names, check_masks_hold_classes, check_on_error, readable
 from .items import IGNORE, PictureError, Transform, make_item
 from .pictures import TRAINING_PIXELS, read_image, read_labels, rgb_pixels, turn_with, upright
 from .tagged import MaskValues, Record, choose_classes
@@ -48,8 +49,8 @@ class TaggedRows(Dataset[dict[str, Any]]):
         skipped: What is wrong with each picture that was skipped, in one sentence.
 
     Raises:
-        ValueError: If there is no row, a column is missing, a tag has no name, no picture can be read, or (on access) a
-            picture or mask is none of these.
+        ValueError: If there is no row, a column is missing, a tag has no name, no picture can be read, no mask of a
+            tagged picture holds a class, but 255, or (on access) a picture or mask is none of these.
 
     Examples:
         >>> photo = Image.new("RGB", (4, 2))
@@ -101,6 +102,13 @@ class TaggedRows(Dataset[dict[str, Any]]):
             # Nobody knows whether the rows may be read by several threads.
             self._kept, self.skipped = readable(self._kept, self._problem, threads=1)
             self.tags = self.tags[self._kept]
+        if masks:
+            tagged = ((number, tags) for number, tags in zip(self._kept, self.tags, strict=True) if tags.any())
+            masks_of = (
+                (f"the mask of row {n}", self.class_names[int(tags.argmax())], partial(self._labels_of, n))
+                for n, tags in tagged
+            )
+            check_masks_hold_classes(masks_of, self.class_names)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -130,6 +138,9 @@ class TaggedRows(Dataset[dict[str, Any]]):
         except PictureError as error:
             return str(error)
         return None
+
+    def _labels_of(self, number: int) -> Tensor | None:
+        return self._read(number, True)[2] if self.rows[number].get(self._mask_column) is not None else None
 
     def _mask(self, row: Row, name: str, image: Tensor, tagged: bool) -> Tensor:
         value, picture = row.get(self._mask_column), row[self._image_column]

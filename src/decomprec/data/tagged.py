@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .checks import OnError, check_class_names, check_on_error, image_problem, readable
+from .checks import OnError, check_class_names, check_masks_hold_classes, check_on_error, image_problem, readable
 from .items import IGNORE, PictureError, Transform, make_item
 from .listed import check_once
 from .pictures import TRAINING_PIXELS, read_image, read_mask
@@ -164,7 +165,9 @@ class TaggedImages(Dataset[dict[str, Any]]):
             self._check_files()
         self.tags = torch.tensor([[float(name in record.tags) for name in self.class_names] for record in self.records])
         if masks:
-            self._check_masks()
+            tagged = [record for record in self.records if record.tags]
+            masks_of = ((record.mask, record.tags[0], partial(self._labels_of, record)) for record in tagged)
+            check_masks_hold_classes(masks_of, self.class_names)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -185,9 +188,11 @@ class TaggedImages(Dataset[dict[str, Any]]):
             raise PictureError(str(error)) from error
 
     def _mask(self, record: Record, image: Tensor) -> Tensor:
-        if record.mask is None:
-            return torch.full(image.shape[1:], IGNORE if record.tags else 0)
-        return self.decode_mask(read_mask(record.mask, record.image), record)
+        labels = self._labels_of(record)
+        return torch.full(image.shape[1:], IGNORE if record.tags else 0) if labels is None else labels
+
+    def _labels_of(self, record: Record) -> Tensor | None:
+        return None if record.mask is None else self.decode_mask(read_mask(record.mask, record.image), record)
 
     def _problem(self, record: Record) -> str | None:
         if not self.masks:
@@ -205,28 +210,6 @@ class TaggedImages(Dataset[dict[str, Any]]):
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise FileNotFoundError(f"Expected all files to exist, but {len(missing)} do not: {missing[0]}, ...")
-
-    def _check_masks(self) -> None:
-        # Black and white masks would go unnoticed: they would measure nothing but the background.
-        unknown = None
-        for record in self.records:
-            if not record.tags or record.mask is None:
-                continue
-            try:
-                labels = self.decode_mask(read_mask(record.mask, record.image), record)
-            except (ValueError, OSError):
-                return  # whoever asks for it is told
-            if ((labels > 0) & (labels != IGNORE)).any():
-                return
-            if (labels == IGNORE).any():
-                unknown = unknown or record
-        if unknown is not None:
-            tag = unknown.tags[0]
-            raise ValueError(
-                f"Expected masks to hold the numbers of classes, such as {self.class_names.index(tag) + 1} for "
-                f"{tag!r}, but {unknown.mask} and the others of tagged pictures hold only background and {IGNORE}, "
-                "which means that the class is unknown; write the class's number where it is."
-            )
 
 
 def choose_classes(classes: Sequence[str] | None, known: Sequence[str], where: object) -> tuple[str, ...]:
