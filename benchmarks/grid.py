@@ -11,8 +11,8 @@ from itertools import product
 
 WAYS = {
     "recompose": ("loop", "vectorised", "compiled"),
-    "guide": ("loop", "vectorised", "compiled", "sampled"),
-    "train_step": ("loop", "vectorised", "compiled", "bf16", "bf16, sampled"),
+    "guide": ("loop", "vectorised", "channels_last", "compiled", "sampled"),
+    "train_step": ("loop", "vectorised", "channels_last", "compiled", "bf16", "bf16, sampled"),
     "predict": ("smp.Unet", "whole network", "mask branch", "channels_last", "compiled"),
     "pictures": ("one at a time", "batched"),
     "data": ("as it is", "1 worker", "2 workers", "resident", "reduced decode", "on the device"),
@@ -72,7 +72,7 @@ GRID = {
     },
     "cpu": {
         "recompose": Sizes((2, 5, 21), (8,)),
-        "guide": Sizes((2, 5, 21), (4,)),
+        "guide": Sizes((2, 5, 21, 81), (4,)),
         "train_step": Sizes((2, 21), (4,), ("paper",)),
         "predict": Sizes((21,), (8,), ("paper", "resnet50")),
         "pictures": Sizes((2,), (32,), FOLDERS, size=160),

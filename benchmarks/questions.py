@@ -24,9 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch.utils.data import Dataset
 
 from benchmarks.questions_data import (
@@ -84,13 +82,6 @@ class Variant:
     guide_of: str | None = None
     num_classes: int = 4
     more: Callable[[Trained], Figures] = field(default=lambda trained: {})
-
-
-class ChannelsLast(Callback):
-    """Keep the convolutions' weights in the order that a CPU is fastest with."""
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        pl_module.to(memory_format=torch.channels_last)
 
 
 def classes(size: Size) -> Iterator[Variant]:
@@ -218,7 +209,6 @@ def train_variant(variant: Variant, size: Size, seed: int, folder: Path) -> Trai
         run_dir,
         resume=True,
         seed=seed,
-        callbacks=[ChannelsLast()],
         trainer_options={"precision": size.precision, "enable_progress_bar": sys.stderr.isatty()},
     )
 

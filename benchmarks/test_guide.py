@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
@@ -26,10 +27,15 @@ def loop(guide: FrozenGuide) -> Loss:
     return loss
 
 
+def channels_last(guide: FrozenGuide) -> Loss:
+    return ClsLoss(guide.to(memory_format=torch.channels_last))
+
+
 # From the guide to the loss, and whether it is compiled; the names are those of grid.WAYS["guide"].
 WAYS: dict[str, tuple[Callable[[FrozenGuide], Loss], bool]] = {
     "loop": (loop, False),
     "vectorised": (ClsLoss, False),
+    "channels_last": (channels_last, False),
     "compiled": (ClsLoss, True),
     "sampled": (partial(ClsLoss, absent_slots=1), False),
 }

@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from benchmarks.grid import Case
 from benchmarks.loaders import batches
@@ -46,6 +47,7 @@ def test_input(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> Non
     if machine.name == "quick":
         preset = preset.with_values([f"image_size={case.size}", f"segmenter.image_size={case.size}"])
     module = stage_module(preset, stage, case.num_classes).to(machine.device).train()
+    convert_conv2d_weight_memory_format(module, torch.channels_last)  # as `train` does
     optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad])
     source = batches(case.way, SIDE, preset.image_size, case.batch, machine.device)
     shares: list[float] = []

@@ -44,26 +44,28 @@ class Way:
 
     make: Callable[[DecompositionSegmenter, FrozenGuide], Loss]
     compiled: bool = False
-    bf16: bool = False  # with channels_last and a fused optimiser
+    channels_last: bool = False
+    bf16: bool = False
 
 
 # The names are those of grid.WAYS["train_step"].
 WAYS = {
     "loop": Way(loop),
     "vectorised": Way(vectorised),
+    "channels_last": Way(vectorised, channels_last=True),
     "compiled": Way(vectorised, compiled=True),
-    "bf16": Way(vectorised, bf16=True),
-    "bf16, sampled": Way(partial(vectorised, absent_slots=1), bf16=True),
+    "bf16": Way(vectorised, channels_last=True, bf16=True),
+    "bf16, sampled": Way(partial(vectorised, absent_slots=1), channels_last=True, bf16=True),
 }
 
 
 def test_train_step(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> None:
     way = WAYS[case.way]
-    layout = torch.channels_last if way.bf16 else torch.contiguous_format
+    layout = torch.channels_last if way.channels_last else torch.contiguous_format
     model = DecompositionSegmenter(case.num_classes, case.subject).to(machine.device, memory_format=layout)
     classifier = resnet18_classifier(case.num_classes, weights=None)
     guide = FrozenGuide(classifier.to(memory_format=layout)).to(machine.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=way.bf16)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     images, tags = pictures(case, machine).contiguous(memory_format=layout), two_tags(case, machine)
     eager = way.make(model, guide)
     loss = machine.compile(eager) if way.compiled else eager

@@ -1,6 +1,5 @@
 """The benchmarks of speed and memory at tiny sizes: every way runs, and says the same; times mean nothing here."""
 
-import copy
 import json
 import os
 import re
@@ -8,7 +7,6 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -138,25 +136,6 @@ def test_precisions_are_compared_from_one_start(tmp_path: Path) -> None:
     assert [line.split("|")[1].strip() for line in lines] == ["float32", "bf16"]
     assert " ± " in lines[0]
     assert "seeds: 2" in about
-
-
-def test_the_fast_way_is_fused_and_takes_the_same_steps() -> None:
-    torch.manual_seed(0)
-    plain = nn.Conv2d(3, 4, kernel_size=3)
-    fast = copy.deepcopy(plain)
-    optimizers = [torch.optim.Adam(network.parameters(), lr=0.1) for network in (plain, fast)]
-    trainer: Any = SimpleNamespace(optimizers=optimizers[1:])
-    precision_curves.FusedChannelsLast().on_train_start(trainer, fast)  # type: ignore[arg-type]
-    assert fast.weight.is_contiguous(memory_format=torch.channels_last)
-    assert not optimizers[0].param_groups[0]["fused"]
-    assert optimizers[1].param_groups[0]["fused"]
-    images = torch.rand(2, 3, 8, 8)
-    for _ in range(3):
-        for network, optimizer in zip((plain, fast), optimizers, strict=True):
-            network(images).square().mean().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    torch.testing.assert_close(fast.weight, plain.weight)
 
 
 def test_the_page_shows_the_grid() -> None:

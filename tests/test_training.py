@@ -102,6 +102,26 @@ def test_the_optimiser_is_the_papers(stage: str, scenes, tmp_path: Path) -> None
     assert [g["lr"] for g in optimizer.param_groups] == [1e-4]
 
 
+def test_training_lays_convolutions_out_anew_and_takes_the_same_steps(
+    scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Look(Callback):
+        def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            weights = [part.weight for part in pl_module.modules() if isinstance(part, torch.nn.Conv2d)]
+            seen.append(all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights))
+
+    laid_out = train(TINY, *scenes, tmp_path / "laid out", callbacks=[Look()], trainer_options=QUIET)
+    assert all(tensor.is_contiguous() for tensor in laid_out.segmenter.state_dict().values())
+    monkeypatch.setattr("decomprec.training.fit.convert_conv2d_weight_memory_format", lambda module, layout: module)
+    plain = train(TINY, *scenes, tmp_path / "plain", callbacks=[Look()], trainer_options=QUIET)
+    assert seen == [True, True, False, False]
+    for name in ("classifier", "segmenter"):
+        expected = getattr(plain, name).state_dict()
+        torch.testing.assert_close(getattr(laid_out, name).state_dict(), expected, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_survive_yaml(name: str, tmp_path: Path) -> None:
     PRESETS[name].save(tmp_path / "preset.yaml")
