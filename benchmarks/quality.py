@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from benchmarks.measure import SUPERVISED, Networks, diagnose, draw_ranked, measure
 from benchmarks.photographs import evaluation_pictures, of_half, training_pictures
@@ -38,10 +38,6 @@ from decomprec.models import DecompositionSegmenter, load_pretrained
 from decomprec.training import PRESETS, Preset, StoppedRunError
 
 log = logging.getLogger("quality")
-
-DIAGNOSED = 4
-"""Diagnostics, which go through every network many times, look at every fourth picture."""
-
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -188,9 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "collapsed": collapsed,
         }
         fills = preset.segmenter.fills or ("mean", "noise", "blur")
-        some = Subset(pictures, range(0, len(pictures), DIAGNOSED))
-        few = DataLoader(some, batch_size=8, num_workers=args.workers, collate_fn=collate)
-        more["diagnostics"] = diagnose(networks, few, fills, args.seed, device)
+        more["diagnostics"] = diagnose(networks, loader, fills, args.seed, device)
         if networks.second_guide is not None:
             more["second_guide_accuracy"] = guide_accuracy(networks.second_guide, loader, device)
 

@@ -93,29 +93,27 @@ def scores_table(runs: Sequence[dict[str, Any]]) -> str:
         lines.append(["".join([rows[0]["method"], *settings]), yes_no, *map(spread, columns)])
     guide = [run["guide_accuracy"] for run in runs]
     accuracy = f"guide accuracy: {spread([g['mean'] for g in guide])} on {guide[0]['images']} images"
-    opinions = f"\n\n{opinions_table(runs[0])}" if len(runs) == 1 and "diagnostics" in runs[0] else ""
-    return f"{markdown(head, lines)}\n\n{accuracy}; {describe([run.get('run', {}) for run in runs])}{opinions}"
+    opinions = f"\n\n{opinions_table(runs)}" if "diagnostics" in runs[0] else ""
+    about = [dict(run.get("run", {})) for run in runs]
+    for run in about if len(runs) > 1 else ():
+        run.pop("command", None)  # the page says which
+    return f"{markdown(head, lines)}\n\n{accuracy}; {describe(about)}{opinions}"
 
 
-def opinions_table(run: dict[str, Any]) -> str:
+def opinions_table(runs: Sequence[dict[str, Any]]) -> str:
     """What the guide and an unseen second one see in the components of each segmenter."""
-    head = [
-        "components of",
-        "shown as",
-        "present, by the guide",
-        "by a second guide",
-        "gap",
-        "nothing in the background",
-    ]
+    head = ["components of", "shown as", "present, by the guide", "by a second guide", "gap"]
     lines = []
-    for name, views in run["diagnostics"].items():
-        for view, guides in views.items():
-            seen = [guides[guide]["present_recognised"] for guide in ("guide", "second guide") if guide in guides]
-            gap = [seen[0] - seen[1]] if len(seen) == 2 else []
-            cells = [f"{number:.3f}" for number in (*seen, *gap, guides["guide"]["background_empty"])]
-            lines.append([name, view, *([cells[0], *cells[1:]] if gap else [cells[0], "-", "-", cells[1]])])
-    second = run.get("second_guide_accuracy")
-    return markdown(head, lines) + (f"\n\nsecond guide's accuracy: {second['mean']:.3f}" if second else "")
+    for name, views in runs[0]["diagnostics"].items():
+        for view in views:
+            judged = [run["diagnostics"][name][view] for run in runs]
+            seen = [[row[guide]["present_recognised"] for row in judged] for guide in views[view]]
+            gap = [[first - second for first, second in zip(*seen, strict=True)]] if len(seen) == 2 else []
+            cells = [*map(spread, [*seen, *gap]), *["-"] * (2 - 2 * len(gap))]
+            lines.append([name, view, *cells, spread([row["guide"]["background_empty"] for row in judged])])
+    second = [run["second_guide_accuracy"]["mean"] for run in runs if "second_guide_accuracy" in run]
+    table = markdown([*head, "nothing in the background"], lines)
+    return f"{table}\n\nsecond guide's accuracy: {spread(second)}" if second else table
 
 
 def ablation_table(runs: Sequence[dict[str, Any]]) -> str:

@@ -1,5 +1,6 @@
 """The table of single changes, and that of the guides' opinions."""
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,12 +105,15 @@ def test_the_gap_is_between_the_guides() -> None:
         "diagnostics": {"ours": {"filled view": {"guide": first, "second guide": second}}},
         "second_guide_accuracy": {"mean": 0.8},
     }
-    table = opinions_table(run)
+    table = opinions_table([run])
     assert "| 0.875 " in table
     assert "| 0.375 " in table
     assert table.endswith("second guide's accuracy: 0.800")
+    again = copy.deepcopy(run)
+    again["diagnostics"]["ours"]["filled view"]["second guide"]["present_recognised"] = 0.75
+    assert "| 0.250 ± 0.177 " in opinions_table([run, again])  # of gaps of 0.375 and 0.125: 0.25 / √2
     del run["diagnostics"]["ours"]["filled view"]["second guide"]
-    assert "| - " in opinions_table(run)
+    assert "| - " in opinions_table([run])
 
 
 def test_other_backgrounds_are_those_of_the_next_image(monkeypatch: pytest.MonkeyPatch) -> None:
