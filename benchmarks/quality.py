@@ -39,6 +39,7 @@ from decomprec.training import PRESETS, Preset, StoppedRunError
 
 log = logging.getLogger("quality")
 
+
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, metavar="DIR", help="photographs with tags to train on")

@@ -19,7 +19,7 @@ def from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_ablation_table_has_a_row_for_each_change() -> None:
-    from benchmarks.tables import ablation_table
+    from benchmarks.tables.quality import ablation_table
 
     names = ("tags, no bias", "tags", "tags, PAMR", "guide's tags, PAMR", "no tags")
     figures = {name: {"iou": 0.1 * i, "area_where_absent": 0.01 * i} for i, name in enumerate(names, start=1)}
@@ -98,7 +98,7 @@ def test_consistency_asks_for_nothing_of_masks_that_follow_the_mirror() -> None:
 
 
 def test_the_gap_is_between_the_guides() -> None:
-    from benchmarks.tables import opinions_table
+    from benchmarks.tables.quality import opinions_table
 
     first, second = ({"present_recognised": seen, "background_empty": 0.75} for seen in (0.875, 0.5))
     run = {

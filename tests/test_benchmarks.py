@@ -13,7 +13,8 @@ import pytest
 import torch
 from benchmarks import precision_curves
 from benchmarks.grid import GRID, WAYS, cases
-from benchmarks.tables import render, speed_table
+from benchmarks.tables.pages import render
+from benchmarks.tables.speed import speed_table
 from benchmarks.timing import Machine, flops, peak_bytes
 from torch import Tensor, nn
 

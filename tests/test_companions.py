@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from benchmarks.companions import companions
-from benchmarks.tables import companions_table
+from benchmarks.tables.quality import companions_table
 
 
 def test_areas_are_means_over_the_pictures_with_the_company_alone_and_with_neither() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from benchmarks.tables.pages import fill
 
 from decomprec.evaluation import Results, Row, SegmentationScores
 from decomprec.training import PRESETS, Preset
@@ -149,21 +150,20 @@ PAGE = "before\n<!-- table: dogs*.json -->\nold\n<!-- end table -->\nafter\n"
 
 
 def test_tables_are_those_of_the_results(tmp_path: Path) -> None:
-    tables = load("benchmarks/tables.py")
     results = saved_results(tmp_path / "dogs.json", iou=0.5, seed=7)
-    filled = tables.fill(PAGE, tmp_path)
+    filled = fill(PAGE, tmp_path)
     assert results.table() in filled
     assert "guide accuracy: 0.900 on 4 images; command: `run me`; seed: 7" in filled
     assert filled.startswith("before\n<!-- table: dogs*.json -->\n")
     assert filled.endswith("<!-- end table -->\nafter\n")
     assert "old" not in filled
-    assert tables.fill(filled, tmp_path) == filled
+    assert fill(filled, tmp_path) == filled
 
 
 def test_tables_of_several_seeds_give_mean_and_spread(tmp_path: Path) -> None:
     for seed, iou in enumerate((0.4, 0.5, 0.6)):
         saved_results(tmp_path / f"dogs_{seed}.json", iou, seed)
-    filled = load("benchmarks/tables.py").fill(PAGE, tmp_path)
+    filled = fill(PAGE, tmp_path)
     assert "0.500 ± 0.100" in filled
     assert "seed: 0, 1, 2" in filled
 
@@ -188,7 +188,7 @@ def test_tables_of_benchmarks(tmp_path: Path) -> None:
         speed_row("vectorised", 1.0, 2**20, group="K = 5, batch 8"),
     ]
     (tmp_path / "dogs.json").write_text(json.dumps({"machine_info": machine, "benchmarks": rows}), encoding="utf-8")
-    filled = load("benchmarks/tables.py").fill(PAGE, tmp_path)
+    filled = fill(PAGE, tmp_path)
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in filled.splitlines() if line[0:1] == "|"]
     assert lines[0][6:] == ["of copy rate", "speed-up", "less memory"]
     both = ["K = 2, batch 8", "vectorised", "12.5 ± 0.25 ms", "5", "640", "2 MiB", "12.5%", "2.00×", "3.00×"]
@@ -200,8 +200,7 @@ def test_tables_of_benchmarks(tmp_path: Path) -> None:
 
 
 def test_results_that_are_missing_or_wrong(tmp_path: Path) -> None:
-    tables = load("benchmarks/tables.py")
-    assert "Not measured yet" in tables.fill(PAGE, tmp_path)
+    assert "Not measured yet" in fill(PAGE, tmp_path)
     (tmp_path / "dogs.json").write_text('{"class_names": ["dog"]}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"dogs\.json to be results of one experiment"):
-        tables.fill(PAGE, tmp_path)
+        fill(PAGE, tmp_path)

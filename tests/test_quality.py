@@ -348,7 +348,7 @@ def test_single_changes_with_the_guide_of_a_run(
 
 def test_what_savings_cost(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import how_many, savings
-    from benchmarks.tables import how_many_table, savings_table
+    from benchmarks.tables.quality import how_many_table, savings_table
 
     assert replace(savings.ROBUST.with_values(savings.SAVINGS["all (`fast`)"]), name="fast") == savings.FAST
     changes = {"none": [], "one epoch": ["segmenter.epochs=1"]}

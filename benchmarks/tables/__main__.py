@@ -1,0 +1,5 @@
+"""`python -m benchmarks.tables`."""
+
+from benchmarks.tables.pages import main
+
+main()

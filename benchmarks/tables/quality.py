@@ -1,0 +1,156 @@
+"""How good masks are: what the benchmarks of trainings wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from benchmarks.tables.markdown import describe, markdown, spread
+
+MAX_CLASS_COLUMNS = 7
+
+
+def scores_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Rows of methods, from runs that differ in their seed only."""
+    names = runs[0]["class_names"]
+    per_class = names if len(names) <= MAX_CLASS_COLUMNS else []
+    head = ["method", "tags at test time", *per_class, "foreground IoU", "IoU with background", "area where absent"]
+    lines = []
+    for rows in zip(*(run["rows"] for run in runs), strict=True):
+        if len({(row["method"], row["tags"]) for row in rows}) > 1 or any(run["class_names"] != names for run in runs):
+            raise ValueError("methods or classes differ between the files")
+        columns = [[row["iou"][1 + j] for row in rows] for j in range(len(per_class))]
+        columns += [[row[key] for row in rows] for key in ("mean_foreground_iou", "mean_iou", "mean_false_area")]
+        settings = [f", {key} {spread([row['settings'][key] for row in rows], 2)}" for key in rows[0]["settings"]]
+        yes_no = "yes" if rows[0]["tags"] else "no"
+        lines.append(["".join([rows[0]["method"], *settings]), yes_no, *map(spread, columns)])
+    guide = [run["guide_accuracy"] for run in runs]
+    accuracy = f"guide accuracy: {spread([g['mean'] for g in guide])} on {guide[0]['images']} images"
+    opinions = f"\n\n{opinions_table(runs)}" if "diagnostics" in runs[0] else ""
+    about = [dict(run.get("run", {})) for run in runs]
+    for run in about if len(runs) > 1 else ():
+        run.pop("command", None)  # the page says which
+    return f"{markdown(head, lines)}\n\n{accuracy}; {describe(about)}{opinions}"
+
+
+def opinions_table(runs: Sequence[dict[str, Any]]) -> str:
+    """What the guide and an unseen second one see in the components of each segmenter."""
+    head = ["components of", "shown as", "present, by the guide", "by a second guide", "gap"]
+    lines = []
+    for name, views in runs[0]["diagnostics"].items():
+        for view in views:
+            judged = [run["diagnostics"][name][view] for run in runs]
+            seen = [[row[guide]["present_recognised"] for row in judged] for guide in views[view]]
+            gap = [[first - second for first, second in zip(*seen, strict=True)]] if len(seen) == 2 else []
+            cells = [*map(spread, [*seen, *gap]), *["-"] * (2 - 2 * len(gap))]
+            lines.append([name, view, *cells, spread([row["guide"]["background_empty"] for row in judged])])
+    second = [run["second_guide_accuracy"]["mean"] for run in runs if "second_guide_accuracy" in run]
+    table = markdown([*head, "nothing in the background"], lines)
+    return f"{table}\n\nsecond guide's accuracy: {spread(second)}" if second else table
+
+
+def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Rows of single changes, from one file of `benchmarks.ablation`."""
+    (run,) = runs
+    measures = ("tags, no bias", "tags", "tags, PAMR", "guide's tags, PAMR")
+    head = ["changed", "tags, no bias", "best bias", "tags", "tags, PAMR", "guide's tags, PAMR", "area where absent"]
+    lines = []
+    for row in run["ablation"]:
+        if "collapsed" in row:
+            lines.append([row["name"], "collapsed", *["-"] * (len(head) - 2)])
+            continue
+        first, *others = (f"{row[name]['iou']:.3f}" for name in measures)
+        absent = f"{row[measures[-1]]['area_where_absent']:.3f}"
+        lines.append([row["name"], first, f"{row['background_bias']:+.1f}", *others, absent])
+    about = {"guide accuracy": f"{run['guide_accuracy']:.3f}"} | {
+        key: run[key] for key in ("all rows", "half", "pictures", "seed", "machine", "torch")
+    }
+    return f"{markdown(head, lines)}\n\n{describe([about])}"
+
+
+def question_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Rows of variants, from one file of `benchmarks.questions`; a variant that collapsed has no figures."""
+    (run,) = runs
+    head = list(run["variants"][0]["runs"][0]["figures"])
+    lines = [
+        [variant["name"], *(spread([seed["figures"].get(figure) for seed in variant["runs"]]) for figure in head)]
+        for variant in run["variants"]
+    ]
+    return f"{markdown(['variant', *head], lines)}\n\n{describe([run['run']])}"
+
+
+def companions_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Area of a class where only its company is, and where neither is, from one file of `benchmarks.companions`."""
+    (run,) = runs
+    rows = run["companions"]
+    ways = [key for key, value in rows[0].items() if isinstance(value, dict)]
+    head = ["class", "company", "on its training pictures"]
+    head += [f"{way}: {where}" for way in ways for where in ("only company", "neither")]
+    lines = [
+        [
+            row["class"],
+            row["company"],
+            f"{row['together']:.0%}",
+            *(
+                f"{row[way][where]:.3f} ({count})"
+                for way in ways
+                for where, count in zip(("with company", "with neither"), row["pictures"], strict=True)
+            ),
+        ]
+        for row in rows
+    ]
+    return f"{markdown(head, lines)}\n\n{describe([{key: run[key] for key in ('pictures', 'machine', 'torch')}])}"
+
+
+def pseudo_labels_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Masks and what was trained on them, from one file of `examples/train_on_pseudo_labels.py`."""
+    (run,) = runs
+    keys = ("mean_foreground_iou", "mean_false_area")
+    lines = [
+        [row["method"], *("-" if row[key] is None else f"{row[key]:.3f}" for key in keys)]
+        for row in run["pseudo_labels"]
+    ]
+    return f"{markdown(['masks', 'foreground IoU', 'area where absent'], lines)}\n\n{describe([run['run']])}"
+
+
+def precision_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Where training ends in each precision, from one file of `benchmarks.precision_curves`."""
+    (run,) = runs
+    ways: dict[str, list[dict[str, Any]]] = {}
+    for row in run["precision_curves"]:
+        ways.setdefault(row["way"], []).append(row)
+    lines = []
+    for way, rows in ways.items():
+        last_tenth = [[value for _, value in row["loss"][-max(1, len(row["loss"]) // 10) :]] for row in rows]
+        cells = [spread([row["foreground_iou"] for row in rows]), spread([fmean(values) for values in last_tenth], 4)]
+        lines.append([way, *cells, spread([row["seconds"] for row in rows], 0)])
+    head = ["way", "foreground IoU", "loss in the last tenth of the steps", "seconds"]
+    return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
+
+
+def savings_table(runs: Sequence[dict[str, Any]]) -> str:
+    """What training costs and gives with single savings, from one file of `benchmarks.savings`."""
+    (run,) = runs
+    return trainings(["saved"], ["name"], run["savings"], run["run"])
+
+
+def how_many_table(runs: Sequence[dict[str, Any]]) -> str:
+    """What training gives on fewer pictures, from one file of `benchmarks.how_many`."""
+    (run,) = runs
+    return trainings(["pictures", "epochs of the segmenter"], ["pictures", "epochs"], run["how_many"], run["run"])
+
+
+def trainings(head: list[str], keys: list[str], rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
+    """A row for each training that `benchmarks.savings.row` measured."""
+    measures = ("guide_accuracy", "iou_with_tags", "iou_without", "area_where_absent")
+    lines = [
+        [
+            *(str(row[key]) for key in keys),
+            *(f"{row[key]:.1f}" for key in ("minutes", "core_minutes")),
+            *(f"{row[key]:.3f}" for key in measures),
+        ]
+        for row in rows
+    ]
+    head = [*head, "minutes", "minutes of all cores", "guide right", "IoU, tags", "IoU, no tags", "area where absent"]
+    return f"{markdown(head, lines)}\n\n{describe([run])}"
