@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks import precision_curves
+from benchmarks import import_time, precision_curves
 from benchmarks.grid import GRID, WAYS, cases
 from benchmarks.tables.pages import render
 from benchmarks.tables.speed import speed_table
@@ -115,6 +115,18 @@ def test_tables_show_the_time_that_is_waited() -> None:
     assert [row["waiting for data"] for row in table] == ["25.0%", "1.2%"]
     assert [row["speed-up"] for row in table] == ["1.00×", "2.00×"]
     assert not any("rate" in name for name in table[0])
+
+
+def test_imports_are_timed_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([9.0, 9.0, 1.0, 1.5, 2.0, 2.0, 4.0, 5.0])  # the first of each is not counted
+    asked: list[str] = []
+    monkeypatch.setattr(import_time, "seconds", lambda statement: asked.append(statement) or next(times))
+    import_time.main(["--rounds", "3", "--json", str(tmp_path / "imports.json")])
+    assert asked == ["import torch", "import decomprec"] * 4
+    table = render([tmp_path / "imports.json"])
+    assert "| `import torch`     | 2.00 ± 1.50 s |" in table
+    assert "| `import decomprec` | 2.00 ± 1.75 s |" in table
+    assert "median ratio of a round: 1.250; rounds: 3" in table  # of 1.5, 1 and 1.25
 
 
 def test_precisions_are_compared_from_one_start(tmp_path: Path) -> None:

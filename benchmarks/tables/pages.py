@@ -29,7 +29,7 @@ from benchmarks.tables.quality import (
     scores_table,
 )
 from benchmarks.tables.robustness import fuzz_table, kills_table, processes_table, robustness_table, versions_table
-from benchmarks.tables.speed import speed_table
+from benchmarks.tables.speed import imports_table, speed_table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -66,6 +66,7 @@ def render(files: Sequence[Path]) -> str:
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     tables = {
         "benchmarks": speed_table,
+        "imports": imports_table,
         "question": question_table,
         "ablation": ablation_table,
         "companions": companions_table,

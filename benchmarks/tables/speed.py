@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.tables.markdown import figure, markdown
+from benchmarks.tables.markdown import describe, figure, markdown
 
 
 def speed_table(runs: Sequence[dict[str, Any]]) -> str:
@@ -67,3 +67,11 @@ def _step(rows: Sequence[dict[str, Any]]) -> str:
             ]
         )
     return markdown(head, lines)
+
+
+def imports_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Interpreters that import something and end, from one file of `benchmarks.import_time`."""
+    (run,) = runs
+    lines = [[f"`{row['statement']}`", f"{row['seconds']:.2f} ± {row['iqr'] / 2:.2f} s"] for row in run["imports"]]
+    about = describe([{"median ratio of a round": f"{run['ratio']:.3f}"} | run["run"]])
+    return f"{markdown(['statement', 'time'], lines)}\n\n{about}"
