@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,11 @@ def row(
     return found
 
 
+def _ready(logits: Tensor, images: Tensor) -> Tensor:
+    """The logits of `images`, which are known already."""
+    return logits
+
+
 @torch.inference_mode()
 def measured(trained: Trained, preset: Preset, batches: Batches, decided: list[Tensor]) -> dict[str, Any]:
     """Foreground IoU as it is, and at the bias of the background's logit that is best on these very pictures."""
@@ -114,10 +120,10 @@ def measured(trained: Trained, preset: Preset, batches: Batches, decided: list[T
     segmenter = multi_scale(trained.segmenter.mask_logits, (scale,), flip=False)
     logits = [segmenter(batch["image"]) for batch in batches]
 
-    def scored(bias: float, tags: list[Tensor | None], refine: Any = None) -> dict[str, float]:
+    def scored(bias: float, tags: list[Tensor | None], refine: Any = None) -> dict[str, float | None]:
         scores = ScoreAccumulator(slots, given := tags[0] is batches[0]["tags"])
         for batch, found, known in zip(batches, logits, tags, strict=True):
-            labels = RefinedPredictor(lambda _, found=found: found, refine, None, bias)(batch["image"], known)
+            labels = RefinedPredictor(partial(_ready, found), refine, None, bias)(batch["image"], known)
             scores.update(labels, batch["mask"], batch["tags"])
         result = scores.compute()
         return {"iou": result.mean_foreground_iou, **({} if given else {"area_where_absent": result.mean_false_area})}
@@ -125,7 +131,7 @@ def measured(trained: Trained, preset: Preset, batches: Batches, decided: list[T
     known: list[Tensor | None] = [batch["tags"] for batch in batches]
     unknown: list[Tensor | None] = [None] * len(batches)
     by_bias = {bias: scored(bias, known) for bias in BIASES}
-    bias = max(BIASES, key=lambda bias: by_bias[bias]["iou"])
+    bias = max(BIASES, key=lambda bias: by_bias[bias]["iou"] or 0.0)
     return {
         "background_bias": bias,
         "tags, no bias": scored(0.0, known),

@@ -49,14 +49,14 @@ def main() -> None:
         "guide's tags, PAMR": RefinedPredictor(logits, pamr, networks.classifier),
     }
     pictures = of_half(evaluation_pictures(args.eval, names), "all", transform)
-    drawn: dict[str, list[Tensor]] = {name: [] for name in predictors}
+    shares: dict[str, list[Tensor]] = {name: [] for name in predictors}
     with torch.inference_mode():
         for batch in tqdm(DataLoader(pictures, batch_size=8, collate_fn=collate), "drawing", disable=None):
             for name, predict in predictors.items():
                 labels = predict(batch["image"])
-                areas = [(labels == j).float().mean(dim=(1, 2)) for j in range(1, len(names) + 1)]
-                drawn[name].append(torch.stack(areas, dim=1))
-    areas = {name: torch.cat(parts) for name, parts in drawn.items()}
+                of_classes = [(labels == j).float().mean(dim=(1, 2)) for j in range(1, len(names) + 1)]
+                shares[name].append(torch.stack(of_classes, dim=1))
+    areas = {name: torch.cat(parts) for name, parts in shares.items()}
     tags = training_pictures(args.train, names, transform).tags
     rows = list(companions(tags, pictures.tags, areas, names))
     table = {"companions": rows, "pictures": len(pictures), "machine": f"{os.cpu_count()} CPU cores"}

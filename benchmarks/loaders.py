@@ -5,9 +5,8 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache, partial
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def decoded(side: int) -> list[Tensor]:
     return [read_image(record.image) for record in photographs(side)]
 
 
-def batches(way: str, side: int, size: int, batch: int, device: str) -> Iterator[Batch]:
+def batches(way: str, side: int, size: int, batch: int, device: str) -> Generator[Batch]:
     """Batches without end, of pictures `side` pixels high and wide as files, `size` as the networks see them."""
     if way == "on the device":
         yield from augmented_on_device(side, size, batch, device)
@@ -75,7 +74,7 @@ def batches(way: str, side: int, size: int, batch: int, device: str) -> Iterator
     transform = train_transform(size)
     dataset: Dataset[Batch] = TaggedImages(photographs(side), ("dog",), transform=transform)
     if way == "resident":
-        dataset = Pictures(partial(getitem, decoded(side)), transform)
+        dataset = Pictures(decoded(side).__getitem__, transform)
     if way == "reduced decode":
         dataset = Pictures(partial(read_reduced, side, size), transform)
     chosen = RandomSampler(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import lightning as L
 import torch
@@ -15,6 +16,7 @@ from decomprec.decomposition import Decomposition, Slots
 from decomprec.functional import guide_loss
 from decomprec.guide import View, blur_fill, mean_fill, noise_fill
 from decomprec.losses import ClsLoss, ExtraLoss
+from decomprec.models import PooledClassifier
 from decomprec.training import SegmenterModule
 from decomprec.training.modules import resized
 
@@ -205,12 +207,14 @@ class GuideAlongside(Callback):
         self.learning_rate = learning_rate
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.classifier = _cls_loss(pl_module).guide.classifier
+        guide: Any = _cls_loss(pl_module).guide
+        self.classifier: PooledClassifier = guide.classifier
         self.optimizer = torch.optim.Adam(self.classifier.head.parameters(), self.learning_rate)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: dict[str, Tensor], idx: int
     ) -> None:
+        assert isinstance(pl_module, SegmenterModule)
         size = pl_module.image_size or batch["image"].shape[-1]
         images, tags = resized(batch["image"], [size, size]), batch["tags"]
         chosen = (torch.rand_like(tags) + tags).argmax(dim=1, keepdim=True)

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 
 from benchmarks.questions_data import (
     ALONE,
@@ -48,6 +47,7 @@ from benchmarks.questions_data import (
     with_areas,
 )
 from benchmarks.questions_measure import CAM, OURS, Figures, batches, context_figures, figures
+from decomprec.data import TaggedDataset
 from decomprec.evaluation import compare
 from decomprec.files import written_whole
 from decomprec.training import CollapsedRunError, Trained, train
@@ -75,9 +75,9 @@ class Variant:
     """
 
     name: str
-    train_set: Callable[[], Dataset[dict[str, Any]]]
+    train_set: Callable[[], TaggedDataset]
     test_set: Callable[[], Any]
-    val_set: Callable[[], Dataset[dict[str, Any]]]
+    val_set: Callable[[], TaggedDataset]
     settings: tuple[str, ...] = ()
     guide_of: str | None = None
     num_classes: int = 4

@@ -72,6 +72,7 @@ class Scenes(Dataset[dict[str, Any]]):
     def __init__(self, items: Sequence[dict[str, Any]], class_names: Sequence[str]) -> None:
         self.items = list(items)
         self.class_names = tuple(class_names)
+        self.tags = torch.stack([item["tags"] for item in self.items])
         self.masks = "mask" in self.items[0]
 
     def __len__(self) -> int:

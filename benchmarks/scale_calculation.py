@@ -85,7 +85,7 @@ class Live(TorchDispatchMode):
     """Counts the bytes of the tensors that live at once beyond those of `known`."""
 
     def __init__(self, known: Sequence[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.seen = {tensor.untyped_storage()._cdata for tensor in known}
         self.bytes = self.peak = 0
 

@@ -58,7 +58,9 @@ def test_input(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> Non
             asked = perf_counter()
             batch = next(source)
             waited += perf_counter() - asked
-            loss: Tensor = module.training_step(batch, index)
+            output = module.training_step(batch, index)
+            assert isinstance(output, Tensor)
+            loss = output
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -70,4 +72,5 @@ def test_input(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> Non
         warnings.filterwarnings("ignore", "You are trying to `self.log")
         measure(benchmark, machine, case, step, batches=PASS)
     source.close()
+    assert benchmark.stats is not None  # it has run
     benchmark.extra_info["waiting_share"] = median(shares[-benchmark.stats.stats.rounds :])

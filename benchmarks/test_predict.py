@@ -25,7 +25,7 @@ def smp_unet(model: DecompositionSegmenter, encoder: str) -> Callable[[Tensor], 
     unet.decoder.load_state_dict(ours["mask_decoder.decoder"].state_dict())
     unet.segmentation_head.load_state_dict(ours["mask_decoder.head"].state_dict())
     unet.eval().to(next(model.parameters()).device)
-    mean, std = model.encoder.mean, model.encoder.std
+    mean, std = model.get_buffer("encoder.mean"), model.get_buffer("encoder.std")
     return lambda images: unet((images - mean) / std).argmax(dim=1)
 
 

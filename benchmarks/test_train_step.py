@@ -62,7 +62,7 @@ WAYS = {
 def test_train_step(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> None:
     way = WAYS[case.way]
     layout = torch.channels_last if way.channels_last else torch.contiguous_format
-    model = DecompositionSegmenter(case.num_classes, case.subject).to(machine.device, memory_format=layout)
+    model = DecompositionSegmenter(case.num_classes, case.subject).to(machine.device).to(memory_format=layout)
     classifier = resnet18_classifier(case.num_classes, weights=None)
     guide = FrozenGuide(classifier.to(memory_format=layout)).to(machine.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)

@@ -84,6 +84,7 @@ def measure(
     except torch.OutOfMemoryError:
         leave_out(benchmark, "out of memory")
         return
+    assert benchmark.stats is not None  # it has run
     seconds = benchmark.stats.stats.median
     images = batches * case.batch
     benchmark.extra_info.update(value=value, images=images, images_per_s=images / seconds, peak_bytes=peak)

@@ -1,10 +1,8 @@
 """The experiments on the paper's open questions: their data is what it says, and a small run goes through."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -23,6 +21,7 @@ from benchmarks.questions_data import (
     plain,
     with_areas,
 )
+from benchmarks.tables.pages import fill
 
 from decomprec.data import SyntheticScenes, TaggedDataModule
 
@@ -38,15 +37,6 @@ TINY = [
     "segmenter.batch_size=8",
     "segmenter.decoder_widths=[8, 4]",
 ]
-
-
-def tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables", Path(questions.__file__).with_name("tables.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +157,7 @@ def test_a_small_run(tmp_path: Path) -> None:
     (run,) = variant["runs"]
     assert run["figures"]["IoU, tags"] == pytest.approx(run["rows"][0]["mean_foreground_iou"])
     page = "<!-- table: questions_classes.json -->\n<!-- end table -->"
-    filled = tables().fill(page, tmp_path)
+    filled = fill(page, tmp_path)
     assert f"| 3 classes | {run['figures']['guide accuracy']:.3f}" in filled
     assert "scenes: 16 to train on, 12 to measure on" in filled
 

@@ -20,7 +20,8 @@ def train(problem: Problem, **options: Any) -> list[float]:
     optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)  # nothing of the guide
     objective, optimizer = fabric.setup(objective, optimizer)
     losses = []
-    for batch in fabric.setup_dataloaders(problem.loader):
+    batches: Any = fabric.setup_dataloaders(problem.loader)
+    for batch in batches:
         terms = objective(batch["image"], batch["tags"])
         optimizer.zero_grad()
         fabric.backward(terms["total"])

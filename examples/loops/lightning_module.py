@@ -37,7 +37,7 @@ class OwnModule(L.LightningModule):
 def train(problem: Problem, **options: Any) -> list[float]:
     """One pass over the scenes; returns the total loss of every step. The options are the Trainer's."""
     module = OwnModule(problem)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     L.Trainer(max_epochs=1, **quiet, **options).fit(module, problem.loader)
     return module.losses
 
