@@ -63,6 +63,7 @@ class Stage(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Adam, as in section 4.3."""
         parameters = [p for p in self.parameters() if p.requires_grad]
+        # Not fused: that one misreads a state whose layout is not its parameter's, as of an older checkpoint.
         optimizer = torch.optim.Adam(
             parameters, lr=self.learning_rate, betas=(0.9, 0.999), weight_decay=self.weight_decay
         )
