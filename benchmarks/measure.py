@@ -1,4 +1,4 @@
-"""What `benchmarks.quality` measures of trained networks: the rows, the diagnostics and the pictures."""
+"""What `benchmarks.quality` measures of trained networks: the rows and the pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from benchmarks.gradcam import gradcam_maps
 from decomprec.data import TaggedImages, collate
-from decomprec.decomposition import Decomposition
 from decomprec.evaluation import (
     CentredEllipse,
     EveryPixel,
@@ -23,15 +22,12 @@ from decomprec.evaluation import (
     Results,
     Row,
     compare,
-    decomposition_diagnostics,
     evaluate,
 )
 from decomprec.evaluation.baselines import Maps, normalised_maps
 from decomprec.evidence import EvidenceMasks
-from decomprec.guide import FilledView, View, component_view
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
-from decomprec.training.occlusion import FILLS
 from decomprec.viz import overlay, save_image
 
 SUPERVISED = "supervised (masks of the other half)"
@@ -125,7 +121,7 @@ def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[s
     batches, predictors = tqdm(loader, "evaluating", disable=None), networks.predictors()
     if networks.classifier is None:
         return _without_classifier(predictors, loader, class_names, device)
-    maps = _maps(networks.classifier)
+    maps = further_maps(networks.classifier)
     results = compare(
         predictors, networks.classifier, batches, class_names, device, ELLIPSE_SHARE, maps, per_image=True
     )
@@ -138,7 +134,9 @@ def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[s
     return replace(results, rows=tuple(brief))
 
 
-def _maps(classifier: PooledClassifier) -> dict[str, Maps]:
+def further_maps(classifier: PooledClassifier) -> dict[str, Maps]:
+    """Maps of the guide beside CAM, by the names of their rows."""
+
     def refined_cam(images: Tensor) -> Tensor:
         return pamr(images, normalised_maps(classifier, classifier.activation_maps, images))
 
@@ -161,50 +159,6 @@ def _without_classifier(
     ]
     guide: dict[str, Any] = {"per_class": [], "mean": None, "exact_match": None, "images": rows[0].scores.images}
     return Results(tuple(rows), tuple(class_names), guide)
-
-
-def diagnose(
-    networks: Networks, loader: DataLoader[Any], fills: Sequence[str], seed: int, device: str
-) -> dict[str, Any]:
-    """`decomposition_diagnostics` of every segmenter, by each guide, on components and on the filled view.
-
-    The supervised segmenter has no components: nothing trains its image-lets.
-
-    Args:
-        networks: with a classifier.
-        loader: gives images and tags.
-        fills: what the filled view draws from, by the names in `FILLS`.
-        seed: of these draws, which are the same for all.
-        device: where the networks are.
-    """
-    views: dict[str, View] = {
-        "components on black": component_view,
-        "filled view": FilledView("images", [FILLS[name] for name in fills]),
-    }
-    found: dict[str, Any] = {}
-    for name, segmenter in {networks.name: networks.ours, **networks.others}.items():
-        found[name] = {}
-        for title, view in views.items():
-            if name == SUPERVISED and view is component_view:
-                continue
-            found[name][title] = _opinions(segmenter, networks, loader, view, seed, device)
-    return found
-
-
-def _opinions(
-    model: Callable[[Tensor], Decomposition],
-    networks: Networks,
-    loader: DataLoader[Any],
-    view: View,
-    seed: int,
-    device: str,
-) -> dict[str, Any]:
-    opinions = {}
-    for name, guide in {"guide": networks.classifier, "second guide": networks.second_guide}.items():
-        if guide is not None:
-            torch.manual_seed(seed)
-            opinions[name] = decomposition_diagnostics(model, guide, loader, device, view)
-    return opinions
 
 
 def ranked(per_image: Sequence[tuple[str, float]], count: int = 10) -> dict[str, list[str]]:

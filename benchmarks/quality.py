@@ -27,7 +27,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.measure import SUPERVISED, Networks, diagnose, draw_ranked, measure
+from benchmarks.measure import SUPERVISED, Networks, draw_ranked, measure
+from benchmarks.opinions import diagnose
 from benchmarks.photographs import evaluation_pictures, of_half, training_pictures
 from benchmarks.runs import Conditions, described, run_papers_recipe, train_second_guide
 from benchmarks.supervised import train_supervised
@@ -178,20 +179,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         networks, collapsed = train_all(args, preset, train_set, held_out)
         networks.to(device)
-        log.info("== diagnostics")
         more = {
             "preset": described(preset),
             "minutes": minutes_of_stages(args.out),
             "collapsed": collapsed,
         }
-        fills = preset.segmenter.fills or ("mean", "noise", "blur")
-        more["diagnostics"] = diagnose(networks, loader, fills, args.seed, device)
-        if networks.second_guide is not None:
-            more["second_guide_accuracy"] = guide_accuracy(networks.second_guide, loader, device)
 
     log.info("== table: the half %r, %d of %d pictures", args.half, len(pictures), len(held_out))
     results = measure(networks, loader, class_names, device)
     print(f"\n{results.table()}\n", flush=True)
+    if args.train:
+        log.info("== opinions of the guides")
+        fills = preset.segmenter.fills or ("mean", "noise", "blur")
+        more["diagnostics"] = diagnose(networks, results, loader, fills, args.seed, device)
+        if networks.second_guide is not None:
+            more["second_guide_accuracy"] = guide_accuracy(networks.second_guide, loader, device)
     draw_ranked(networks, results, pictures, args.out / "figures", device)
     command = sys.argv[1:] if arguments is None else arguments
     results = replace(results, run=describe_run(args, command, image_size, len(pictures)))

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `benchmarks` is no part of
 
 from benchmarks import quality, runs
 from benchmarks.measure import SUPERVISED, ranked
+from benchmarks.opinions import TRUE
 from benchmarks.photographs import evaluation_pictures, half, of_half, training_pictures
 from benchmarks.supervised import SupervisedModule, train_supervised
 
@@ -122,7 +123,8 @@ def test_the_whole_command(finished: tuple[Path, list[str]], folder: Path) -> No
     assert f"--train {folder.name} --eval {folder.name} --preset=demo" in results["run"]["command"]
     assert results["preset"]["segmenter"]["decoder_widths"] == [8, 4]
     assert set(results["minutes"]) == {"ours", "paper's recipe", "supervised", "second guide"}
-    assert set(results["diagnostics"]) == {"ours", "paper's recipe", SUPERVISED}
+    drawn = {"ours, PAMR", f"{SUPERVISED}, PAMR", "CAM", "Grad-CAM++", "LayerCAM", "CAM + PAMR", *expected[-2:], TRUE}
+    assert set(results["diagnostics"]) == {"ours", "paper's recipe", SUPERVISED, *drawn}
     for views in results["diagnostics"].values():
         for opinions in views.values():
             assert set(opinions) == {"guide", "second guide"}
@@ -130,6 +132,24 @@ def test_the_whole_command(finished: tuple[Path, list[str]], folder: Path) -> No
     assert results["guide_accuracy"]["images"] == results["second_guide_accuracy"]["images"] == len(reported)
     for name in ("best", "median", "worst"):
         assert Image.open(out / "figures" / f"{name}.png").size[0] == 2 * (3 * SIZE + 4) + 4
+
+
+def test_opinions_of_label_maps(finished: tuple[Path, list[str]], folder: Path) -> None:
+    """Where every pixel is the class the guide is shown the whole picture, and true masks are what the files say."""
+    out, _ = finished
+    results = json.loads((out / "results.json").read_text())
+    seen = {name: opinions["filled view"]["guide"] for name, opinions in results["diagnostics"].items()}
+    classifier = load_run(out / "ours").classifier.eval()
+    pictures = of_half(evaluation_pictures(folder, ["square"]), "report", eval_transform(SIZE))
+    with_square = [item for item in pictures if item["tags"].item()]
+    with torch.inference_mode():
+        found = [classifier(item["image"][None]).item() > 0 for item in with_square]
+    assert seen["every pixel"]["present_recognised"] == pytest.approx(sum(found) / len(found))
+    assert seen["every pixel"]["present_area"] == 1
+
+    areas = [(item["mask"] == 1).float().mean().item() for item in with_square]
+    assert seen[TRUE]["present_area"] == pytest.approx(sum(areas) / len(areas))
+    assert seen[TRUE]["mask_entropy"] == seen[TRUE]["recon_error"] == seen[TRUE]["absent_area"] == 0
 
 
 def test_the_other_trainings_are_what_their_rows_say(finished: tuple[Path, list[str]]) -> None:
