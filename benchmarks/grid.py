@@ -12,7 +12,15 @@ from itertools import product
 WAYS = {
     "recompose": ("loop", "vectorised", "compiled"),
     "guide": ("loop", "vectorised", "channels_last", "compiled", "sampled"),
-    "train_step": ("loop", "vectorised", "channels_last", "compiled", "bf16", "bf16, sampled"),
+    "train_step": (
+        "loop",
+        "vectorised",
+        "channels_last",
+        "compiled",
+        "bf16",
+        "bf16, sampled",
+        "bf16, sampled, compiled",
+    ),
     "predict": ("smp.Unet", "whole network", "mask branch", "channels_last", "compiled"),
     "pictures": ("one at a time", "batched"),
     "data": ("as it is", "1 worker", "2 workers", "resident", "reduced decode", "on the device"),

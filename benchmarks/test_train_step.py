@@ -44,6 +44,7 @@ class Way:
 
     make: Callable[[DecompositionSegmenter, FrozenGuide], Loss]
     compiled: bool = False
+    fullgraph: bool = True  # drawing slots breaks the graph
     channels_last: bool = False
     bf16: bool = False
 
@@ -56,6 +57,9 @@ WAYS = {
     "compiled": Way(vectorised, compiled=True),
     "bf16": Way(vectorised, channels_last=True, bf16=True),
     "bf16, sampled": Way(partial(vectorised, absent_slots=1), channels_last=True, bf16=True),
+    "bf16, sampled, compiled": Way(
+        partial(vectorised, absent_slots=1), compiled=True, fullgraph=False, channels_last=True, bf16=True
+    ),
 }
 
 
@@ -68,7 +72,7 @@ def test_train_step(benchmark: BenchmarkFixture, machine: Machine, case: Case) -
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     images, tags = pictures(case, machine).contiguous(memory_format=layout), two_tags(case, machine)
     eager = way.make(model, guide)
-    loss = machine.compile(eager) if way.compiled else eager
+    loss = machine.compile(eager, way.fullgraph) if way.compiled else eager
 
     def forward(images: Tensor, tags: Tensor) -> Tensor:
         with torch.autocast(machine.device, torch.bfloat16, enabled=way.bf16):

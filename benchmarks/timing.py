@@ -46,11 +46,11 @@ class Machine:
     def ceilings(self) -> dict[str, float]:
         return ceilings(self.name)
 
-    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`torch.compile` for one size and without graph breaks; the smoke test traces, but generates no code."""
+    def compile(self, function: Callable[..., Any], fullgraph: bool = True) -> Callable[..., Any]:
+        """`torch.compile` for one size, whole or in several graphs; the smoke test traces, but generates no code."""
         torch.compiler.reset()  # every case is a new size of the same code, of which only a few are kept
         backend = "aot_eager" if self.name == "quick" else "inductor"
-        return torch.compile(function, backend=backend, fullgraph=True, dynamic=False)
+        return torch.compile(function, backend=backend, fullgraph=fullgraph, dynamic=False)
 
     def synchronise(self) -> None:
         if self.device == "cuda":
@@ -73,7 +73,7 @@ def measure(
     benchmark.extra_info.update(vars(case), group=case.group, device=device, dtype=str(DTYPE).removeprefix("torch."))
     benchmark.extra_info.update(torch=torch.__version__, threads=torch.get_num_threads())
     benchmark.group = f"{benchmark.name.partition('[')[0]}: {case.group}"
-    if case.way == "compiled" and (missing := missing_compiler()):
+    if case.way.endswith("compiled") and (missing := missing_compiler()):
         leave_out(benchmark, missing)
         return
     try:
