@@ -112,8 +112,12 @@ def test_the_gap_is_between_the_guides() -> None:
     again = copy.deepcopy(run)
     again["diagnostics"]["ours"]["filled view"]["second guide"]["present_recognised"] = 0.75
     assert "| 0.250 ± 0.177 " in opinions_table([run, again])  # of gaps of 0.375 and 0.125: 0.25 / √2
-    del run["diagnostics"]["ours"]["filled view"]["second guide"]
-    assert "| - " in opinions_table([run])
+    alone = copy.deepcopy(run)
+    del alone["diagnostics"]["ours"]["filled view"]["second guide"]
+    alone["diagnostics"]["ours"]["filled view"]["guide"]["present_recognised"] = 0.625
+    assert "| - " in opinions_table([alone])
+    cells = [cell.strip() for cell in opinions_table([run, alone]).splitlines()[2].split("|")[3:6]]
+    assert cells == ["0.750 ± 0.177", "0.500", "0.375"]  # the gap is that of the one run with both
 
 
 def test_other_backgrounds_are_those_of_the_next_image(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,21 @@ def test_tables_of_several_seeds_give_mean_and_spread(tmp_path: Path) -> None:
     assert "seed: 0, 1, 2" in filled
 
 
+def test_rows_that_only_the_first_seed_has_stand_alone(tmp_path: Path) -> None:
+    for seed, iou in enumerate((0.4, 0.6)):
+        saved_results(tmp_path / f"dogs_{seed}.json", iou, seed)
+    first = json.loads((tmp_path / "dogs_0.json").read_text(encoding="utf-8"))
+    first["rows"].append({**first["rows"][0], "method": "supervised"})
+    (tmp_path / "dogs_0.json").write_text(json.dumps(first), encoding="utf-8")
+    rows = [line for line in fill(PAGE, tmp_path).splitlines() if line.startswith("|")]
+    assert "0.500 ± 0.141" in rows[2]
+    assert rows[-1].startswith("| supervised ")
+    assert " 0.400 " in rows[-1]
+    (tmp_path / "dogs_0.json").rename(tmp_path / "dogs_2.json")
+    with pytest.raises(ValueError, match="results of one experiment"):
+        fill(PAGE, tmp_path)
+
+
 def speed_row(way: str, seconds: float | None, peak_bytes: int = 0, group: str = "K = 2, batch 8") -> dict[str, Any]:
     extra: dict[str, Any] = {"way": way, "group": group, "device": "cpu"}
     extra |= {"dtype": "float32", "torch": "2.0", "threads": 2}

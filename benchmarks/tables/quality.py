@@ -12,19 +12,24 @@ MAX_CLASS_COLUMNS = 7
 
 
 def scores_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Rows of methods, from runs that differ in their seed only."""
+    """Rows of methods, from runs that differ in their seed; the first may have rows that the others left out."""
     names = runs[0]["class_names"]
+    if any(run["class_names"] != names for run in runs):
+        raise ValueError("classes differ between the files")
     per_class = names if len(names) <= MAX_CLASS_COLUMNS else []
     head = ["method", "tags at test time", *per_class, "foreground IoU", "IoU with background", "area where absent"]
+    methods: dict[tuple[str, bool], list[dict[str, Any]]] = {
+        (row["method"], row["tags"]): [] for row in runs[0]["rows"]
+    }
+    for run in runs:
+        for row in run["rows"]:
+            methods[row["method"], row["tags"]].append(row)
     lines = []
-    for rows in zip(*(run["rows"] for run in runs), strict=True):
-        if len({(row["method"], row["tags"]) for row in rows}) > 1 or any(run["class_names"] != names for run in runs):
-            raise ValueError("methods or classes differ between the files")
+    for (method, tags), rows in methods.items():
         columns = [[row["iou"][1 + j] for row in rows] for j in range(len(per_class))]
         columns += [[row[key] for row in rows] for key in ("mean_foreground_iou", "mean_iou", "mean_false_area")]
         settings = [f", {key} {spread([row['settings'][key] for row in rows], 2)}" for key in rows[0]["settings"]]
-        yes_no = "yes" if rows[0]["tags"] else "no"
-        lines.append(["".join([rows[0]["method"], *settings]), yes_no, *map(spread, columns)])
+        lines.append(["".join([method, *settings]), "yes" if tags else "no", *map(spread, columns)])
     guide = [run["guide_accuracy"] for run in runs]
     accuracy = f"guide accuracy: {spread([g['mean'] for g in guide])} on {guide[0]['images']} images"
     opinions = f"\n\n{opinions_table(runs)}" if "diagnostics" in runs[0] else ""
@@ -40,14 +45,16 @@ def opinions_table(runs: Sequence[dict[str, Any]]) -> str:
     lines = []
     for name, views in runs[0]["diagnostics"].items():
         for view in views:
-            judged = [run["diagnostics"][name][view] for run in runs]
-            seen = [[row[guide]["present_recognised"] for row in judged] for guide in views[view]]
-            gap = [[first - second for first, second in zip(*seen, strict=True)]] if len(seen) == 2 else []
-            cells = [*map(spread, [*seen, *gap]), *["-"] * (2 - 2 * len(gap))]
+            judged = [run["diagnostics"][name][view] for run in runs if name in run["diagnostics"]]
+            guide = [row["guide"]["present_recognised"] for row in judged]
+            both = [row for row in judged if "second guide" in row]
+            second = [row["second guide"]["present_recognised"] for row in both]
+            gap = [row["guide"]["present_recognised"] - other for row, other in zip(both, second, strict=True)]
+            cells = [spread(guide), *([spread(second), spread(gap)] if both else ["-", "-"])]
             lines.append([name, view, *cells, spread([row["guide"]["background_empty"] for row in judged])])
-    second = [run["second_guide_accuracy"]["mean"] for run in runs if "second_guide_accuracy" in run]
+    accuracy = [run["second_guide_accuracy"]["mean"] for run in runs if "second_guide_accuracy" in run]
     table = markdown([*head, "nothing in the background"], lines)
-    return f"{table}\n\nsecond guide's accuracy: {spread(second)}" if second else table
+    return f"{table}\n\nsecond guide's accuracy: {spread(accuracy)}" if accuracy else table
 
 
 def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
