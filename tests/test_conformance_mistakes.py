@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from decomprec import ClsLoss
 from decomprec import conformance as check
 
-torch.manual_seed(
-    0
-)  # parts are made while the file is collected: of one guide in a hundred, training changes too little
+# Parts are made while the file is collected. Of one guide in a hundred, training mode changes too little.
+torch.manual_seed(0)
 
 Cases = dict[str, tuple[Any, str]]
 NOT_FINITE = "but got nan or inf; look for a logarithm, root or division of 0."
