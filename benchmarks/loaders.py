@@ -72,9 +72,8 @@ def batches(way: str, side: int, size: int, batch: int, device: str) -> Generato
         yield from augmented_on_device(side, size, batch, device)
         return
     transform = train_transform(size)
-    dataset: Dataset[Batch] = TaggedImages(photographs(side), ("dog",), transform=transform)
-    if way == "resident":
-        dataset = Pictures(decoded(side).__getitem__, transform)
+    pictures = TaggedImages(photographs(side), ("dog",), transform=transform)
+    dataset: Dataset[Batch] = pictures.in_memory() if way == "resident" else pictures
     if way == "reduced decode":
         dataset = Pictures(partial(read_reduced, side, size), transform)
     chosen = RandomSampler(

@@ -39,7 +39,7 @@ def test_train_is_repeated(run: Path, data: Path, tmp_path: Path) -> None:
     assert config["preset"] == yaml.safe_load((run / "preset.yaml").read_text())
     kept = {"command": "train", "data": str(data), "kind": "folder", "seed": 0, "device": "cpu", "workers": 0}
     kept["precision"] = "float32"
-    assert {**kept, "out": str(run), "preset": config["preset"], "skip-unreadable": False} == config
+    assert {**kept, "out": str(run), "preset": config["preset"], "skip-unreadable": False, "in-memory": False} == config
     again = tmp_path / "again"
     good("train", "--config", run / "config.yaml", "--out", again)
     assert {**content(again / "config.yaml"), "out": str(run)} == config
@@ -48,6 +48,13 @@ def test_train_is_repeated(run: Path, data: Path, tmp_path: Path) -> None:
     results = [json.loads((folder / "results.json").read_text()) for folder in (run, again)]
     assert results[0]["rows"] == results[1]["rows"]
     assert results[0]["run"]["settings"] == results[1]["run"]["settings"] == " ".join(TINY)
+
+
+def test_pictures_in_memory_train_to_the_same_weights(run: Path, tmp_path: Path) -> None:
+    good("train", "--config", run / "config.yaml", "--out", tmp_path / "held", "--in-memory")
+    first, second = weights(run), weights(tmp_path / "held")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert content(tmp_path / "held" / "config.yaml")["in-memory"] is True
 
 
 def test_flags_win_over_the_file(run: Path, tmp_path: Path) -> None:

@@ -98,3 +98,50 @@ def test_bad_masks(tmp_path):
         read_mask(save(tmp_path / "small.png", np.zeros((2, 2))), path)
     with pytest.raises(ValueError, match="mode RGB"):
         read_mask(save(tmp_path / "colour.png", picture()), path)
+
+
+def noise(seed, height, width):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3))
+
+
+def test_what_is_in_memory_is_what_the_files_hold(tmp_path):
+    sizes = [(4, 6), (8, 8), (5, 3)]
+    records = [
+        Record(save(tmp_path / f"{i}.png", noise(i, *size)), ("dog",) if i % 2 else (), f"{i}")
+        for i, size in enumerate(sizes)
+    ]
+    data = TaggedImages(records, ("dog",), transform=v2.RandomCrop(3))
+    held = data.in_memory()
+    torch.manual_seed(0)
+    wanted = [data[i] for i in range(3)]
+    for record in records:
+        record.image.unlink()
+    torch.manual_seed(0)
+    for i, item in enumerate(wanted):
+        found = held[i]
+        assert torch.equal(found["image"], item["image"])
+        assert torch.equal(found["tags"], item["tags"])
+        assert found["name"] == item["name"]
+    with pytest.raises(ValueError, match=r"0\.png to be a picture, but there is no such file"):
+        data[0]
+    chosen = held.select([2, 0])
+    assert [chosen[i]["name"] for i in range(2)] == ["2", "0"]
+    assert chosen.tags.tolist() == [[0.0], [0.0]]
+    assert len(held) == 3
+
+
+def test_in_memory_pictures_are_reduced(tmp_path):
+    record = Record(save(tmp_path / "a.png", noise(0, 8, 12)), (), "a")
+    pixels = TaggedImages([record], ("dog",)).in_memory(most_pixels=24)[0]["image"]
+    mean = noise(0, 8, 12).reshape(4, 2, 6, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1) / 255  # of each 2 x 2 pixels
+    assert pixels.shape == (3, 4, 6)
+    assert np.abs(pixels.numpy() - mean).max() <= 0.5 / 255 + 1e-6
+
+
+def test_in_memory_names_what_cannot_be_held(tmp_path):
+    good, bad = save(tmp_path / "a.png", picture()), tmp_path / "b.png"
+    bad.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"b\.png to be a picture"):
+        TaggedImages([Record(good, (), "a"), Record(bad, (), "b")], ("dog",)).in_memory()
+    with pytest.raises(ValueError, match="masks=False"):
+        TaggedImages([Record(good, (), "a")], ("dog",), masks=True).in_memory()

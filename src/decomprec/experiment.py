@@ -55,6 +55,7 @@ def run_experiment(
     precision: str = "32-true",
     compile: bool = False,
     callbacks: Sequence[Callback] = (),
+    in_memory: bool = False,
 ) -> None:
     """Train as of `train`, draw the figures, print the table (if there are masks), and save the model.
 
@@ -75,6 +76,8 @@ def run_experiment(
         precision: as in Lightning.
         compile: train through `torch.compile`.
         callbacks: further Lightning callbacks, for both stages.
+        in_memory: decode the training pictures once and keep them, reduced to about twice the size that is trained at
+            (`TaggedImages.in_memory`).
 
     Raises:
         ValueError: as for `train`.
@@ -87,10 +90,12 @@ def run_experiment(
     evaluated = eval_transform(preset.image_size)
     seen = load("train", transform=evaluated, masks=False)
     unseen = load("val", transform=evaluated, masks=True)
-    augmented = train_transform(preset.image_size)
+    train_set = load("train", transform=train_transform(preset.image_size), masks=False) if preset.augment else seen
+    if in_memory:
+        train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
     trained = train(
         preset,
-        load("train", transform=augmented, masks=False) if preset.augment else seen,
+        train_set,
         unseen,
         run_dir,
         resume=resume,

@@ -55,6 +55,9 @@ def train(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out damaged pictures, with a warning; else they stop it.")
     ] = False,
+    in_memory: Annotated[
+        bool, typer.Option("--in-memory", help="Decode the training pictures once and keep them; for large files.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Learn to segment from tagged pictures.
@@ -113,4 +116,5 @@ def train(
         resume=resume,
         seed=seed,
         workers=workers,
+        in_memory=in_memory,
     )

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch.utils.data import Subset
-
 from .checks import OnError
 from .coco import CocoInstances
 from .csv_tags import TaggedCSV
 from .folder import TaggedFolder
 from .imagenet import draw_imagenet_dogs, imagenet_train_folder
-from .items import Item, Transform
+from .items import Transform
 from .pets import OxfordPets
-from .tagged import TaggedImages
 from .voc import VOCDevkit
 
 KINDS = ("folder", "csv", "voc", "coco", "pets", "imagenet")
@@ -156,15 +153,6 @@ def _check_there(path: Path) -> None:
         raise FileNotFoundError(f"Expected DATA to be a folder, or a CSV or JSON file, but found no {path}.")
 
 
-class _Part(Subset[Item]):
-    """Some pictures of a data set."""
-
-    def __init__(self, data: TaggedImages, indices: Sequence[int]) -> None:
-        super().__init__(data, indices)
-        self.class_names, self.masks, self.tags = data.class_names, data.masks, data.tags[list(indices)]
-        self.records = tuple(data.records[i] for i in indices)
-
-
 def _coco(path: Path, split: str, **options: Any) -> Any:
     files = {part: _coco_file(path, part) for part in ("train", "val")}
     if split not in files:
@@ -180,7 +168,7 @@ def _coco(path: Path, split: str, **options: Any) -> Any:
     indices = [i for i, record in enumerate(data.records) if (record.name in held_out) == (split == "val")]
     if not indices:
         raise ValueError(f"Expected {file} to list pictures for both splits, but got none for {split}.")
-    return _Part(data, indices)
+    return data.select(indices)
 
 
 def _instance_files(folder: Path) -> list[Path]:

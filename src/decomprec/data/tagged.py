@@ -1,14 +1,18 @@
 """Picture files with tags: the dataset that all loaders of this package build on."""
 
+import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from .checks import OnError, check_class_names, check_masks_hold_classes, check_on_error, image_problem, readable
 from .items import IGNORE, PictureError, Transform, make_item
@@ -150,6 +154,7 @@ class TaggedImages(Dataset[dict[str, Any]]):
         self.class_names = tuple(class_names)
         self.masks = masks
         self.transform = transform
+        self._decoded: Mapping[Path, Tensor] = {}
         if not self.records:
             raise ValueError("Expected `records` to hold at least one picture, but got none.")
         unknown = {tag for record in self.records for tag in record.tags} - set(self.class_names)
@@ -177,11 +182,58 @@ class TaggedImages(Dataset[dict[str, Any]]):
         image, mask = self._read(record)
         return make_item(image, self.tags[index].clone(), record.name, mask=mask, transform=self.transform)
 
+    def select(self, indices: Sequence[int]) -> Self:
+        """A copy with some of the pictures, in the order of their indices."""
+        part = copy.copy(self)
+        part.records = tuple(self.records[i] for i in indices)
+        part.tags = self.tags[list(indices)]
+        return part
+
+    def in_memory(self, most_pixels: int = TRAINING_PIXELS) -> Self:
+        """A copy whose pictures are decoded once, now, on all cores, and stay in memory as uint8.
+
+        For training for several epochs in one process, on pictures for which there is memory: 3 bytes a pixel. It
+        saves most where files have many more pixels than are trained on.
+
+        Args:
+            most_pixels: A larger picture is reduced, by a whole number, to at most as many, of which crops are then
+                taken. With the default, items are the same as without.
+
+        Raises:
+            ValueError: If the items have masks, or a picture can't be read.
+
+        Examples:
+            >>> import tempfile
+            >>> from PIL import Image
+            >>> file = Path(tempfile.mkdtemp()) / "dog.png"
+            >>> Image.new("RGB", (40, 20)).save(file)
+            >>> data = TaggedImages([Record(file, ("dog",), "dog")], ["dog"]).in_memory(most_pixels=200)
+            >>> file.unlink()
+            >>> data[0]["image"].shape
+            torch.Size([3, 10, 20])
+        """
+        if self.masks:
+            raise ValueError("Expected a data set with masks=False, for training, but got one with masks=True.")
+        held = copy.copy(self)
+        read = partial(self._pixels, most_pixels=most_pixels)
+        with ThreadPool(os.cpu_count()) as pool:
+            pixels = tqdm(
+                pool.imap(read, self.records), "decoding", len(self), unit="picture", leave=False, disable=None
+            )
+            held._decoded = {record.image: image for record, image in zip(self.records, pixels, strict=True)}
+        return held
+
+    def _pixels(self, record: Record, most_pixels: int) -> Tensor:
+        try:
+            return self._decoded[record.image] if self._decoded else read_image(record.image, most_pixels)
+        except (ValueError, OSError) as error:
+            raise PictureError(str(error)) from error
+
     def _read(self, record: Record) -> tuple[Tensor, Tensor | None]:
         """The picture (3, H, W), uint8, and its mask (H, W), int64, if masks were asked for."""
+        if not self.masks:
+            return self._pixels(record, TRAINING_PIXELS), None
         try:
-            if not self.masks:
-                return read_image(record.image, TRAINING_PIXELS), None
             image = read_image(record.image)
             return image, self._mask(record, image)
         except (ValueError, OSError) as error:
