@@ -27,6 +27,7 @@ from decomprec.evaluation import (
 from decomprec.evaluation.baselines import Maps, normalised_maps
 from decomprec.evidence import EvidenceMasks
 from decomprec.models import DecompositionSegmenter, PooledClassifier
+from decomprec.predict import AUGMENTED_SIZE
 from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
 from decomprec.viz import overlay, save_image
 
@@ -69,16 +70,16 @@ class Networks:
     def predictors(self) -> dict[str, Predictor]:
         """The segmenters' rows."""
         plain = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=False))
-        mirrored = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=True))
+        augmented = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale, AUGMENTED_SIZE * self.scale)))
         classifier = self.classifier
-        averaged = None if classifier is None else multi_scale_tags(classifier)
+        decide = None if classifier is None else multi_scale_tags(classifier)
         others = {name: once_per_batch(other.mask_logits) for name, other in self.others.items()}
         guided = {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(plain, None, classifier)}
         return {
             self.name: RefinedPredictor(plain),
             **guided,
             self.refined: RefinedPredictor(plain, pamr, classifier),
-            f"{self.refined}, test-time augmentation": RefinedPredictor(mirrored, pamr, averaged),
+            f"{self.refined}, test-time augmentation": RefinedPredictor(augmented, pamr, decide),
             **{name: RefinedPredictor(other) for name, other in others.items()},
             **{
                 f"{name}, PAMR": RefinedPredictor(o, pamr, classifier)

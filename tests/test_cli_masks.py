@@ -106,6 +106,14 @@ def test_size_is_the_short_side_that_the_model_sees(run: Path, data: Path, tmp_p
     assert np.array_equal(masks, expected.half().numpy())
 
 
+def test_augmented_masks_are_those_of_the_library(run: Path, data: Path, tmp_path: Path) -> None:
+    path = data / "val" / "red" / "1.png"
+    masks = probabilities(run, path, tmp_path / "augmented", "--tags", "red", "--augment")
+    expected = picture_masks(read_image(path), load_pretrained(run / "model"), torch.ones(1, 1), augment=True)
+    assert np.array_equal(masks, expected.half().numpy())
+    assert not np.array_equal(masks, probabilities(run, path, tmp_path / "plain", "--tags", "red"))
+
+
 def test_a_picture_that_cannot_be_read_stops_no_other(run: Path, tmp_path: Path) -> None:
     good = save(tmp_path / "in" / "good.png", red_square(1, present=True)[0])
     (tmp_path / "in" / "cut.png").write_bytes(good.read_bytes()[:600])

@@ -95,6 +95,30 @@ def test_a_batch_is_its_pictures_one_at_a_time(decides: str, size: int | None) -
     assert len(drawn) > 1 or decides == "nothing"  # classes differ between the pictures
 
 
+@torch.no_grad()
+def test_augmented_masks_are_the_mean_over_two_sizes_and_mirror_images() -> None:
+    model, picture = random_model(classifier=False), random_pictures()[0]
+    tags = torch.tensor([[1.0, 0.0]])
+    (masks,) = batch_masks([picture], model, tags, 20, augment=True)
+
+    scale = 28 / min(picture.shape[1:])
+    image = resize(picture[None], [round(scale * side) for side in picture.shape[1:]], antialias=True).float() / 255
+    height, width = image.shape[-2:]
+    found = []
+    for size in ((round(height / 1.4), round(width / 1.4)), (height, width)):
+        copy = F.interpolate(image, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+        for mirrored in (False, True):
+            seen = copy.flip(-1) if mirrored else copy
+            mask = model.segmenter.mask_logits(seen).softmax(dim=1)
+            mask = F.interpolate(mask, size=(height, width), mode="bilinear", antialias=True)
+            found.append(mask.flip(-1) if mirrored else mask)
+    mean = torch.stack(found).mean(dim=0) * torch.tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1)
+    refined = pamr(image, mean / mean.sum(dim=1, keepdim=True))
+    wanted = F.interpolate(refined, size=picture.shape[1:], mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(masks, wanted, atol=1e-5, rtol=0)
+    assert (masks - picture_masks(picture, model, tags, 20)).abs().max() > 1e-3
+
+
 def test_pictures_of_one_size_go_through_the_networks_together() -> None:
     model, seen = random_model(), []
     model.segmenter.encoder.register_forward_pre_hook(lambda _, images: seen.append(tuple(images[0].shape)))

@@ -11,12 +11,15 @@ from torchvision.transforms.v2.functional import resize
 
 from decomprec.decomposition import Decomposition
 from decomprec.models.pretrained import Pretrained
-from decomprec.refine import RefinedPredictor, multi_scale_tags, pamr
+from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
 
 # Of a batch that `plan_batches` chooses: what the networks see at once, and the pictures as they are in memory. A
 # small network is busy from some 2^20 pixels on a GPU, from a few pictures on a CPU.
 _SEEN_PIXELS = {"cuda": 2**20, "cpu": 2**18}
 _PICTURE_PIXELS = 2**26
+
+AUGMENTED_SIZE = 1.4
+"""Times the usual size is how large test-time augmentation looks at a picture too."""
 
 
 def named_tags(names: str, class_names: tuple[str, ...]) -> Tensor:
@@ -35,7 +38,14 @@ def named_tags(names: str, class_names: tuple[str, ...]) -> Tensor:
     return torch.tensor([[float(name in chosen) for name in class_names]])
 
 
-def picture_masks(picture: Tensor, model: Pretrained, tags: Tensor | None = None, size: int | None = None) -> Tensor:
+def picture_masks(
+    picture: Tensor,
+    model: Pretrained,
+    tags: Tensor | None = None,
+    size: int | None = None,
+    *,
+    augment: bool = False,
+) -> Tensor:
     """Masks of a picture at its own resolution, refined by `pamr`.
 
     Args:
@@ -44,6 +54,8 @@ def picture_masks(picture: Tensor, model: Pretrained, tags: Tensor | None = None
         tags: (1, K-1), the classes that are in the picture; None lets the model's classifier decide, by the mean of
             `multi_scale_tags`, or, if it has none, every class compete.
         size: short side, in pixels; None is the size that the model was trained on.
+        augment: look at 1.4 times that size, and average the segmenter's masks over the picture and its mirror image
+            at both sizes (test-time augmentation).
 
     Returns:
         (K, H, W), float32, summing to one over K, on the model's device; `argmax(dim=0)` is the label map.
@@ -58,11 +70,16 @@ def picture_masks(picture: Tensor, model: Pretrained, tags: Tensor | None = None
         >>> picture_masks(torch.zeros(3, 60, 90, dtype=torch.uint8), model).shape
         torch.Size([2, 60, 90])
     """
-    return next(batch_masks([picture], model, tags, size))
+    return next(batch_masks([picture], model, tags, size, augment=augment))
 
 
 def batch_masks(
-    pictures: Sequence[Tensor], model: Pretrained, tags: Tensor | None = None, size: int | None = None
+    pictures: Sequence[Tensor],
+    model: Pretrained,
+    tags: Tensor | None = None,
+    size: int | None = None,
+    *,
+    augment: bool = False,
 ) -> Iterator[Tensor]:
     """Masks of several pictures, each as `picture_masks` gives it, up to rounding.
 
@@ -76,6 +93,7 @@ def batch_masks(
         model: as of `picture_masks`.
         tags: (B, K-1) or None, as of `picture_masks`.
         size: as of `picture_masks`.
+        augment: as of `picture_masks`.
 
     Returns:
         The masks (K, H, W) of each picture, in the order of the pictures.
@@ -92,9 +110,11 @@ def batch_masks(
         [(2, 60, 90), (2, 50, 50)]
     """
     size = _checked_size(pictures, model, size)
+    if augment:
+        size = round(AUGMENTED_SIZE * size)
     if tags is not None and len(tags) != len(pictures):
         raise ValueError(f"Expected `tags` of {len(pictures)} pictures, but got {tuple(tags.shape)}; expand them.")
-    return _enlarged(pictures, _reduced_masks(pictures, model, tags, size))
+    return _enlarged(pictures, _reduced_masks(pictures, model, tags, size, augment))
 
 
 def _checked_size(pictures: Sequence[Tensor], model: Pretrained, size: int | None) -> int:
@@ -113,11 +133,16 @@ def _device(model: Pretrained) -> torch.device:
     return next(model.segmenter.parameters()).device
 
 
-def _reduced_masks(pictures: Sequence[Tensor], model: Pretrained, tags: Tensor | None, size: int) -> dict[int, Tensor]:
+def _reduced_masks(
+    pictures: Sequence[Tensor], model: Pretrained, tags: Tensor | None, size: int, augment: bool
+) -> dict[int, Tensor]:
     """Masks (1, K, h, w) of each picture by its index, as large as the networks see it."""
     device = _device(model)
     decide = None if model.classifier is None else multi_scale_tags(_channels_last(model.classifier))
-    predict = RefinedPredictor(_channels_last(model.segmenter.mask_logits), pamr, decide)
+    mask_logits = _channels_last(model.segmenter.mask_logits)
+    if augment:
+        mask_logits = multi_scale(mask_logits, (1 / AUGMENTED_SIZE, 1.0))
+    predict = RefinedPredictor(mask_logits, pamr, decide)
     masks: dict[int, Tensor] = {}
     for seen_size, indices in _by_seen_size([tuple(p.shape[-2:]) for p in pictures], size).items():
         seen = torch.cat([resize(pictures[i][None], list(seen_size), antialias=True) for i in indices])

@@ -42,6 +42,9 @@ def predict(
         int | None,
         typer.Option(min=1, metavar="PIXELS", help="Short side of what the model sees.  [default: as it was trained]"),
     ] = None,
+    augment: Annotated[
+        bool, typer.Option("--augment", help="Average the masks of two sizes and of mirror images: slower.")
+    ] = False,
     batch: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Pictures at a time.  [default: by their sizes and the device]"),
@@ -105,7 +108,7 @@ def predict(
             progress.update()
 
         files = list(named.values())
-        for index, picture, masks in draw(files, loaded, given, size, batch, threads, unreadable):
+        for index, picture, masks in draw(files, loaded, given, size, augment, batch, threads, unreadable):
             labels = masks.argmax(dim=0).cpu()
             found.update(loaded.class_names[k - 1] for k in labels.unique().tolist() if k)
             if len(writing) == WRITTEN_AT_ONCE:
@@ -134,17 +137,19 @@ def draw(
     model: Pretrained,
     tags: Tensor | None,
     size: int | None,
+    augment: bool,
     batch: int | None,
     threads: Executor,
     unreadable: Callable[[int, Exception], None],
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Index, picture and masks of every file that can be read; the next batch is read while one is drawn."""
     from decomprec.data.pictures import read_image
-    from decomprec.predict import batch_masks, plan_batches
+    from decomprec.predict import AUGMENTED_SIZE, batch_masks, plan_batches
 
     device = next(model.segmenter.parameters()).device
     sizes = list(threads.map(stored_size, files))
-    plan = plan_batches(sizes, size or model.image_size, batch, device.type)
+    seen = round((AUGMENTED_SIZE if augment else 1) * (size or model.image_size))
+    plan = plan_batches(sizes, seen, batch, device.type)
     reading = [threads.submit(read_image, files[index]) for index in plan[0]]
     for indices, following in zip(plan, [*plan[1:], []], strict=True):
         ready, reading = reading, [threads.submit(read_image, files[index]) for index in following]
@@ -155,7 +160,8 @@ def draw(
             except (ValueError, OSError) as error:
                 unreadable(index, error)
         known = None if tags is None else tags.expand(len(pictures), -1)
-        for index, masks in zip(pictures, batch_masks(list(pictures.values()), model, known, size), strict=True):
+        drawn = batch_masks(list(pictures.values()), model, known, size, augment=augment)
+        for index, masks in zip(pictures, drawn, strict=True):
             yield index, pictures[index], masks
 
 
