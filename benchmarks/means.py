@@ -268,6 +268,7 @@ CHANGES = (
     Change("moving average of the weights", callback=AverageSegmenter),
     Change("constant learning rate", ("segmenter.one_cycle=false",)),
     Change("encoder trained too", ("segmenter.frozen=[]",)),
+    Change("trained at the pictures' own size", ("segmenter.image_size=null",)),
     Change(
         "encoder from scratch, no start from evidence",
         (
