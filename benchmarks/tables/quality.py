@@ -45,12 +45,13 @@ def opinions_table(runs: Sequence[dict[str, Any]]) -> str:
     lines = []
     for name, views in runs[0]["diagnostics"].items():
         for view in views:
-            judged = [run["diagnostics"][name][view] for run in runs if name in run["diagnostics"]]
-            guide = [row["guide"]["present_recognised"] for row in judged]
-            both = [row for row in judged if "second guide" in row]
-            second = [row["second guide"]["present_recognised"] for row in both]
-            gap = [row["guide"]["present_recognised"] - other for row, other in zip(both, second, strict=True)]
-            cells = [spread(guide), *([spread(second), spread(gap)] if both else ["-", "-"])]
+            every = [run["diagnostics"][name][view] for run in runs if name in run["diagnostics"]]
+            # A gap is of runs with both guides, and so is what stands beside it.
+            both = [row for row in every if "second guide" in row]
+            judged = both or every
+            seen = [[row[guide]["present_recognised"] for row in judged] for guide in judged[0]]
+            gap = [[first - second for first, second in zip(*seen, strict=True)]] if both else []
+            cells = [*map(spread, [*seen, *gap]), *["-"] * (2 - 2 * len(gap))]
             lines.append([name, view, *cells, spread([row["guide"]["background_empty"] for row in judged])])
     accuracy = [run["second_guide_accuracy"]["mean"] for run in runs if "second_guide_accuracy" in run]
     table = markdown([*head, "nothing in the background"], lines)
