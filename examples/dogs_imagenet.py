@@ -8,7 +8,7 @@
     uv run examples/dogs_imagenet.py --data pets ROOT --download
     uv run examples/dogs_imagenet.py --data imagenet ROOT --preset paper
 
-The run folder gets checkpoints, logs, a picture of every epoch, figures and results.json.
+The run folder gets checkpoints, logs, an image of every epoch, figures and results.json.
 """
 
 from __future__ import annotations
@@ -18,25 +18,28 @@ import logging
 import sys
 from pathlib import Path
 
-from decomprec.data import LoadData, load_pictures
-from decomprec.data.sources import KINDS as ON_DISK
+from decomprec.data import load_images
+from decomprec.data.loading import FORMATS as ON_DISK
 from decomprec.experiment import run_experiment, synthetic_scenes
+from decomprec.protocols import LoadData
 from decomprec.training import PRESETS, Preset, choose
 
-KINDS = ("synthetic", *ON_DISK)
+FORMATS = ("synthetic", *ON_DISK)
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", nargs="+", default=["synthetic"], metavar="X", help=f"{', '.join(KINDS)}; and a path")
-    parser.add_argument("--download", action="store_true", help="let --data pets download the pictures")
-    parser.add_argument("--preset", help=f"{', '.join(PRESETS)}, or a YAML file (default: demo, for pictures robust)")
+    parser.add_argument(
+        "--data", nargs="+", default=["synthetic"], metavar="X", help=f"{', '.join(FORMATS)}; and a path"
+    )
+    parser.add_argument("--download", action="store_true", help="let --data pets download the images")
+    parser.add_argument("--preset", help=f"{', '.join(PRESETS)}, or a YAML file (default: demo, for images robust)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="such as segmenter.epochs=3")
     parser.add_argument("--out", type=Path, default=Path("runs/dogs"), help="run folder")
     parser.add_argument("--resume", action="store_true", help="go on where the run in --out stopped")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--workers", type=int, help="processes that load pictures (default: one for each core with a GPU, else 0)"
+        "--workers", type=int, help="processes that load images (default: one for each core with a GPU, else 0)"
     )
     parser.add_argument("--accelerator", default="auto", help="auto, cpu or gpu, as in Lightning")
     parser.add_argument("--precision", default="32-true", help="such as bf16-mixed, as in Lightning")
@@ -49,15 +52,15 @@ def choose_preset(args: argparse.Namespace) -> Preset:
 
 
 def data_source(args: argparse.Namespace, preset: Preset) -> LoadData:
-    """What loads the pictures of --data."""
+    """What loads the images of --data."""
     kind, *path = args.data
-    if kind not in KINDS or len(path) != (kind != "synthetic"):
+    if kind not in FORMATS or len(path) != (kind != "synthetic"):
         raise ValueError(
             f"Expected --data to be synthetic, or one of {', '.join(ON_DISK)} and a path; got {args.data}."
         )
     if kind == "synthetic":
         return synthetic_scenes(preset.image_size)
-    return load_pictures(
+    return load_images(
         path[0],
         kind,
         classes=("dog",) if kind in ("pets", "imagenet") else None,

@@ -1,6 +1,6 @@
-"""Draw tagged pictures of discs and squares, and the masks to measure with, for a first try of the command line.
+"""Draw tagged images of discs and squares, and the masks to measure with, for a first try of the command line.
 
-    uv run examples/draw_scenes.py pictures
+    uv run examples/draw_scenes.py images
 
 The folder gets tags.csv ("train/scene_000002.png,train,disc;square"), images/ and masks/.
 """
@@ -17,7 +17,7 @@ from decomprec.data import SyntheticScenes
 from decomprec.viz import save_image, save_label_map
 
 SPLITS = {"train": (800, 1), "val": (100, 3)}
-"""How many pictures each split has, and the seed that draws them."""
+"""How many images each split has, and the seed that draws them."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
             rows.append((name, split, ";".join(tags)))
     with (folder / "tags.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
-    print(f"pictures, their tags and masks: {folder}")
+    print(f"images, their tags and masks: {folder}")
 
 
 if __name__ == "__main__":

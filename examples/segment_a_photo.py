@@ -15,9 +15,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from decomprec.data.pictures import read_image
-from decomprec.models import Pretrained, load_pretrained
-from decomprec.predict import named_tags, picture_masks
+from decomprec.data.image_io import read_image
+from decomprec.inference import image_masks, named_tags
+from decomprec.models.pretrained import Pretrained, load_pretrained
 from decomprec.viz import overlay, save_image, save_label_map
 
 MODEL = Path(__file__).parent / "models" / "dogs-small"
@@ -37,7 +37,7 @@ def process(path: Path, out: Path, model: Pretrained, tags: Tensor | None) -> No
     if not path.is_file():
         raise FileNotFoundError("Expected a photo, but there is no such file.")
     photo = read_image(path)
-    labels = picture_masks(photo, model, tags).argmax(dim=0)
+    labels = image_masks(photo, model, tags).argmax(dim=0)
     save_label_map(labels, out / f"{path.stem}_mask.png")
     save_image(overlay(photo[None].float() / 255, labels[None])[0], out / f"{path.stem}_overlay.png")
     shares = labels.flatten().bincount(minlength=len(model.class_names) + 1) / labels.numel()

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from decomprec._files import written_whole
 from decomprec.data import CocoInstances, SyntheticScenes, TaggedCSV, collate
 from decomprec.evaluation import SegmentationScores, evaluate
 from decomprec.evaluation.coco import CocoWriter
-from decomprec.files import written_whole
 from decomprec.refine import RefinedPredictor, pamr
 from decomprec.training import PRESETS, Trained, load_run, train
 from decomprec.viz import save_image, save_label_map
@@ -63,7 +63,7 @@ def train_ours(args: argparse.Namespace) -> Trained:
 
 
 def write_pseudo_labels(trained: Trained, scenes: SyntheticScenes, out: Path) -> None:
-    """A data set of pictures, tags and our masks, as label PNGs and as a COCO file."""
+    """A data set of images, tags and our masks, as label PNGs and as a COCO file."""
     draw = RefinedPredictor(trained.segmenter.mask_logits, pamr)
     coco = CocoWriter(scenes.class_names)
     rows = ["image,tags"]

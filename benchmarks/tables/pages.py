@@ -43,7 +43,7 @@ PAGES = (
             "pseudo_labels.md",
             "never_lose_work.md",
             "robustness.md",
-            "your_pictures.md",
+            "your_images.md",
         )
     ),
     ROOT / "README.md",
@@ -94,7 +94,7 @@ def main() -> None:
     check = parser.parse_args().check
     texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
     shown = {file for text in texts.values() for match in MARKER.finditer(text) for file in RESULTS.glob(match[2])}
-    unshown = sorted(file.name for file in set(RESULTS.glob("*.json")) - shown)
+    unshown = sorted(file.name for file in set(RESULTS.rglob("*.json")) - shown)
     if unshown:
         sys.exit(f"error: no page has a marker for {', '.join(unshown)}")
     stale = {page: fresh for page, text in texts.items() if (fresh := fill(text, RESULTS)) != text}

@@ -59,7 +59,7 @@ def opinions_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Rows of single changes, from one file of `benchmarks.ablation`."""
+    """Rows of single changes, from one file of `benchmarks.quality.ablation`."""
     (run,) = runs
     measures = ("tags, no bias", "tags", "tags, PAMR", "guide's tags, PAMR")
     head = ["changed", "tags, no bias", "best bias", "tags", "tags, PAMR", "guide's tags, PAMR", "area where absent"]
@@ -72,13 +72,13 @@ def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
         absent = f"{row[measures[-1]]['area_where_absent']:.3f}"
         lines.append([row["name"], first, f"{row['background_bias']:+.1f}", *others, absent])
     about = {"guide accuracy": f"{run['guide_accuracy']:.3f}"} | {
-        key: run[key] for key in ("all rows", "half", "pictures", "seed", "machine", "torch")
+        key: run[key] for key in ("all rows", "half", "images", "seed", "machine", "torch")
     }
     return f"{markdown(head, lines)}\n\n{describe([about])}"
 
 
 def question_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Rows of variants, from one file of `benchmarks.questions`; a variant that collapsed has no figures."""
+    """Rows of variants, from one file of `benchmarks.questions.experiments`; a variant that collapsed has no figures."""
     (run,) = runs
     head = list(run["variants"][0]["runs"][0]["figures"])
     lines = [
@@ -89,11 +89,11 @@ def question_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def companions_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Area of a class where only its company is, and where neither is, from one file of `benchmarks.companions`."""
+    """Area of a class where only its company is, and where neither is, from one file of `benchmarks.quality.companions`."""
     (run,) = runs
     rows = run["companions"]
     ways = [key for key, value in rows[0].items() if isinstance(value, dict)]
-    head = ["class", "company", "on its training pictures"]
+    head = ["class", "company", "on its training images"]
     head += [f"{way}: {where}" for way in ways for where in ("only company", "neither")]
     lines = [
         [
@@ -103,12 +103,12 @@ def companions_table(runs: Sequence[dict[str, Any]]) -> str:
             *(
                 f"{row[way][where]:.3f} ({count})"
                 for way in ways
-                for where, count in zip(("with company", "with neither"), row["pictures"], strict=True)
+                for where, count in zip(("with company", "with neither"), row["images"], strict=True)
             ),
         ]
         for row in rows
     ]
-    return f"{markdown(head, lines)}\n\n{describe([{key: run[key] for key in ('pictures', 'machine', 'torch')}])}"
+    return f"{markdown(head, lines)}\n\n{describe([{key: run[key] for key in ('images', 'machine', 'torch')}])}"
 
 
 def pseudo_labels_table(runs: Sequence[dict[str, Any]]) -> str:
@@ -123,7 +123,7 @@ def pseudo_labels_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def precision_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Where training ends in each precision, from one file of `benchmarks.precision_curves`."""
+    """Where training ends in each precision, from one file of `benchmarks.quality.precision_curves`."""
     (run,) = runs
     ways: dict[str, list[dict[str, Any]]] = {}
     for row in run["precision_curves"]:
@@ -138,15 +138,15 @@ def precision_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def savings_table(runs: Sequence[dict[str, Any]]) -> str:
-    """What training costs and gives with single savings, from one file of `benchmarks.savings`."""
+    """What training costs and gives with single savings, from one file of `benchmarks.quality.savings`."""
     (run,) = runs
     return trainings(["saved"], ["name"], run["savings"], run["run"])
 
 
 def how_many_table(runs: Sequence[dict[str, Any]]) -> str:
-    """What training gives on fewer pictures, from one file of `benchmarks.how_many`."""
+    """What training gives on fewer images, from one file of `benchmarks.quality.how_many`."""
     (run,) = runs
-    return trainings(["pictures", "epochs of the segmenter"], ["pictures", "epochs"], run["how_many"], run["run"])
+    return trainings(["images", "epochs of the segmenter"], ["images", "epochs"], run["how_many"], run["run"])
 
 
 def trainings(head: list[str], keys: list[str], rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from benchmarks.tables.markdown import describe, markdown
 
 
 def kills_table(runs: Sequence[dict[str, Any]]) -> str:
-    """What became of killed trainings, from one file of `benchmarks.kill_test`."""
+    """What became of killed trainings, from one file of `benchmarks.robustness.kill_test`."""
     (run,) = runs
     lines = [
         ["kills", str(run["kills"])],
@@ -22,7 +22,7 @@ def kills_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def robustness_table(runs: Sequence[dict[str, Any]]) -> str:
-    """What the tests inject and what survives, from one file of `benchmarks.robustness`."""
+    """What the tests inject and what survives, from one file of `benchmarks.robustness.tests`."""
     (run,) = runs
     keys = ("inputs", "made", "survived", "failed", "not run")
     total = {"group": "**together**"} | {key: sum(row[key] for row in run["robustness"]) for key in keys}
@@ -33,7 +33,7 @@ def robustness_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def fuzz_table(runs: Sequence[dict[str, Any]]) -> str:
-    """The cases of each target and what went wrong, from one file of `benchmarks.fuzz`."""
+    """The cases of each target and what went wrong, from one file of `benchmarks.robustness.fuzz`."""
     (run,) = runs
     targets = [[row["target"].removeprefix("test_").replace("_", " "), f"{row['cases']:,}"] for row in run["fuzz"]]
     targets.append(["**together**", f"{sum(row['cases'] for row in run['fuzz']):,}"])
@@ -54,7 +54,7 @@ def fuzz_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def processes_table(runs: Sequence[dict[str, Any]]) -> str:
-    """What became of trainings whose processes were killed, from one file of `benchmarks.process_faults`."""
+    """What became of trainings whose processes were killed, from one file of `benchmarks.robustness.process_faults`."""
     (run,) = runs
     lines = [[name, str(fault["injected"]), str(fault["survived"])] for name, fault in run["faults"].items()]
     memory = run.get("memory", {})

@@ -70,7 +70,7 @@ def _step(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def imports_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Interpreters that import something and end, from one file of `benchmarks.import_time`."""
+    """Interpreters that import something and end, from one file of `benchmarks.speed.import_time`."""
     (run,) = runs
     lines = [[f"`{row['statement']}`", f"{row['seconds']:.2f} ± {row['iqr'] / 2:.2f} s"] for row in run["imports"]]
     about = describe([{"median ratio of a round": f"{run['ratio']:.3f}"} | run["run"]])

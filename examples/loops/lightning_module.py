@@ -25,7 +25,7 @@ class OwnModule(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """One step of Eq. 8."""
         terms = self.loss(self.model(batch["image"]), batch["image"], batch["tags"])
-        self.log_dict({f"train/{name}": value for name, value in terms.items().items()})
+        self.log_dict({f"train/{name}": value for name, value in terms.as_dict().items()})
         self.losses.append(terms.total.item())
         return terms.total
 

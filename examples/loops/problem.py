@@ -36,7 +36,7 @@ class Objective(nn.Module):
 
     def forward(self, images: Tensor, tags: Tensor) -> dict[str, Tensor]:
         """The terms of Eq. 7 by name, scalars; "total" is the one to go down on."""
-        return self.loss(self.model(images), images, tags).items()
+        return self.loss(self.model(images), images, tags).as_dict()
 
 
 def make_problem(seed: int = 0) -> Problem:

@@ -9,23 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decomprec import functional as DF
-from decomprec.decomposition import check_tags
+from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.refine import Refinement, pamr
+from decomprec.protocols import Refinement
+from decomprec.refine import pamr
 
 
 def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpness: float = 2.0) -> nn.Conv2d:
     """The 1x1 convolution that turns a classifier's coarsest features into mask logits, without any training.
 
     What speaks for class j at a pixel with the features f is their sum over the channels of positive weight. Divided
-    by its mean over the training images, it is on one scale for all classes and pictures:
+    by its mean over the training images, it is on one scale for all classes and images:
 
         e_j = Σ_c max(w_jc, 0) f_c / Σ_c max(w_jc, 0) μ_c
 
     w are the weights of the classifier's head, brought back to features that are not standardised, and μ the mean
     features that its BatchNorm has recorded. The logits are s (e_j - t), and 0 for the background. The numerator is
-    LayerCAM (Jiang et al., 2021) of the last features, which divides by each picture's own maximum instead, and so
-    finds every class in every picture.
+    LayerCAM (Jiang et al., 2021) of the last features, which divides by each image's own maximum instead, and so
+    finds every class in every image.
 
     Args:
         classifier: trained, with `standardise=True`, on features that are not negative.

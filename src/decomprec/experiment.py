@@ -17,11 +17,12 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from decomprec.data import LoadData, SyntheticScenes, Transform, collate, eval_transform, train_transform
+from decomprec._files import written_whole
+from decomprec.data import SyntheticScenes, Transform, collate, eval_transform, train_transform
 from decomprec.evaluation import compare, decomposition_diagnostics
-from decomprec.files import written_whole
 from decomprec.guide import FrozenGuide
-from decomprec.models import save_pretrained
+from decomprec.models.pretrained import save_pretrained
+from decomprec.protocols import LoadData
 from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, multi_scale_tags, pamr
 from decomprec.training import PanelEveryEpoch, Preset, Trained, train
 from decomprec.viz import figure_pairs, panel, save_image
@@ -64,19 +65,19 @@ def run_experiment(
 
     Args:
         preset: all settings.
-        load: gives the pictures.
+        load: gives the images.
         run_dir: must be new, unless the run is resumed.
-        data: what the pictures are, in a word, for whoever reads the results.
+        data: what the images are, in a word, for whoever reads the results.
         settings: how the preset was changed, likewise.
         resume: go on where an earlier run in this folder stopped.
         seed: of everything that is random.
-        workers: processes that load pictures; None for one for each core beside a GPU, and none where they would take
+        workers: processes that load images; None for one for each core beside a GPU, and none where they would take
             the cores from the training.
         accelerator: as in Lightning.
         precision: as in Lightning.
         compile: train through `torch.compile`.
         callbacks: further Lightning callbacks, for both stages.
-        in_memory: decode the training pictures once and keep them, reduced to about twice the size that is trained at
+        in_memory: decode the training images once and keep them, reduced to about twice the size that is trained at
             (`TaggedImages.in_memory`).
 
     Raises:
@@ -131,13 +132,13 @@ def run_experiment(
         "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
         "torch": torch.__version__,
     }
-    # Pictures are shown at the size that the segmenter was trained at.
+    # Images are shown at the size that the segmenter was trained at.
     _measure(run_dir, trained, unseen, run, device, scale=size / preset.image_size)
     print(f"figures, checkpoints, results and model: {run_dir}")
 
 
 def _pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
-    """A batch of up to `with_class` pictures that have a class, then up to `without` that have none."""
+    """A batch of up to `with_class` images that have a class, then up to `without` that have none."""
     present = dataset.tags.any(dim=1)
     order = torch.randperm(len(present), generator=torch.Generator().manual_seed(0))
     chosen = order[present[order]][:with_class].tolist() + order[~present[order]][:without].tolist()
@@ -194,6 +195,6 @@ Masks of these classes, learnt from image tags alone.
 Data: {data}; preset: {preset}; seed: {seed}; seen at {size} pixels.
 
 ```bash
-decomprec predict THIS_FOLDER pictures/ --out drawn
+decomprec predict THIS_FOLDER images/ --out drawn
 ```
 """

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_shapes
 
-from decomprec.files import written_whole
+from decomprec._files import written_whole
 from decomprec.models.segmenter import DecompositionSegmenter
 
 FORMATS = (".onnx", ".pt2")

@@ -79,7 +79,7 @@ def recon_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 
 def mask_areas(masks: Tensor) -> Tensor:
-    """Mean of each mask-let over the pixels, ŷ_k, the expected share of the picture (Eq. 3).
+    """Mean of each mask-let over the pixels, ŷ_k, the expected share of the image (Eq. 3).
 
     Args:
         masks: M, shape (B, K, H, W).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch
 from einops import rearrange
@@ -11,14 +10,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from decomprec import functional as DF
-from decomprec.decomposition import (
-    Decomposition,
-    LossTerms,
-    check_decomposition,
-    check_images,
-    check_tags,
-)
-from decomprec.guide import Frozen, Guide, View, component_view
+from decomprec.checks import check_decomposition, check_images, check_tags
+from decomprec.decomposition import Decomposition, LossTerms
+from decomprec.guide import Frozen
+from decomprec.protocols import ExtraLoss, Guide, MaskTerm, ReconTerm, Teacher, View
+from decomprec.views import component_view
 
 
 class ReconLoss(nn.Module):
@@ -70,7 +66,7 @@ class MaskLoss(nn.Module):
 class ClsLoss(nn.Module):
     """What the guide should see in each component: its own class and no other (Eq. 6).
 
-    Its main cost is the guide, run forward and backward on B · K pictures. With `absent_slots` those are B · (1 +
+    Its main cost is the guide, run forward and backward on B · K images. With `absent_slots` those are B · (1 +
     number present + `absent_slots`), for an unbiased estimate of the loss and its gradient that draws from torch's
     global generator (see `functional.choose_slots`); `chunk` saves memory only.
 
@@ -80,7 +76,7 @@ class ClsLoss(nn.Module):
         view: what the guide is shown of the decomposition; the paper shows the components on black.
         absent_slots: how many absent classes, drawn anew for each image and call, stand for all of its absent
             ones; background and present classes are always shown. None shows every slot. The view is given `Slots`.
-        chunk: the guide is shown at most this many pictures at once and runs again in the backward pass, so that
+        chunk: the guide is shown at most this many images at once and runs again in the backward pass, so that
             its activations need memory for no more; None shows all at once.
 
     Raises:
@@ -134,23 +130,21 @@ class ClsLoss(nn.Module):
         shown = self.view(out.select(slots), images)
         if shown.shape[:2] != slots.shape:
             raise ValueError(
-                f"Expected the view to give pictures (B, S, 3, H, W) of the {slots.shape[1]} slots that it is given, "
+                f"Expected the view to give images (B, S, 3, H, W) of the {slots.shape[1]} slots that it is given, "
                 f"but got {tuple(shown.shape)}; leave `absent_slots` None for a view of all slots."
             )
         judged = self._judge(shown.flatten(0, 1)[counts], num_classes)
         logits = judged.new_zeros(slots.numel(), num_classes - 1).index_copy(0, counts, judged)
         return DF.cls_loss(logits.unflatten(0, slots.shape), tags, self.absent, slots, weights)
 
-    def _judge(self, pictures: Tensor, num_classes: int) -> Tensor:
+    def _judge(self, shown: Tensor, num_classes: int) -> Tensor:
         if self.chunk is None:
-            logits = self.guide(pictures)
+            logits = self.guide(shown)
         else:
-            logits = torch.cat(
-                [checkpoint(self.guide, part, use_reentrant=False) for part in pictures.split(self.chunk)]
-            )
-        if tuple(logits.shape) != (len(pictures), num_classes - 1):
+            logits = torch.cat([checkpoint(self.guide, part, use_reentrant=False) for part in shown.split(self.chunk)])
+        if tuple(logits.shape) != (len(shown), num_classes - 1):
             raise ValueError(
-                f"Expected the guide to give logits of shape (N, K-1) = {(len(pictures), num_classes - 1)} for K = "
+                f"Expected the guide to give logits of shape (N, K-1) = {(len(shown), num_classes - 1)} for K = "
                 f"{num_classes} slots, but got {tuple(logits.shape)}; train it on the classes without the background."
             )
         return logits
@@ -160,38 +154,6 @@ def _draw_slots(tags: Tensor, absent_slots: int) -> tuple[Tensor, Tensor, Tensor
     slots, weights = DF.choose_slots(tags, torch.rand(tags.shape, device=tags.device), absent_slots)
     # What only pads is not worth a pass of the guide.
     return slots, weights, weights.flatten().nonzero().squeeze(1)
-
-
-class ReconTerm(Protocol):
-    """What can stand in for `ReconLoss`."""
-
-    def __call__(self, reconstruction: Tensor, images: Tensor, /) -> Tensor:
-        """Return a scalar, small where the reconstruction (B, 3, H, W) is like the images (B, 3, H, W)."""
-        ...
-
-
-class MaskTerm(Protocol):
-    """What can stand in for `MaskLoss`: an area prior, such as `HingeAreaLoss`."""
-
-    def __call__(self, areas: Tensor, targets: Tensor, /) -> Tensor:
-        """Return a scalar, small where areas (B, K) fit the tags (B, K-1) or, if it takes them, known areas (B, K)."""
-        ...
-
-
-class ExtraLoss(Protocol):
-    """A further term, such as `EdgeAwareSmoothness`, or what can stand in for `ClsLoss`."""
-
-    def __call__(self, out: Decomposition, images: Tensor, tags: Tensor, /) -> Tensor:
-        """Return a scalar for a decomposition of `images` (B, 3, H, W) with `tags` (B, K-1)."""
-        ...
-
-
-class Teacher(Protocol):
-    """Gives the masks that a `PseudoLabelLoss` learns from, such as `EvidenceMasks`."""
-
-    def __call__(self, images: Tensor, tags: Tensor, /) -> Tensor:
-        """Return masks (B, K, H, W) in [0, 1] of images (B, 3, H, W) with tags (B, K-1)."""
-        ...
 
 
 class DecompositionLoss(nn.Module):

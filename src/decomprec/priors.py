@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from decomprec.decomposition import Decomposition, check_tags
+from decomprec.checks import check_tags
+from decomprec.decomposition import Decomposition
 
 
 class HingeAreaLoss(nn.Module):
@@ -18,7 +19,7 @@ class HingeAreaLoss(nn.Module):
     area; the background is free. Averaged over the K-1 classes and the batch.
 
     Args:
-        low: the smallest share of the picture that a present class is expected to cover, in [0, 1].
+        low: the smallest share of the image that a present class is expected to cover, in [0, 1].
         high: the largest, in [low, 1].
 
     Raises:
@@ -88,7 +89,7 @@ def volumetric_targets(areas: Tensor) -> Tensor:
     """Known areas of the classes as targets of Eq. 4: the background takes what is left (section 3.1.2).
 
     Args:
-        areas: share of the picture of each class without the background, (B, K-1), in [0, 1], summing to at
+        areas: share of the image of each class without the background, (B, K-1), in [0, 1], summing to at
             most one.
 
     Returns:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +11,8 @@ from kornia.filters import guided_blur
 from torch import Tensor
 
 from decomprec import functional as DF
-from decomprec.decomposition import check_images, check_tags
-
-
-class Refinement(Protocol):
-    """Fits masks to their images, such as `guided_filter` and `pamr`."""
-
-    def __call__(self, images: Tensor, masks: Tensor, /) -> Tensor:
-        """Return masks (B, K, H, W), summing to one over K, of images (B, 3, H, W) in [0, 1] and such masks."""
-        ...
+from decomprec.checks import check_images, check_tags
+from decomprec.protocols import Refinement
 
 
 def guided_filter(images: Tensor, masks: Tensor, radius: int = 4, eps: float = 1e-3) -> Tensor:
@@ -64,7 +56,7 @@ def pamr(images: Tensor, maps: Tensor, iterations: int = 10, dilations: Sequence
         maps_i <- Σ_j α_ij maps_j,    α_i = softmax_j( -mean_c |I_ic - I_jc| / (0.1 σ_ic) )
 
     σ_ic is the standard deviation of channel c over the pixel and these neighbours. The paper divides by σ²;
-    dividing by 0.1 σ instead makes the weights the same whatever the contrast of the picture.
+    dividing by 0.1 σ instead makes the weights the same whatever the contrast of the image.
 
     Args:
         images: (B, 3, H, W), in [0, 1]; beyond the border, the border's pixels are repeated.
@@ -94,7 +86,7 @@ def pamr(images: Tensor, maps: Tensor, iterations: int = 10, dilations: Sequence
     if not dilations or min(dilations) < 1:
         raise ValueError(f"Expected `dilations` to be distances of at least 1, but got {tuple(dilations)}.")
     dtype = torch.promote_types(torch.promote_types(images.dtype, maps.dtype), torch.float32)
-    # One picture's weights fit into a CPU's cache, a batch's do not.
+    # One image's weights fit into a CPU's cache, a batch's do not.
     size = 1 if images.device.type == "cpu" else len(images)
     refined = []
     for image, part in zip(images.to(dtype).split(size), maps.to(dtype).split(size), strict=True):

@@ -1,4 +1,4 @@
-"""Pictures of label maps and decompositions: overlays, Figures 2 and 3, and a panel per image."""
+"""Images of label maps and decompositions: overlays, Figures 2 and 3, and a panel per image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from decomprec.decomposition import Decomposition, check_decomposition, check_images, check_tags
-from decomprec.files import written_whole
+from decomprec._files import written_whole
+from decomprec.checks import check_decomposition, check_images, check_tags
+from decomprec.decomposition import Decomposition
 
 _DPI = 128  # a power of two, so that sizes in inches are whole pixels
-_CELL = 192  # pixels that the longer side of a panel's picture should have, roughly
+_CELL = 192  # pixels that the longer side of a panel's image should have, roughly
 _GAP = 8
 _HEAD, _FOOT = 48, 26  # pixels for the titles, and for the line under each row
 
@@ -81,7 +82,7 @@ def figure_pairs(images: Tensor, labels: Tensor, columns: int = 10) -> Tensor:
         columns: squares in a row.
 
     Returns:
-        One picture (3, H', W'), in [0, 1], with two white pixels around each square.
+        One image (3, H', W'), in [0, 1], with two white pixels around each square.
 
     Raises:
         ValueError: as for `overlay`, or for no column.
@@ -93,7 +94,7 @@ def figure_pairs(images: Tensor, labels: Tensor, columns: int = 10) -> Tensor:
     if columns < 1:
         raise ValueError(f"Expected `columns` to be at least 1, but got {columns!r}.")
     pairs = torch.cat([images, overlay(images, labels)], dim=-1)
-    if len(pairs) == 1:  # make_grid puts no border around a single picture
+    if len(pairs) == 1:  # make_grid puts no border around a single image
         return torch.nn.functional.pad(pairs[0], (2, 2, 2, 2), value=1)
     grid: Tensor = make_grid(pairs, nrow=columns, padding=2, pad_value=1)
     return grid
@@ -125,7 +126,7 @@ def panel(
 
     Examples:
         >>> out = Decomposition(torch.zeros(2, 2, 8, 8), torch.rand(2, 2, 3, 8, 8))
-        >>> len(panel(torch.rand(2, 3, 8, 8), out, ["dog"]).axes)  # 2 rows of 3 pictures, 2 masks and 2 components
+        >>> len(panel(torch.rand(2, 3, 8, 8), out, ["dog"]).axes)  # 2 rows of 3 images, 2 masks and 2 components
         14
     """
     check_images(images)
@@ -154,7 +155,7 @@ def panel(
     columns += [(f"component\n{name}", out.components[:, k]) for k, name in enumerate(names)]
 
     longer = max(height, width)
-    # Whole multiples keep the pixels square and sharp; only large pictures are reduced.
+    # Whole multiples keep the pixels square and sharp; only large images are reduced.
     scale = round(_CELL / longer) or _CELL / longer
     cell_height, cell_width = round(height * scale), round(width * scale)
     total_width = _GAP + len(columns) * (cell_width + _GAP)
@@ -162,14 +163,14 @@ def panel(
     figure = Figure(figsize=(total_width / _DPI, total_height / _DPI), dpi=_DPI, facecolor="white")
     palette = voc_palette().tolist()
     for row in range(batch):
-        for column, (title, pictures) in enumerate(columns):
+        for column, (title, cells) in enumerate(columns):
             left = _GAP + column * (cell_width + _GAP)
             bottom = total_height - _HEAD - cell_height - row * (cell_height + _FOOT)
             ax = figure.add_axes(
                 (left / total_width, bottom / total_height, cell_width / total_width, cell_height / total_height)
             )
             ax.set_axis_off()
-            pixels = rearrange(pictures[row].detach().cpu().expand(3, -1, -1), "c h w -> h w c")
+            pixels = rearrange(cells[row].detach().cpu().expand(3, -1, -1), "c h w -> h w c")
             pixels = (255 * pixels.float()).round().clamp(0, 255).byte()
             ax.imshow(pixels.numpy(), aspect="auto", interpolation="nearest" if scale >= 1 else "auto")
             if row == 0:
@@ -187,11 +188,11 @@ def panel(
     return figure
 
 
-def save_image(picture: Tensor | Figure, path: str | Path) -> None:
-    """Write a picture (3, H, W) in [0, 1] or a figure; a reader sees the old file or the whole new one.
+def save_image(image: Tensor | Figure, path: str | Path) -> None:
+    """Write an image (3, H, W) in [0, 1] or a figure; a reader sees the old file or the whole new one.
 
     Args:
-        picture: what to write.
+        image: what to write.
         path: its ending tells the format, such as .png or .jpg.
 
     Examples:
@@ -202,10 +203,10 @@ def save_image(picture: Tensor | Figure, path: str | Path) -> None:
         ['noise.png']
     """
     with written_whole(path) as partial:
-        if isinstance(picture, Figure):
-            picture.savefig(partial)
+        if isinstance(image, Figure):
+            image.savefig(partial)
         else:
-            pixels = rearrange(picture.detach().cpu().float().clamp(0, 1), "c h w -> h w c")
+            pixels = rearrange(image.detach().cpu().float().clamp(0, 1), "c h w -> h w c")
             _save(Image.fromarray((255 * pixels).round().byte().numpy()), partial)
 
 
@@ -238,8 +239,8 @@ def save_label_map(labels: Tensor, path: str | Path) -> None:
         _save(mask, partial)
 
 
-def _save(picture: Image.Image, path: Path) -> None:
-    picture.save(path, compress_level=1)  # of PNG: several times as fast as the default
+def _save(image: Image.Image, path: Path) -> None:
+    image.save(path, compress_level=1)  # of PNG: several times as fast as the default
 
 
 def _check_label_maps(labels: Tensor, images: Tensor, name: str) -> None:

@@ -12,21 +12,21 @@ from decomprec.cli.predict import predict
 from decomprec.cli.report import report
 from decomprec.cli.train import train
 
-HELP = """Learn to segment pictures from tags alone.
+HELP = """Learn to segment images from tags alone.
 
 \b
 Try it, without any data:
   decomprec demo
 
 \b
-From a folder of tagged pictures to masks, and how good they are:
-  decomprec train pictures --out runs/mine
+From a folder of tagged images to masks, and how good they are:
+  decomprec train images --out runs/mine
   decomprec predict runs/mine holiday/ --out drawn
   decomprec evaluate drawn/masks true_masks --json scores.json
 
 \b
 Everything about a run on one page, and its model for onnxruntime:
-  decomprec report runs/mine pictures
+  decomprec report runs/mine images
   decomprec export runs/mine --out mine.onnx
 
 Exit codes: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage. `decomprec COMMAND --help` has more

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from decomprec.cli.config import CONFIG, check_config, save_config
 
 if TYPE_CHECKING:
-    from decomprec.data import LoadData
+    from decomprec.protocols import LoadData
     from decomprec.training import Preset
 
 
@@ -35,8 +35,8 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
-class Kind(StrEnum):
-    """What lies at a path of tagged pictures, as of `decomprec.data.load_pictures`."""
+class Format(StrEnum):
+    """What lies at a path of tagged images, as of `decomprec.data.load_images`."""
 
     auto = "auto"
     folder = "folder"
@@ -56,8 +56,8 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as segmenter.epochs=3; may be repeated."),
 ]
-KindOption = Annotated[
-    Kind, typer.Option(metavar="KIND", help=f"What DATA is: {', '.join(Kind)}; auto looks at what lies there.")
+FormatOption = Annotated[
+    Format, typer.Option("--format", metavar="FORMAT", help=f"Format of DATA: {', '.join(Format)}; auto detects it.")
 ]
 ClassesOption = Annotated[
     str | None, typer.Option(metavar="NAME,...", help="Only these of DATA's classes; other objects are background.")
@@ -82,7 +82,7 @@ class SentenceErrors(TyperGroup):
 
 
 class Interrupt:
-    """Remembers Ctrl-C: Python drops its exception where a process is just being started to load pictures."""
+    """Remembers Ctrl-C: Python drops its exception where a process is just being started to load images."""
 
     seen = False
 
@@ -106,7 +106,7 @@ class Interrupt:
 def fail(error: Exception) -> None:
     """Write an error on stderr."""
     text = str(error).strip()
-    if "Original Traceback" in text:  # from a process that loads pictures
+    if "Original Traceback" in text:  # from a process that loads images
         text = text.splitlines()[-1].partition(": ")[2]
     # Names of files and classes can hold codes that steer a terminal.
     text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
@@ -185,7 +185,7 @@ def run(
         except StoppedRunError as error:
             raise ValueError(str(error)) from error
         except BaseException as stop:
-            # Lightning exits then, and processes that load pictures may end first.
+            # Lightning exits then, and processes that load images may end first.
             if not (interrupt.seen or isinstance(stop, KeyboardInterrupt)):
                 raise
             again = f"decomprec {context.info_name} --config {shlex.quote(str(config))} --resume"

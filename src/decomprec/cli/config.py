@@ -12,8 +12,8 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import typer
 import yaml
 
-from decomprec.files import written_whole
-from decomprec.plain_yaml import load_yaml
+from decomprec._files import written_whole
+from decomprec._yaml import load_yaml
 
 CONFIG = "config.yaml"
 _ABOUT_THE_CALL = ("config", "resume")  # not about its result

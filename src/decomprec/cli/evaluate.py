@@ -26,7 +26,7 @@ def evaluate(
     """Compare masks with the truth.
 
     \b
-    decomprec evaluate drawn/masks pictures/val_masks
+    decomprec evaluate drawn/masks images/val_masks
     decomprec evaluate drawn/masks instances_val2017.json --json scores.json
     decomprec evaluate drawn/annotations.json VOCdevkit/VOC2012
 
@@ -42,9 +42,9 @@ def evaluate(
     """  # noqa: D301
     import json
 
+    from decomprec._files import written_whole
     from decomprec.cli.label_folders import label_folders
     from decomprec.evaluation.label_files import label_table, score_label_files
-    from decomprec.files import written_whole
 
     with label_folders(masks, truth) as folders:
         scores, names = score_label_files(*folders)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from decomprec.data import coco_label_maps, data_kind, load_pictures
-from decomprec.data.listed import read_text
+from decomprec.data import coco_label_maps, detect_format, load_images
+from decomprec.data.paths import read_text
 from decomprec.evaluation.label_files import CLASSES
 from decomprec.viz import save_label_map
 
@@ -64,9 +64,9 @@ def _label_maps(source: Path, names: Sequence[str] | None, folder: Path) -> Iter
     """Names and label maps of what has to be drawn: nothing, if `source` is a folder of PNGs."""
     if source.is_file():
         yield from _coco_label_maps(source, names, folder)
-    elif source.is_dir() and data_kind(source) == "voc":
-        pictures = load_pictures(source, "voc", classes=names)("val", transform=None, masks=True)
-        yield from ((item["name"], item["mask"]) for item in (pictures[i] for i in range(len(pictures))))
+    elif source.is_dir() and detect_format(source) == "voc":
+        images = load_images(source, "voc", classes=names)("val", transform=None, masks=True)
+        yield from ((item["name"], item["mask"]) for item in (images[i] for i in range(len(images))))
 
 
 def _coco_label_maps(file: Path, names: Sequence[str] | None, folder: Path) -> Iterator[tuple[str, Tensor]]:

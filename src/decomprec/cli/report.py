@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from decomprec.cli.common import ClassesOption, Device, DeviceOption, Kind, KindOption, names_of, torch_device
+from decomprec.cli.common import ClassesOption, Device, DeviceOption, Format, FormatOption, names_of, torch_device
 from decomprec.cli.config import CONFIG, ConfigOption, config_beside, load_config, save_config
 
 
@@ -19,39 +19,43 @@ def report(
         Path | None,
         typer.Argument(metavar="DATA", help="The data that it was trained on.  [default: as RUN/config.yaml says]"),
     ] = None,
-    kind: KindOption = Kind.auto,
+    data_format: FormatOption = Format.auto,
     classes: ClassesOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="HTML file.  [default: RUN/report.html]")
     ] = None,
-    pictures: Annotated[int, typer.Option(min=1, max=80, metavar="N", help="Validation pictures shown, at most.")] = 48,
+    images: Annotated[int, typer.Option(min=1, max=80, metavar="N", help="Validation images shown, at most.")] = 48,
     device: DeviceOption = Device.auto,
     config: ConfigOption = None,
 ) -> None:
-    """Write a page to look at: results, curves, pictures, settings.
+    """Write a page to look at: results, curves, images, settings.
 
     \b
     decomprec report runs/demo                          # draws its scenes again
     decomprec report runs/mine
-    decomprec report runs/mine moved/tags.csv --out mine.html --pictures 24
+    decomprec report runs/mine moved/tags.csv --out mine.html --images 24
 
-    The page is one file that loads nothing else: open it from disk, or send it. The validation pictures of DATA are
+    The page is one file that loads nothing else: open it from disk, or send it. The validation images of DATA are
     shown from the worst segmented to the best or, without masks, from the least certain, each with its mask,
-    components and reconstruction. Where DATA is not to be found the page has everything but the pictures.
+    components and reconstruction. Where DATA is not to be found the page has everything but the images.
     """  # noqa: D301
     from decomprec.cli.train import LIST
-    from decomprec.data import data_kind, eval_transform, load_pictures
+    from decomprec.data import detect_format, eval_transform, load_images
     from decomprec.experiment import synthetic_scenes
     from decomprec.report import read_run, write_report
 
     trained = _config_of_training(run / CONFIG)
     if data is None and "data" in trained and Path(trained["data"]).exists():
-        data, kind, classes = Path(trained["data"]), Kind(trained.get("kind", "auto")), trained.get("classes")
+        data, data_format, classes = (
+            Path(trained["data"]),
+            Format(trained.get("format", "auto")),
+            trained.get("classes"),
+        )
     load: Any = None
     found = None
     if data is not None:
-        found = data_kind(data) if kind is Kind.auto else kind.value
-        load = load_pictures(
+        found = detect_format(data) if data_format is Format.auto else data_format.value
+        load = load_images(
             data,
             found,
             classes=names_of(classes),
@@ -65,15 +69,15 @@ def report(
         load = synthetic_scenes(record.preset.image_size)
     out = out or run / "report.html"
     dataset = None if load is None else load("val", transform=eval_transform(record.preset.image_size), masks=True)
-    write_report(record, out, dataset, pictures=pictures, device=on)
-    save_config(context, config_beside(out), data=data, kind=found, classes=classes, out=out)
+    write_report(record, out, dataset, images=images, device=on)
+    save_config(context, config_beside(out), data=data, format=found, classes=classes, out=out)
     if dataset is None:
-        typer.echo("no pictures: give the DATA that the run was trained on to see them")
+        typer.echo("no images: give the DATA that the run was trained on to see them")
     typer.echo(f"report: {out}")
 
 
 def _config_of_training(path: Path) -> Mapping[str, Any]:
-    """What the config beside a run says of its pictures; empty without one.
+    """What the config beside a run says of its images; empty without one.
 
     Raises:
         ValueError: if it says it in other types than `train` writes.
@@ -81,7 +85,7 @@ def _config_of_training(path: Path) -> Mapping[str, Any]:
     config = load_config(path) if path.is_file() else {}
     types: dict[str, tuple[type, ...]] = {
         "data": (str,),
-        "kind": (str,),
+        "format": (str,),
         "classes": (str, type(None)),
         "seed": (int,),
         "skip-unreadable": (bool,),

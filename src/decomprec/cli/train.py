@@ -11,8 +11,8 @@ from decomprec.cli.common import (
     ClassesOption,
     Device,
     DeviceOption,
-    Kind,
-    KindOption,
+    Format,
+    FormatOption,
     Precision,
     PrecisionOption,
     ResumeOption,
@@ -25,14 +25,14 @@ from decomprec.cli.common import (
 from decomprec.cli.config import ConfigOption
 
 LIST = "imagenet_dogs.csv"
-"""In the run folder: the pictures drawn from ImageNet."""
+"""In the run folder: the images drawn from ImageNet."""
 
 
 def train(
     context: typer.Context,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Tagged pictures: a folder, or a CSV or COCO file.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Tagged images: a folder, or a CSV or COCO file.")],
     out: RunOption,
-    kind: KindOption = Kind.auto,
+    data_format: FormatOption = Format.auto,
     classes: ClassesOption = None,
     preset: Annotated[
         str | None,
@@ -49,51 +49,51 @@ def train(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="N", help="Processes that load pictures.  [default: one for each core with a GPU, else 0]"
+            min=0, metavar="N", help="Processes that load images.  [default: one for each core with a GPU, else 0]"
         ),
     ] = None,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out damaged pictures, with a warning; else they stop it.")
+        bool, typer.Option("--skip-unreadable", help="Leave out damaged images, with a warning; else they stop it.")
     ] = False,
     in_memory: Annotated[
-        bool, typer.Option("--in-memory", help="Decode the training pictures once and keep them; for large files.")
+        bool, typer.Option("--in-memory", help="Decode the training images once and keep them; for large files.")
     ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Learn to segment from tagged pictures.
+    """Learn to segment from tagged images.
 
     \b
-    decomprec train pictures --out runs/mine
+    decomprec train images --out runs/mine
     decomprec train tags.csv --out runs/mine
     decomprec train VOCdevkit/VOC2012 --out runs/voc --classes dog,person
     decomprec train annotations/instances_train2017.json --out runs/coco
     decomprec train --config runs/mine/config.yaml --resume
     decomprec train --config runs/mine/config.yaml --out runs/again --seed 1
-    decomprec train pictures --out runs/short --set segmenter.epochs=1
+    decomprec train images --out runs/short --set segmenter.epochs=1
 
     First a guide learns the tags, then a segmenter learns from the frozen guide.
 
     \b
     DATA is one of
-      folder    pictures/train/dog/*.jpg, .../other/*.jpg, pictures/val/...
+      folder    images/train/dog/*.jpg, .../other/*.jpg, images/val/...
       csv       columns image, split, tags: "park.jpg,train,dog person"
       voc       the devkit of Pascal VOC 2012
       coco      instances_train*.json, or the folder that it lies in or above
       pets      the folder of oxford-iiit-pet
-      imagenet  ImageNet-1k: dogs against the rest; only with --kind imagenet
+      imagenet  ImageNet-1k: dogs against the rest; only with --format imagenet
 
-    A picture in a folder "other" (or "background", "none", "negative") has no class. Without train/ and val/ a fifth
+    An image in a folder "other" (or "background", "none", "negative") has no class. Without train/ and val/ a fifth
     of each class is kept for validation, and of a COCO file without one for val. Masks in
-    pictures/val_masks/NAME.png, or masks/ beside the CSV file, are only measured with; so are those of the others.
+    images/val_masks/NAME.png, or masks/ beside the CSV file, are only measured with; so are those of the others.
 
     RUN gets config.yaml, guide/ and segmenter/ (checkpoints and logs), progress/, figures/, results.json where there
     are masks, and the model in RUN/model. COCO's masks need one more package: pip install "decomprec[coco]"
     """  # noqa: D301
     from decomprec.cli.presets import preset_of
-    from decomprec.data import data_kind, load_pictures
+    from decomprec.data import detect_format, load_images
 
-    found = data_kind(data) if kind is Kind.auto else kind.value
-    load = load_pictures(
+    found = detect_format(data) if data_format is Format.auto else data_format.value
+    load = load_images(
         data,
         found,
         classes=names_of(classes),
@@ -111,7 +111,7 @@ def train(
         out,
         device,
         precision,
-        resolved={"kind": found},
+        resolved={"format": found},
         data=found,
         resume=resume,
         seed=seed,

@@ -2,21 +2,22 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .coco import CocoInstances, coco_label_maps
-from .csv_tags import TaggedCSV, split_tags
-from .folder import TaggedFolder
-from .imagenet import draw_imagenet_dogs, imagenet_train_folder, is_dog_breed
-from .items import IGNORE, Transform, collate, make_item
-from .pets import OxfordPets
-from .rows import TaggedRows
-from .sources import LoadData, data_kind, load_pictures
-from .synthetic import SyntheticScenes, render_scene, scene_class_names
-from .tagged import MaskDecoder, MaskValues, Record, TaggedDataset, TaggedImages
-from .transforms import eval_transform, train_transform
-from .voc import VOC_CLASSES, VOCDevkit
+from decomprec.data.dataset import MaskDecoder, MaskValues, Record, TaggedImages
+from decomprec.data.formats.coco import CocoInstances, coco_label_maps
+from decomprec.data.formats.csv import TaggedCSV, split_tags
+from decomprec.data.formats.folder import TaggedFolder
+from decomprec.data.formats.imagenet import draw_imagenet_dogs, imagenet_train_folder, is_dog_breed
+from decomprec.data.formats.pets import OxfordPets
+from decomprec.data.formats.records import TaggedRows
+from decomprec.data.formats.voc import VOC_CLASSES, VOCDevkit
+from decomprec.data.loading import detect_format, load_images
+from decomprec.data.samples import IGNORE, Transform, collate, make_item
+from decomprec.data.synthetic import SyntheticScenes, render_scene, scene_class_names
+from decomprec.data.transforms import eval_transform, train_transform
+from decomprec.protocols import LoadData, TaggedDataset
 
 if TYPE_CHECKING:
-    from .module import TaggedDataModule
+    from decomprec.data.datamodule import TaggedDataModule
 
 __all__ = [
     "IGNORE",
@@ -38,12 +39,12 @@ __all__ = [
     "VOCDevkit",
     "coco_label_maps",
     "collate",
-    "data_kind",
+    "detect_format",
     "draw_imagenet_dogs",
     "eval_transform",
     "imagenet_train_folder",
     "is_dog_breed",
-    "load_pictures",
+    "load_images",
     "make_item",
     "render_scene",
     "scene_class_names",
@@ -55,7 +56,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Lightning takes seconds to import, and the datasets do without it.
     if name == "TaggedDataModule":
-        from .module import TaggedDataModule
+        from decomprec.data.datamodule import TaggedDataModule
 
         return TaggedDataModule
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What is checked before any training: that pictures can be read, and that their tags tell them apart."""
+"""What is checked before any training: that images can be read, and that their tags tell them apart."""
 
 import os
 import warnings
@@ -11,14 +11,14 @@ from typing import Literal, TypeVar
 from torch import Tensor
 from tqdm import tqdm
 
-from .items import IGNORE
-from .pictures import TRAINING_PIXELS, read_image
+from decomprec.data.image_io import TRAINING_PIXELS, read_image
+from decomprec.data.samples import IGNORE
 
 OnError = Literal["raise", "skip"]
-"""What a data set does about pictures that can't be read.
+"""What a data set does about images that can't be read.
 
-"raise" stops with the name of the first when it is to be loaded. "skip" decodes each picture once when the data set is
-made, leaves out those that can't be read, and warns with their number and names. So the pictures and their order are
+"raise" stops with the name of the first when it is to be loaded. "skip" decodes each image once when the data set is
+made, leaves out those that can't be read, and warns with their number and names. So the images and their order are
 known before training: the same in every epoch, in every process that trains, and for whoever resumes.
 """
 
@@ -30,10 +30,10 @@ T = TypeVar("T")
 def readable(
     entries: Sequence[T], problem: Callable[[T], str | None], threads: int | None = None
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Find the pictures that can be read, and warn of the others.
+    """Find the images that can be read, and warn of the others.
 
     Args:
-        entries: What stands for the pictures.
+        entries: What stands for the images.
         problem: Says of an entry in one sentence why it can't be read; None if it can.
         threads: How many are tried at a time; None for one on each core.
 
@@ -45,21 +45,21 @@ def readable(
     """
     with ThreadPool(threads or os.cpu_count()) as pool:
         found = pool.imap(problem, entries, chunksize=16)
-        problems = list(tqdm(found, "checking", len(entries), unit="picture", leave=False, disable=None))
+        problems = list(tqdm(found, "checking", len(entries), unit="image", leave=False, disable=None))
     skipped = tuple(text for text in problems if text is not None)
     if len(skipped) == len(entries):
-        raise ValueError(f"Expected some of {len(entries)} pictures to be readable, but none is: {skipped[0]}")
+        raise ValueError(f"Expected some of {len(entries)} images to be readable, but none is: {skipped[0]}")
     if skipped:
         more = [f"and {len(skipped) - _NAMED} more"] if len(skipped) > _NAMED else []
         warnings.warn(
-            "\n".join([f"{len(skipped)} of {len(entries)} pictures are skipped:", *skipped[:_NAMED], *more]),
+            "\n".join([f"{len(skipped)} of {len(entries)} images are skipped:", *skipped[:_NAMED], *more]),
             stacklevel=4,
         )
     return [i for i, text in enumerate(problems) if text is None], skipped
 
 
 def image_problem(path: Path) -> str | None:
-    """Why a picture file can't be read, in one sentence; None if it can."""
+    """Why an image file can't be read, in one sentence; None if it can."""
     try:
         state = path.stat()
     except OSError as error:
@@ -110,7 +110,7 @@ def check_masks_hold_classes(
     Reads masks until one holds a class, of sound ones the first. One that can't be read is left to whoever asks for it.
 
     Args:
-        masks: What the mask of each picture with a tag is called, a tag of it, and how to read its label map, which
+        masks: What the mask of each image with a tag is called, a tag of it, and how to read its label map, which
             may be None.
         class_names: The K-1 foreground classes.
     """
@@ -130,27 +130,27 @@ def check_masks_hold_classes(
         name, tag = unknown
         raise ValueError(
             f"Expected masks to hold the numbers of classes, such as {class_names.index(tag) + 1} for {tag!r}, but "
-            f"{name} and the others of tagged pictures hold only background and {IGNORE}, which means that the class "
+            f"{name} and the others of tagged images hold only background and {IGNORE}, which means that the class "
             "is unknown; write the class's number where it is."
         )
 
 
 def warn_of_constant_tags(tags: Tensor, class_names: Sequence[str]) -> None:
-    """Warn of classes that every picture or none has: nothing tells a guide what they look like.
+    """Warn of classes that every image or none has: nothing tells a guide what they look like.
 
     Args:
-        tags: (N, K-1), {0, 1}, of all training pictures.
+        tags: (N, K-1), {0, 1}, of all training images.
         class_names: The K-1 foreground classes.
     """
     counts = tags.sum(dim=0).tolist()
     for count, found, cure in (
-        (len(tags), "all", 'add pictures without (in a folder "other", or with no tag)'),
-        (0, "none", "add pictures with it, or leave it out of `classes`"),
+        (len(tags), "all", 'add images without (in a folder "other", or with no tag)'),
+        (0, "none", "add images with it, or leave it out of `classes`"),
     ):
         constant = [name for name, of_class in zip(class_names, counts, strict=True) if of_class == count]
         if constant:
             warnings.warn(
-                f"Expected some training pictures with each tag and some without, but {found} of {len(tags)} have "
+                f"Expected some training images with each tag and some without, but {found} of {len(tags)} have "
                 f"{', '.join(constant)}: what that looks like can't be learnt from them; {cure}.",
                 stacklevel=3,
             )

@@ -1,4 +1,4 @@
-"""Joint transforms of pictures and masks."""
+"""Joint transforms of images and masks."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from .items import Transform
+from decomprec.data.samples import Transform
 
 _LONGEST = 8
 
@@ -34,7 +34,7 @@ def eval_transform(size: int | None) -> Transform:
     """Resize the short side to `size` and crop the centre; masks by nearest neighbour.
 
     Args:
-        size: Height and width of the result; None leaves the picture as it is.
+        size: Height and width of the result; None leaves the image as it is.
 
     Returns:
         A torchvision v2 transform of an image, or of an image and its mask.
@@ -51,11 +51,11 @@ def eval_transform(size: int | None) -> Transform:
 
 
 class _ShortenStrip(nn.Module):
-    """Crops a strip to its middle: a picture of one row of pixels would first become as many times longer as higher."""
+    """Crops a strip to its middle: an image of one row of pixels would first become as many times longer as higher."""
 
-    def forward(self, *pictures: Any) -> Any:
-        height, width = F.get_size(pictures[0])
+    def forward(self, *images: Any) -> Any:
+        height, width = F.get_size(images[0])
         size = [min(height, _LONGEST * width), min(width, _LONGEST * height)]
         if size != [height, width]:
-            pictures = tuple(F.center_crop(picture, size) for picture in pictures)
-        return pictures if len(pictures) > 1 else pictures[0]
+            images = tuple(F.center_crop(image, size) for image in images)
+        return images if len(images) > 1 else images[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,24 +11,13 @@ from einops import rearrange
 from torch import Tensor
 
 from decomprec.evaluation.metrics import Loader, ScoreAccumulator, SegmentationScores, in_eval_mode, masked_batches
+from decomprec.protocols import Localiser
 
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """0.05 to 0.95 in steps of 0.05."""
 
 Maps = Callable[[Tensor], Tensor]
 """Localisation maps (B, K-1, h, w), of any resolution and scale, of images (B, 3, H, W)."""
-
-
-class Localiser(Protocol):
-    """A classifier that also says where it sees its classes, such as `PooledClassifier`."""
-
-    def __call__(self, images: Tensor, /) -> Tensor:
-        """Logits (B, K-1) of images (B, 3, H, W)."""
-        ...
-
-    def activation_maps(self, images: Tensor, /) -> Tensor:
-        """Class activation maps (B, K-1, h, w), of any resolution."""
-        ...
 
 
 class EveryPixel:
@@ -56,10 +44,10 @@ class EveryPixel:
 
 
 class CentredEllipse:
-    """An ellipse of the picture's proportions in its middle; several classes share it as in `EveryPixel`.
+    """An ellipse of the image's proportions in its middle; several classes share it as in `EveryPixel`.
 
     Args:
-        share: of the picture that it covers, up to π/4, where it touches the borders.
+        share: of the image that it covers, up to π/4, where it touches the borders.
         classifier: finds the classes (probability above 0.5) when no tags are given.
 
     Raises:

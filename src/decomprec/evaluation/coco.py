@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from decomprec.data.coco import mask_api
-from decomprec.data.items import IGNORE
-from decomprec.files import written_whole
+from decomprec._files import written_whole
+from decomprec.data.formats.coco import mask_api
+from decomprec.data.samples import IGNORE
 
 
 class CocoWriter:
-    """Collects label maps and writes them as one COCO file: an annotation, in RLE, for each class in each picture.
+    """Collects label maps and writes them as one COCO file: an annotation, in RLE, for each class in each image.
 
     `decomprec.data.CocoInstances` and `decomprec.data.coco_label_maps` read it, and so does whatever reads COCO.
     Category k is label k; the background and 255 (ignore) are no category.
@@ -45,7 +45,7 @@ class CocoWriter:
         self._annotations: list[dict[str, Any]] = []
 
     def add(self, file_name: str, labels: Tensor) -> None:
-        """Add a picture's label map (H, W), integers in 0 to K-1, or 255."""
+        """Add an image's label map (H, W), integers in 0 to K-1, or 255."""
         height, width = labels.shape
         values = labels.cpu().numpy()
         present = [k for k in np.unique(values).tolist() if k not in (0, IGNORE)]

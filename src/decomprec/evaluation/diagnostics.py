@@ -12,7 +12,8 @@ from torch import Tensor
 from decomprec import functional as DF
 from decomprec.decomposition import Decomposition
 from decomprec.evaluation.metrics import Loader, finite, in_eval_mode
-from decomprec.guide import View, component_view
+from decomprec.protocols import View
+from decomprec.views import component_view
 
 
 @torch.inference_mode()

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from decomprec.data.items import IGNORE
-from decomprec.data.listed import read_text
-from decomprec.data.pictures import read_labels
+from decomprec.data.image_io import read_labels
+from decomprec.data.paths import read_text
+from decomprec.data.samples import IGNORE
+from decomprec.evaluation.comparison import number_cell, text_table
 from decomprec.evaluation.metrics import ScoreAccumulator, SegmentationScores
-from decomprec.evaluation.report import number_cell, text_table
 
 CLASSES = "classes.txt"
 """Beside label maps: the name of each label in a line of its own, the background's first."""

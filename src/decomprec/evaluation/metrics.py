@@ -6,25 +6,18 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from decomprec.data.items import IGNORE
-from decomprec.decomposition import check_tags
+from decomprec.checks import check_tags
+from decomprec.data.samples import IGNORE
+from decomprec.protocols import Predictor
 
 Loader = Iterable[Mapping[str, Any]]
 """Gives batches with "image" (B, 3, H, W), "tags" (B, K-1) and, for segmentation scores, "mask" (B, H, W)."""
-
-
-class Predictor(Protocol):
-    """Anything that turns images into label maps, such as `DecompositionSegmenter.predict`."""
-
-    def __call__(self, images: Tensor, tags: Tensor | None = None, /) -> Tensor:
-        """Return label maps (B, H, W) of `images` (B, 3, H, W), with the help of `tags` (B, K-1) if given."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,7 @@ class SegmentationScores:
     Attributes:
         iou: intersection over union of each of the K classes, background first, over all pixels of the data
             set that are not 255. NaN for a class that occurs neither in the predictions nor in the truth.
-        false_area: for each of the K-1 classes, its mean predicted share of the picture on images whose tags
+        false_area: for each of the K-1 classes, its mean predicted share of the image on images whose tags
             lack it, in [0, 1]; NaN if there are none. None if tags were given, since it is then 0 by design.
         images: number of images.
         images_with: number of images tagged with each of the K-1 classes.

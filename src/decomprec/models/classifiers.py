@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec.models.segmenter import check_encoder
+from decomprec.models.encoders import NamedEncoder, check_encoder
 
 
 class PooledClassifier(nn.Module):
@@ -16,30 +17,42 @@ class PooledClassifier(nn.Module):
     The pooling makes class activation maps exact: `activation_maps` says where each logit comes from.
 
     Args:
-        encoder: maps images (B, 3, H, W) in [0, 1] to a list of features from fine to coarse, as the
-            segmenter's encoders do; `out_channels[-1]` are the channels of the coarsest.
+        encoder: a name that smp or timm knows, such as "resnet18" (the paper's guide, section 4.2), or a module that
+            maps images (B, 3, H, W) in [0, 1] to a list of features from fine to coarse, as the segmenter's encoders
+            do; `out_channels[-1]` are the channels of the coarsest.
         num_classes: K, background included; the classifier has K-1 outputs.
+        encoder_weights: "imagenet" (downloaded), a local .safetensors file, or None; for named encoders.
         standardise: bring the pooled features to zero mean and unit variance by a BatchNorm without weights, with
             which a linear layer on a frozen encoder converges in a few epochs.
 
     Raises:
-        ValueError: for fewer than 2 classes, or an encoder without `out_channels` and `stride`.
+        ValueError: for fewer than 2 classes, an unknown name, or an encoder without `out_channels` and `stride`.
+        ConnectionError: if the ImageNet weights can't be downloaded.
 
     Examples:
         >>> import torch
-        >>> from decomprec.models.small import SmallEncoder
+        >>> from decomprec.models.encoders import SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder(), num_classes=3)
         >>> images = torch.rand(2, 3, 32, 32)
         >>> classifier(images).shape, classifier.activation_maps(images).shape
         (torch.Size([2, 2]), torch.Size([2, 2, 4, 4]))
     """
 
-    def __init__(self, encoder: nn.Module, num_classes: int, standardise: bool = False) -> None:
+    def __init__(
+        self,
+        encoder: str | nn.Module,
+        num_classes: int,
+        *,
+        encoder_weights: str | Path | None = None,
+        standardise: bool = False,
+    ) -> None:
         super().__init__()
         if not isinstance(num_classes, int) or num_classes < 2:
             raise ValueError(
                 f"Expected `num_classes` (background included) to be an integer of at least 2, but got {num_classes!r}."
             )
+        if isinstance(encoder, str):
+            encoder = NamedEncoder(encoder, encoder_weights)
         check_encoder(encoder)
         channels: Any = encoder.out_channels
         self.encoder = encoder

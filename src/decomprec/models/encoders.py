@@ -1,4 +1,4 @@
-"""Encoders and decoders beyond Appendix A. The one place that knows segmentation-models-pytorch."""
+"""Encoders beyond Appendix A: a small one of our own, and those that smp and timm know by name."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import segmentation_models_pytorch as smp
-import timm
 import torch
-import torch.nn.functional as F
-from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder as SmpUnetDecoder
 from torch import Tensor, nn
 
-from decomprec.models.small import MAX_CHANNELS, is_channels
 from decomprec.models.weights import clear_download_error, load_local
+
+MAX_CHANNELS = 2**16
 
 # Of timm's many: some of the others read files (checkpoint_path), reach the network or make it of any size, and
 # options come from config files of unknown origin too.
@@ -32,7 +29,58 @@ _OPTIONS = {
 }
 
 
-class PretrainedEncoder(nn.Module):
+def is_channels(value: Any) -> bool:
+    """Whether a value is a number of channels."""
+    return type(value) is int and 0 < value <= MAX_CHANNELS
+
+
+class SmallEncoder(nn.Module):
+    """Stages of two 3x3 convolutions with batch normalisation, each halving the resolution.
+
+    Args:
+        widths: channels of each stage, from fine to coarse.
+
+    Attributes:
+        out_channels: channels of each feature map, from fine to coarse.
+        stride: input sizes must be multiples of it.
+        config: the widths, for `save_pretrained`.
+
+    Raises:
+        ValueError: if there is no width, or one is no number of channels.
+
+    Examples:
+        >>> import torch
+        >>> encoder = SmallEncoder((16, 32))
+        >>> [tuple(f.shape) for f in encoder(torch.rand(1, 3, 32, 32))]
+        [(1, 16, 16, 16), (1, 32, 8, 8)]
+    """
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 128)) -> None:
+        super().__init__()
+        if not isinstance(widths, Sequence) or not widths or not all(map(is_channels, widths)):
+            raise ValueError(
+                f"Expected `widths` to be numbers of channels from 1 to {MAX_CHANNELS}, at least one, "
+                f"but got {widths!r}."
+            )
+        self.config: dict[str, Any] = {"widths": list(widths)}
+        self.stages = nn.ModuleList(
+            nn.Sequential(*_conv(c_in, c, stride=2), *_conv(c, c, stride=1))
+            for c_in, c in zip((3, *widths), widths, strict=False)
+        )
+        self.out_channels = tuple(widths)
+        self.stride = 2 ** len(widths)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Features of images (B, 3, H, W), from fine to coarse, at strides 2, 4, ..."""
+        features = []
+        x = images - 0.5
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+class NamedEncoder(nn.Module):
     """Any encoder of segmentation-models-pytorch or timm, for images in [0, 1].
 
     Args:
@@ -52,7 +100,7 @@ class PretrainedEncoder(nn.Module):
         ConnectionError: if the ImageNet weights can't be downloaded.
 
     Examples:
-        >>> encoder = PretrainedEncoder("resnet18")
+        >>> encoder = NamedEncoder("resnet18")
         >>> encoder.out_channels, encoder.stride
         ((64, 64, 128, 256, 512), 32)
     """
@@ -61,6 +109,8 @@ class PretrainedEncoder(nn.Module):
     std: Tensor
 
     def __init__(self, name: str, weights: str | Path | None = None, depth: int = 5, **options: Any) -> None:
+        import segmentation_models_pytorch as smp  # heavy, and only named encoders need it
+
         super().__init__()
         self.config: dict[str, Any] = {"name": name, "depth": depth, "options": options}
         smp_name = _known_name(name)
@@ -93,72 +143,14 @@ class PretrainedEncoder(nn.Module):
         return list(features[1:])
 
 
-class UnetDecoder(nn.Module):
-    """smp's U-Net decoder and head over an encoder's features.
-
-    Args:
-        encoder_channels: channels of the features, from fine (stride 2) to coarse.
-        out_channels: C_out, K for the masks and 3K for the image-lets.
-        widths: channels of the decoder's blocks, from coarse to fine, one for each feature map.
-
-    Attributes:
-        config: the widths, for `save_pretrained`.
-
-    Examples:
-        >>> decoder = UnetDecoder((64, 128), out_channels=2)
-        >>> decoder([torch.rand(1, 64, 8, 8), torch.rand(1, 128, 4, 4)]).shape
-        torch.Size([1, 2, 16, 16])
-    """
-
-    def __init__(self, encoder_channels: Sequence[int], out_channels: int, widths: Sequence[int] | None = None) -> None:
-        super().__init__()
-        depth = len(encoder_channels)
-        widths = tuple(widths or (256, 128, 64, 32, 16)[-depth:])
-        if len(widths) != depth:
+def check_encoder(encoder: nn.Module) -> None:
+    """Raise a ValueError unless a module has what the segmenter and the classifier read off an encoder."""
+    for name in ("out_channels", "stride"):
+        if not hasattr(encoder, name):
             raise ValueError(
-                f"Expected `widths` to have one entry for each of the {depth} feature maps, but got {widths}."
+                f"Expected an encoder module to have the attribute `{name}`, but {type(encoder).__name__} has none; "
+                "see DecompositionSegmenter."
             )
-        if not all(map(is_channels, widths)):
-            raise ValueError(f"Expected `widths` to be numbers of channels from 1 to {MAX_CHANNELS}, but got {widths}.")
-        self.config: dict[str, Any] = {"widths": list(widths)}
-        self.decoder = SmpUnetDecoder((3, *encoder_channels), widths, n_blocks=depth)
-        self.head = smp.base.SegmentationHead(widths[-1], out_channels, kernel_size=3)
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Output (B, C_out, H, W) from the encoder's features."""
-        batch, _, height, width = features[0].shape
-        # smp counts the picture itself as the first feature map, but looks at its size only.
-        picture = features[0].new_empty(batch, 0, 2 * height, 2 * width)
-        out: Tensor = self.head(self.decoder([picture, *features]))
-        return out
-
-
-class ShortcutDecoder(UnetDecoder):
-    """A `UnetDecoder` plus a 1x1 convolution of the coarsest features, enlarged to its output.
-
-    The convolution can start as `decomprec.evidence.evidence_layer` of a trained classifier; the U-Net then only has to
-    add what is finer.
-
-    Args:
-        encoder_channels: channels of the features, from fine (stride 2) to coarse.
-        out_channels: C_out, K for the masks.
-        widths: channels of the decoder's blocks, from coarse to fine, one for each feature map.
-
-    Examples:
-        >>> decoder = ShortcutDecoder((64, 128), out_channels=2)
-        >>> decoder([torch.rand(1, 64, 8, 8), torch.rand(1, 128, 4, 4)]).shape
-        torch.Size([1, 2, 16, 16])
-    """
-
-    def __init__(self, encoder_channels: Sequence[int], out_channels: int, widths: Sequence[int] | None = None) -> None:
-        super().__init__(encoder_channels, out_channels, widths)
-        self.shortcut = nn.Conv2d(encoder_channels[-1], out_channels, kernel_size=1)
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Output (B, C_out, H, W) from the encoder's features."""
-        fine = super().forward(features)
-        coarse = self.shortcut(features[-1])
-        return fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
@@ -172,6 +164,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 def _known_name(name: str) -> str:
     """The name by which smp knows the encoder: its own, or timm's with a prefix."""
+    import segmentation_models_pytorch as smp
+    import timm
+
     if name in smp.encoders.get_encoder_names():
         return name
     bare = name.removeprefix("tu-")
@@ -183,7 +178,14 @@ def _known_name(name: str) -> str:
 
 
 def _normalisation(smp_name: str) -> tuple[Sequence[float], Sequence[float]]:
+    import timm
+
     config = timm.get_pretrained_cfg(smp_name.removeprefix("tu-"), allow_unregistered=True)
     if config is None:
         return timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD
     return config.mean, config.std
+
+
+def _conv(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(c_in, c_out, kernel_size=3, stride=stride, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]

@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from decomprec.models.encoders import PretrainedEncoder, ShortcutDecoder, UnetDecoder
+from decomprec.models.decoders import ShortcutDecoder, UnetDecoder
+from decomprec.models.encoders import NamedEncoder, SmallEncoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
-from decomprec.models.resnet18 import ResNet18Encoder
-from decomprec.models.small import SmallEncoder
 
 ValueTypes = Mapping[str, type | tuple[type, ...]]
 Kinds = Mapping[str, tuple[type[nn.Module], ValueTypes]]
@@ -18,8 +17,7 @@ Kinds = Mapping[str, tuple[type[nn.Module], ValueTypes]]
 # What can be rebuilt, and the values that each needs for it.
 ENCODERS: Kinds = {
     "paper": (PaperEncoder, {}),
-    "pretrained": (PretrainedEncoder, {"name": str, "depth": int, "options": dict}),
-    "resnet18": (ResNet18Encoder, {}),
+    "pretrained": (NamedEncoder, {"name": str, "depth": int, "options": dict}),
     "small": (SmallEncoder, {"widths": list}),
 }
 DECODERS: Kinds = {
@@ -27,7 +25,7 @@ DECODERS: Kinds = {
     "unet": (UnetDecoder, {"widths": list}),
     "shortcut_unet": (ShortcutDecoder, {"widths": list}),
 }
-# More stages than this would want pictures of more than 2^8 pixels, however small the file.
+# More stages than this would want images of more than 2^8 pixels, however small the file.
 _MOST_STAGES, _MOST_CHANNELS = 8, 65536
 
 
@@ -80,12 +78,10 @@ def build_encoder(entry: Any) -> nn.Module:
     match _checked_kind(entry, ENCODERS, "encoder"):
         case "paper":
             return PaperEncoder()
-        case "resnet18":
-            return ResNet18Encoder(weights=None)
         case "small":
             return SmallEncoder(_channels(entry["widths"]))
     try:
-        return PretrainedEncoder(entry["name"], None, entry["depth"], **entry["options"])
+        return NamedEncoder(entry["name"], None, entry["depth"], **entry["options"])
     except TypeError as error:  # an option by the name of another argument
         raise ValueError(f"Expected other encoder options than {entry['options']}: {error}.") from error
 

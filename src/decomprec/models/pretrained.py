@@ -15,7 +15,7 @@ from huggingface_hub import snapshot_download
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from decomprec.files import written_whole
+from decomprec._files import written_whole
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.plain import (
     DECODERS,
@@ -31,7 +31,7 @@ from decomprec.models.weights import Unallocated, check_fits, load_local
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
-_LARGEST = 4096  # pixels: predict enlarges pictures to the size that the config says
+_LARGEST = 4096  # pixels: predict enlarges images to the size that the config says
 _LONGEST = 2**20  # bytes of a config
 
 _CONFIG: ValueTypes = {
@@ -221,7 +221,9 @@ def _build(config: dict[str, Any], num_classes: int) -> tuple[DecompositionSegme
         return segmenter, None
     check_values(config["classifier"], _CLASSIFIER, "the config's classifier")
     own, standardise = config["classifier"]["encoder"], config["classifier"]["standardise"]
-    return segmenter, PooledClassifier(encoder if own is None else build_encoder(own), num_classes, standardise)
+    return segmenter, PooledClassifier(
+        encoder if own is None else build_encoder(own), num_classes, standardise=standardise
+    )
 
 
 def _parts(

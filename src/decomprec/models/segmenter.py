@@ -4,41 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from decomprec.decomposition import Decomposition, check_images, check_tags, labels_from_logits
+from decomprec.checks import check_images, check_tags
+from decomprec.decomposition import Decomposition, labels_from_logits
+from decomprec.models.decoders import UnetDecoder
+from decomprec.models.encoders import NamedEncoder, check_encoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
-
-
-class Encoder(Protocol):
-    """A trunk that the segmenter and the classifier can be built on, such as `SmallEncoder`; an `nn.Module`."""
-
-    @property
-    def out_channels(self) -> Sequence[int]:
-        """Channels of each feature map, from fine to coarse."""
-        ...
-
-    @property
-    def stride(self) -> int:
-        """Height and width of the images must be multiples of it."""
-        ...
-
-    def __call__(self, images: Tensor, /) -> Sequence[Tensor]:
-        """Return features of images (B, 3, H, W) in [0, 1], from fine to coarse, at strides 2, 4, ..."""
-        ...
-
-
-class Decoder(Protocol):
-    """What makes masks or image-lets of an encoder's features, such as `UnetDecoder`; an `nn.Module`."""
-
-    def __call__(self, features: Sequence[Tensor], /) -> Tensor:
-        """Return (B, C, H, W) before softmax or sigmoid: C is K for the masks and 3K for the image-lets."""
-        ...
 
 
 class DecompositionSegmenter(nn.Module):
@@ -99,10 +76,8 @@ class DecompositionSegmenter(nn.Module):
             self.mask_decoder = mask_decoder or PaperDecoder(num_classes)
             self.image_decoder = image_decoder or PaperDecoder(3 * num_classes)
         else:
-            from decomprec.models.encoders import PretrainedEncoder, UnetDecoder  # heavy: smp and timm
-
             if isinstance(encoder, str):
-                encoder = PretrainedEncoder(encoder, encoder_weights, **(encoder_options or {}))
+                encoder = NamedEncoder(encoder, encoder_weights, **(encoder_options or {}))
             check_encoder(encoder)
             channels: Any = encoder.out_channels
             self.encoder = encoder
@@ -111,7 +86,7 @@ class DecompositionSegmenter(nn.Module):
 
     @staticmethod
     def from_pretrained(source: str | Path) -> DecompositionSegmenter:
-        """The segmenter of a folder or hub id alone, as `decomprec.models.load_pretrained` reads it."""
+        """The segmenter of a folder or hub id alone, as `decomprec.models.pretrained.load_pretrained` reads it."""
         from decomprec.models.pretrained import load_pretrained  # heavy: smp and timm
 
         return load_pretrained(source).segmenter
@@ -167,13 +142,3 @@ class DecompositionSegmenter(nn.Module):
             images = F.pad(images, (0, right, 0, bottom), mode="replicate")
         features: list[Tensor] = self.encoder(images)
         return features
-
-
-def check_encoder(encoder: nn.Module) -> None:
-    """Raise a ValueError unless a module has what the segmenter and the classifier read off an encoder."""
-    for name in ("out_channels", "stride"):
-        if not hasattr(encoder, name):
-            raise ValueError(
-                f"Expected an encoder module to have the attribute `{name}`, but {type(encoder).__name__} has none; "
-                "see DecompositionSegmenter."
-            )

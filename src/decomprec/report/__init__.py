@@ -1,4 +1,4 @@
-"""A run as one page: results, curves, pictures, settings."""
+"""A run as one page: results, curves, images, settings."""
 
 from decomprec.report.record import RunRecord, read_run
 from decomprec.report.render import write_report

@@ -1,4 +1,4 @@
-"""Training curves: from the CSV logs of a run's stages to lines in a picture."""
+"""Training curves: from the CSV logs of a run's stages to lines in an image."""
 
 from __future__ import annotations
 

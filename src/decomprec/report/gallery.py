@@ -1,4 +1,4 @@
-"""Validation pictures: how well each is segmented, and what its decomposition looks like."""
+"""Validation images: how well each is segmented, and what its decomposition looks like."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from decomprec.report.record import RunRecord
 from decomprec.viz import overlay
 
 SIDE = 192
-"""Pixels of the longer side of a picture in the page, at most."""
+"""Pixels of the longer side of an image in the page, at most."""
 
 _LOSSLESS = 96  # up to here compression would blur what is enlarged, and saves little
-_COMPONENTS = 3  # beside the background's; a picture has few classes, a model may have many
+_COMPONENTS = 3  # beside the background's; an image has few classes, a model may have many
 
 
 @dataclass(frozen=True)
 class Score:
-    """How one picture fared; all numbers are of the masks without the help of tags.
+    """How one image fared; all numbers are of the masks without the help of tags.
 
     Attributes:
         index: in the data set.
@@ -49,7 +49,7 @@ class Score:
 
 @dataclass(frozen=True)
 class View:
-    """One picture of the slider: its kind, what it shows, and the picture itself as a data: URI."""
+    """One image of the slider: its kind, what it shows, and the image itself as a data: URI."""
 
     kind: str
     title: str
@@ -57,8 +57,8 @@ class View:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A validation picture of the page.
+class Card:
+    """A validation image of the page.
 
     Attributes:
         name: what it is called.
@@ -80,7 +80,7 @@ class Picture:
 
 
 def measure(record: RunRecord, dataset: Any, device: str) -> list[Score]:
-    """Score every picture of a data set whose items are as of `TaggedImages`, in its order."""
+    """Score every image of a data set whose items are as of `TaggedImages`, in its order."""
     predict, masked = _predictor(record, device), has_masks(dataset)
     slots = len(record.trained.class_names) + 1
     scores: list[Score] = []
@@ -99,7 +99,7 @@ def measure(record: RunRecord, dataset: Any, device: str) -> list[Score]:
 
 
 def choose(scores: Sequence[Score], most: int) -> list[Score]:
-    """Which pictures to show, worst first.
+    """Which images to show, worst first.
 
     If there are more: a sixth with the lowest IoU, one with the most wrong pixels, one with the least certain masks,
     and the others evenly from the worst to the best.
@@ -122,12 +122,12 @@ def choose(scores: Sequence[Score], most: int) -> list[Score]:
 
 
 def lowest_iou(score: Score) -> tuple[float, float]:
-    """Sorts the lowest IoU first; pictures whose masks aren't known follow, the least certain first."""
+    """Sorts the lowest IoU first; images whose masks aren't known follow, the least certain first."""
     return (math.inf if score.iou is None else score.iou, -score.uncertainty)
 
 
 def most_wrong(score: Score) -> float:
-    """Sorts the pictures first in which most pixels are wrong."""
+    """Sorts the images first in which most pixels are wrong."""
     return -score.wrong
 
 
@@ -143,8 +143,8 @@ def has_masks(dataset: Any) -> bool:
 
 
 @torch.inference_mode()
-def draw(record: RunRecord, dataset: Any, score: Score, device: str) -> Picture:
-    """Decompose a picture, and turn all that is to be seen of it into data: URIs."""
+def draw(record: RunRecord, dataset: Any, score: Score, device: str) -> Card:
+    """Decompose an image, and turn all that is to be seen of it into data: URIs."""
     item = dataset[score.index]
     class_names = ("background", *record.trained.class_names)
     images = item["image"][None]
@@ -162,7 +162,7 @@ def draw(record: RunRecord, dataset: Any, score: Score, device: str) -> Picture:
         views.append(("truth", "truth", overlay(images, truth)[0]))
     views += [("components", f"component: {class_names[k]}", out.components[0, k]) for k in (0, *sorted(shown))]
     views.append(("reconstruction", "reconstruction", out.reconstruction[0]))
-    return Picture(
+    return Card(
         item["name"],
         score,
         tags,
@@ -183,28 +183,28 @@ def confusions(labels: Tensor, truth: Tensor, class_names: Sequence[str]) -> tup
 
     Examples:
         >>> confusions(torch.tensor([[0, 1, 0, 0]]), torch.tensor([[1, 1, 0, 255]]), ["background", "dog"])
-        ('33 % of the picture: dog drawn as background',)
+        ('33 % of the image: dog drawn as background',)
     """
     known = truth != IGNORE
     pairs = truth[known] * len(class_names) + labels[known]
     counts = torch.bincount(pairs, minlength=len(class_names) ** 2).view(len(class_names), -1).fill_diagonal_(0)
     shares, places = (counts.flatten() / known.sum()).topk(2)
     return tuple(
-        f"{100 * share:.0f} % of the picture: {class_names[pair // len(class_names)]} drawn as "
+        f"{100 * share:.0f} % of the image: {class_names[pair // len(class_names)]} drawn as "
         f"{class_names[pair % len(class_names)]}"
         for share, pair in zip(shares.tolist(), places.tolist(), strict=True)
         if share >= 0.005
     )
 
 
-def data_uri(picture: Tensor) -> str:
-    """A picture (3, H, W) in [0, 1] as a WebP of at most 192 pixels, in a data: URI.
+def data_uri(shown: Tensor) -> str:
+    """An image (3, H, W) in [0, 1] as a WebP of at most 192 pixels, in a data: URI.
 
     Examples:
         >>> data_uri(torch.zeros(3, 4, 4))[:23]
         'data:image/webp;base64,'
     """
-    pixels = rearrange(picture.detach().cpu().float().clamp(0, 1), "c h w -> h w c")
+    pixels = rearrange(shown.detach().cpu().float().clamp(0, 1), "c h w -> h w c")
     image = Image.fromarray((255 * pixels).round().byte().numpy())
     image.thumbnail((SIDE, SIDE))
     file = io.BytesIO()
@@ -213,6 +213,6 @@ def data_uri(picture: Tensor) -> str:
 
 
 def _predictor(record: RunRecord, device: str) -> RefinedPredictor:
-    """The row "decomprec" of the table: no refinement, pictures at the size that the segmenter was trained at."""
+    """The row "decomprec" of the table: no refinement, images at the size that the segmenter was trained at."""
     segmenter = record.trained.segmenter.to(device)
     return RefinedPredictor(multi_scale(segmenter.mask_logits, (record.scale,), flip=False))

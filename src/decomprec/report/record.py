@@ -1,4 +1,4 @@
-"""What a run folder tells without its pictures."""
+"""What a run folder tells without its images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decomprec.evaluation.report import number_cell
+from decomprec.evaluation.comparison import number_cell
 from decomprec.report.curves import Chart, read_charts
 from decomprec.training import Preset, Trained, load_run
 
@@ -53,12 +53,12 @@ class RunRecord:
 
     @property
     def scale(self) -> float:
-        """Of the pictures that the segmenter is shown, against those that are measured."""
+        """Of the images that the segmenter is shown, against those that are measured."""
         return (self.preset.segmenter.image_size or self.preset.image_size) / self.preset.image_size
 
 
 def read_run(run_dir: str | Path) -> RunRecord:
-    """Read all that a run left but its pictures and figures; nothing is downloaded or unpickled.
+    """Read all that a run left but its images and figures; nothing is downloaded or unpickled.
 
     Args:
         run_dir: folder of a finished run, as of `train` or `run_experiment`.

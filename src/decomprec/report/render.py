@@ -17,10 +17,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from tqdm import tqdm
 
-from decomprec.evaluation.report import number_cell
-from decomprec.files import written_whole
+from decomprec._files import written_whole
+from decomprec.evaluation.comparison import number_cell
 from decomprec.report.curves import HEIGHT, WIDTH
-from decomprec.report.gallery import Picture, Score, choose, draw, least_certain, measure, most_wrong
+from decomprec.report.gallery import Card, Score, choose, draw, least_certain, measure, most_wrong
 from decomprec.report.record import RunRecord, results_table
 from decomprec.training import Preset
 from decomprec.viz import voc_palette
@@ -40,17 +40,17 @@ _DIAGNOSTICS = {
 
 
 def write_report(
-    record: RunRecord, path: str | Path, dataset: Any = None, *, pictures: int = 48, device: str = "cpu"
+    record: RunRecord, path: str | Path, dataset: Any = None, *, images: int = 48, device: str = "cpu"
 ) -> None:
-    """Write a page with the table of results, the training curves, validation pictures and all settings.
+    """Write a page with the table of results, the training curves, validation images and all settings.
 
-    The page loads nothing: pictures are part of it, and its security policy forbids the rest.
+    The page loads nothing: images are part of it, and its security policy forbids the rest.
 
     Args:
         record: of a finished run, as of `read_run`.
         path: of the HTML file; a reader sees the old file or the whole new one.
-        dataset: validation pictures as of `TaggedImages`, with masks where they are known; None leaves them out.
-        pictures: how many of them are shown, at most; all are measured.
+        dataset: validation images as of `TaggedImages`, with masks where they are known; None leaves them out.
+        images: how many of them are shown, at most; all are measured.
         device: where the networks run.
 
     Raises:
@@ -63,20 +63,20 @@ def write_report(
             f"{', '.join(dataset.class_names)}; give the data that it was trained on."
         )
     scores = [] if dataset is None else measure(record, dataset, device)
-    chosen = tqdm(choose(scores, pictures), "drawing", disable=not scores)
+    chosen = tqdm(choose(scores, images), "drawing", disable=not scores)
     text = page(record, [draw(record, dataset, score, device) for score in chosen], scores)
     with written_whole(path) as partial:
         # Names of files may hold bytes that are no text.
         partial.write_text(text, encoding="utf-8", errors="replace")
 
 
-def page(record: RunRecord, pictures: Sequence[Picture], scores: Sequence[Score]) -> str:
+def page(record: RunRecord, cards: Sequence[Card], scores: Sequence[Score]) -> str:
     """The HTML of the page.
 
     Args:
         record: of the run.
-        pictures: those that are shown, in their first order.
-        scores: of all pictures that were measured.
+        cards: those that are shown, in their first order.
+        scores: of all images that were measured.
     """
     environment = Environment(
         loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -84,7 +84,7 @@ def page(record: RunRecord, pictures: Sequence[Picture], scores: Sequence[Score]
     script = (_PAGE / "script.js").read_text(encoding="utf-8")
     ious = [score.iou for score in scores if score.iou is not None]
     sorts = [("worst", "Lowest IoU"), ("best", "Highest IoU")] if ious else []
-    kinds = {view.kind: None for picture in pictures for view in picture.views}  # a set that keeps the order
+    kinds = {view.kind: None for card in cards for view in card.views}  # a set that keeps the order
     preset = {"data": "-", "preset": record.preset.name, "image_size": record.preset.image_size}
     return environment.get_template("template.html").render(
         name=record.folder.resolve().name,
@@ -92,14 +92,14 @@ def page(record: RunRecord, pictures: Sequence[Picture], scores: Sequence[Score]
         palette=(255 * voc_palette()).int().tolist(),
         numbers=_numbers(record.results),
         table=results_table(record.results) if record.results else None,
-        images=record.results["rows"][0]["images"] if record.results else 0,
+        image_count=record.results["rows"][0]["images"] if record.results else 0,
         diagnostics=[(_DIAGNOSTICS.get(name, name), number_cell(x)) for name, x in record.diagnostics.items()],
         stages=record.charts,
         chart_size=(WIDTH, HEIGHT),
         line_names=_LINE_NAMES,
-        pictures=pictures,
-        failures=sorted([p for p in pictures if p.score.wrong], key=lambda p: most_wrong(p.score))[:_FAILURES],
-        uncertain=sorted(pictures, key=lambda p: least_certain(p.score))[:_FAILURES],
+        cards=cards,
+        failures=sorted([p for p in cards if p.score.wrong], key=lambda p: most_wrong(p.score))[:_FAILURES],
+        uncertain=sorted(cards, key=lambda p: least_certain(p.score))[:_FAILURES],
         measured=len(scores),
         median=statistics.median(ious) if ious else None,
         sorts=[*sorts, ("uncertain", "Least certain"), ("name", "Name")],

@@ -1,15 +1,15 @@
 """The reference trainer: Lightning modules of both stages, presets, and the run that puts them together."""
 
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
-from decomprec.training.callbacks import CollapsedRunError, PanelEveryEpoch, SeedEveryEpoch, StopCollapsed
-from decomprec.training.finite import StopNonFinite
-from decomprec.training.head import fit_head
-from decomprec.training.modules import GuideModule, SegmenterModule
+from decomprec.training.callbacks import PanelEveryEpoch, SeedEveryEpoch
+from decomprec.training.checkpoints import WholeCheckpoints
+from decomprec.training.collapse import CollapsedRunError, StopCollapsed
+from decomprec.training.interruptions import NonFiniteError, StoppedRunError
+from decomprec.training.modules import GuideModule, SegmenterModule, fit_head
+from decomprec.training.nonfinite import StopNonFinite
 from decomprec.training.presets import PRESETS, GuideSettings, Preset, SegmenterSettings
 from decomprec.training.run import train
 from decomprec.training.saved import Trained, load_run
-from decomprec.training.stops import NonFiniteError, StoppedRunError
-from decomprec.training.whole import WholeCheckpoints
 
 __all__ = [
     "PRESETS",

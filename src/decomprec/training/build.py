@@ -8,16 +8,17 @@ from typing import Any
 from torch import nn
 
 from decomprec.evidence import EvidenceMasks, evidence_layer
-from decomprec.guide import FilledView, FrozenGuide, View, component_view
-from decomprec.losses import ClsLoss, DecompositionLoss, ExtraLoss, MaskLoss, PseudoLabelLoss
+from decomprec.guide import FrozenGuide
+from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss, PseudoLabelLoss
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.encoders import PretrainedEncoder, ShortcutDecoder, UnetDecoder
-from decomprec.models.resnet18 import ResNet18Encoder
+from decomprec.models.decoders import ShortcutDecoder, UnetDecoder
+from decomprec.models.encoders import NamedEncoder, SmallEncoder
 from decomprec.models.segmenter import DecompositionSegmenter
-from decomprec.models.small import SmallEncoder
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
-from decomprec.training.occlusion import FILLS
+from decomprec.protocols import ExtraLoss, View
+from decomprec.training.augment import FILLS
 from decomprec.training.presets import GuideSettings, SegmenterSettings
+from decomprec.views import FilledView, component_view
 
 
 def build_classifier(settings: GuideSettings, num_classes: int) -> PooledClassifier:
@@ -30,15 +31,13 @@ def build_classifier(settings: GuideSettings, num_classes: int) -> PooledClassif
     try:
         if settings.model == "small":
             encoder = SmallEncoder(**settings.options)
-        elif settings.model == "resnet18":
-            encoder = ResNet18Encoder(settings.weights)
         else:
-            encoder = PretrainedEncoder(settings.model, settings.weights, **settings.options)
+            encoder = NamedEncoder(settings.model, settings.weights, **settings.options)
     except TypeError as error:  # an option that there is not, or by the name of another argument
         raise ValueError(
             f"Expected `guide.options` that the encoder {settings.model!r} takes, but got {settings.options}: {error}."
         ) from error
-    return PooledClassifier(encoder, num_classes, settings.standardise)
+    return PooledClassifier(encoder, num_classes, standardise=settings.standardise)
 
 
 def build_segmenter(

@@ -19,15 +19,16 @@ from lightning_utilities.core.imports import RequirementCache
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from decomprec._files import remove_partials
 from decomprec.data import TaggedDataModule
-from decomprec.files import remove_partials
 from decomprec.models.weights import load_local
-from decomprec.training.callbacks import SeedEveryEpoch, StopCollapsed
-from decomprec.training.finite import StopNonFinite
+from decomprec.training.callbacks import SeedEveryEpoch
+from decomprec.training.checkpoints import WholeCheckpoints, WholeCSVLogger, damaged
+from decomprec.training.collapse import StopCollapsed
+from decomprec.training.interruptions import StoppedRunError, clear_stops, is_out_of_memory, kept, lost_process
+from decomprec.training.nonfinite import StopNonFinite
 from decomprec.training.presets import GuideSettings, Preset, SegmenterSettings
 from decomprec.training.saved import WEIGHTS, save_weights
-from decomprec.training.stops import StoppedRunError, clear_stops, is_out_of_memory, kept, lost_process
-from decomprec.training.whole import WholeCheckpoints, WholeCSVLogger, damaged
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def fit_stage(
                     raise StoppedRunError(text) from error
         # Beyond the handler, nothing holds on to the failed step.
         garbage_collection_cuda()
-        log.info("out of memory with %d pictures at once; going on with %d", at_once, at_once // 2)
+        log.info("out of memory with %d images at once; going on with %d", at_once, at_once // 2)
         data.accumulate *= 2
         _begin_again(module, start)
 
@@ -175,7 +176,7 @@ def _out_of_memory(stage: str, preset: Preset, data: TaggedDataModule) -> str:
         name, size = "segmenter.image_size", preset.segmenter.image_size
     at_once = data.batch_size // data.accumulate
     smaller = f"{name}={max(16, round(size / 2**0.5 / 16) * 16)}"
-    text = f"The memory does not suffice to train the {stage} on {at_once} pictures of {size} pixels at once"
+    text = f"The memory does not suffice to train the {stage} on {at_once} images of {size} pixels at once"
     if at_once % 2:
         return f"{text}; train anew with {smaller}."
     return (

@@ -14,11 +14,10 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 from decomprec import functional as DF
 from decomprec.losses import ClsLoss, DecompositionLoss
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.encoders import UnetDecoder
+from decomprec.models.decoders import UnetDecoder
 from decomprec.models.segmenter import DecompositionSegmenter
-from decomprec.training.head import fit_head
-from decomprec.training.occlusion import FILLS, occlude
-from decomprec.training.watch import Diagnostics
+from decomprec.training.augment import FILLS, occlude
+from decomprec.training.collapse import Diagnostics
 
 Batch = dict[str, Any]
 
@@ -52,9 +51,9 @@ class Stage(L.LightningModule):
         """How many calls of `training_step` make a step of the optimiser."""
         return self.trainer.accumulate_grad_batches if self._trainer else 1
 
-    def _weight(self, pictures: int) -> int:
+    def _weight(self, images: int) -> int:
         """The `batch_size` of a logged mean: Lightning truncates the mean of these integers over all processes."""
-        return pictures * (self.trainer.world_size if self._trainer else 1)
+        return images * (self.trainer.world_size if self._trainer else 1)
 
     def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """What the training step makes small, and its parts, by their names."""
@@ -86,7 +85,7 @@ class GuideModule(Stage):
         one_cycle: warm the learning rate up and down over the run.
         frozen: parts of the classifier that are not trained, by their names, such as "encoder".
         weight_decay: L2 penalty of Adam.
-        refit_head: remember the features of all pictures as they are trained on, and in the end fit the head to them
+        refit_head: remember the features of all images as they are trained on, and in the end fit the head to them
             until it has converged (`fit_head`). For a `PooledClassifier` whose encoder is frozen.
         scales: of the training images' height and width, which take turns from step to step.
 
@@ -118,7 +117,7 @@ class GuideModule(Stage):
         self.refit_head = refit_head
         self.scales = tuple(scales)
         self.accuracy = BinaryAccuracy()
-        # Pooled features and tags in half precision: a picture takes 2 C bytes an epoch. Of this process's steps in the
+        # Pooled features and tags in half precision: an image takes 2 C bytes an epoch. Of this process's steps in the
         # epoch, then of each whole epoch, from all processes.
         self._steps: list[tuple[Tensor, Tensor]] = []
         self._seen: list[tuple[Tensor, Tensor]] = []
@@ -233,7 +232,7 @@ class SegmenterModule(Stage):
         images, tags = batch["image"], batch["tags"]
         if self.image_size is not None:
             images = resized(images, [self.image_size, self.image_size])
-        return self.loss(self.segmenter(images), images, tags, batch.get("areas")).items()
+        return self.loss(self.segmenter(images), images, tags, batch.get("areas")).as_dict()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step of Eq. 8; known areas in the batch, "areas" (B, K), are what L_mask aims at."""
@@ -259,7 +258,7 @@ class SegmenterModule(Stage):
         images, tags = batch["image"], batch["tags"]
         out = self.segmenter(images)
         terms = self.loss(out, images, tags)
-        for name, value in terms.items().items():
+        for name, value in terms.as_dict().items():
             self.log(f"val/{name}", value, batch_size=self._weight(len(images)), sync_dist=True)
         cls_loss = self.loss.cls_loss
         guide = cls_loss.guide if isinstance(cls_loss, ClsLoss) else None
@@ -290,3 +289,46 @@ def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
                 f"Expected `frozen` to name parts of the {type(network).__name__}, such as {known}, but got {name!r}."
             ) from error
     return parts
+
+
+@torch.enable_grad()
+def fit_head(classifier: PooledClassifier, features: Tensor, tags: Tensor, weight_decay: float) -> None:
+    """Minimise Eq. 9 over the head alone, by L-BFGS from where it stands.
+
+    With an L2 penalty the problem is strictly convex in the weights: the result depends on the features and the
+    penalty, and neither on a learning rate nor on the number of epochs. A standardising classifier gets the mean and
+    variance of the features.
+
+    Args:
+        classifier: changed in place.
+        features: (N, C), pooled, as `PooledClassifier.pool` gives them.
+        tags: (N, K-1), {0, 1}.
+        weight_decay: λ of the penalty λ/2 ‖w‖² on the weights, at least 0.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2, standardise=True)
+        >>> features = torch.randn(50, 8)
+        >>> fit_head(classifier, features, (features[:, :1] > 0).float(), weight_decay=1e-3)
+        >>> logits = classifier.eval().head(classifier.norm(features))
+        >>> bool(((logits > 0) == (features[:, :1] > 0)).float().mean() > 0.9)
+        True
+    """
+    norm, head = classifier.norm, classifier.head
+    features, tags = features.to(head.weight), tags.to(head.weight)
+    if isinstance(norm, nn.modules.batchnorm._BatchNorm):  # Lightning's sync_batchnorm leaves one of another class
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.copy_(features.mean(dim=0))
+        norm.running_var.copy_(features.var(dim=0, unbiased=False))
+        features = (features - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = DF.guide_loss(head(features), tags) + weight_decay / 2 * head.weight.square().sum()
+        loss.backward()
+        return loss.item()
+
+    optimizer.step(closure)
+    optimizer.zero_grad()

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
-from decomprec.files import written_whole
+from decomprec._files import written_whole
+from decomprec._yaml import load_yaml
 from decomprec.functional import Absent
-from decomprec.plain_yaml import load_yaml
 from decomprec.training.setting_types import check_types
 
 
@@ -30,7 +30,7 @@ class GuideSettings:
         accumulate: parts that each step is done in, one after the other, to need less memory; "auto" starts with one
             and doubles them when the memory does not suffice. They must divide the batch into equal parts.
         epochs: passes over the training images.
-        min_steps: steps that are made at least: on few pictures, in more epochs.
+        min_steps: steps that are made at least: on few images, in more epochs.
         occlusion: share of the training images of which a random part is hidden, so that the guide knows
             masked views; the paper has none.
         one_cycle: warm the learning rate up and down over the run instead of keeping it constant.
@@ -222,7 +222,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-# Beyond the paper: the guide judges the picture's own pixels on varied fills, so that only the masks can help it,
+# Beyond the paper: the guide judges the image's own pixels on varied fills, so that only the masks can help it,
 # objects keep to their evidence by a price on area, and the segmenter starts from the guide's encoder.
 _EVIDENCE = SegmenterSettings(
     encoder="guide",
@@ -295,7 +295,7 @@ PRESETS = {
         ),
     ),
     "robust": _ROBUST,
-    # As "robust" on smaller pictures, with one size and two epochs for the guide: minutes on a laptop's CPU.
+    # As "robust" on smaller images, with one size and two epochs for the guide: minutes on a laptop's CPU.
     "fast": replace(
         _ROBUST,
         name="fast",

@@ -12,7 +12,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from decomprec.data import TaggedDataModule, TaggedDataset
+from decomprec.data import TaggedDataModule
+from decomprec.protocols import TaggedDataset
 from decomprec.training.build import (
     build_classifier,
     build_loss,
@@ -51,7 +52,7 @@ def train(
         run_dir: where everything is written.
         resume: go on where an earlier run in this folder stopped; otherwise the folder must be new.
         seed: of initial weights, data order and everything else that is random.
-        num_workers: processes that load pictures.
+        num_workers: processes that load images.
         callbacks: further Lightning callbacks, for both stages.
         compile: run both networks through `torch.compile`.
         trainer_options: passed to every `lightning.Trainer`, such as accelerator, devices or precision.
@@ -60,7 +61,7 @@ def train(
         ValueError: if the folder holds a run already and `resume` is False, or its preset or seed is another one.
         CollapsedRunError: if the segmenter collapses; its weights are not written, its last checkpoint stays.
         NonFiniteError: if a loss or gradient is not finite, before the step that it would spoil.
-        StoppedRunError: if there is not enough memory, or a process that loads pictures or trains along has ended; says
+        StoppedRunError: if there is not enough memory, or a process that loads images or trains along has ended; says
             what to try. Both errors above are StoppedRunErrors too.
         OSError: if the folder can't be written to, as on a full disk.
         KeyboardInterrupt: for Ctrl-C. Whatever stops a run, the last checkpoint stays, and the run can be resumed.

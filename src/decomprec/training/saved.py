@@ -14,13 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from decomprec.files import write_bytes
+from decomprec._files import write_bytes
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.models.weights import Unallocated, check_fits, load_local
 from decomprec.training.build import build_classifier, build_segmenter
+from decomprec.training.checkpoints import check_finite
 from decomprec.training.presets import Preset
-from decomprec.training.whole import check_finite
 
 WEIGHTS = "weights.safetensors"
 

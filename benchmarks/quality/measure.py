@@ -1,0 +1,183 @@
+"""What `benchmarks.quality.comparison` measures of trained networks: the rows and the images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision.utils import make_grid
+from tqdm import tqdm
+
+from benchmarks.quality.gradcam import gradcam_maps
+from decomprec.data import TaggedImages, collate
+from decomprec.evaluation import CentredEllipse, EveryPixel, Results, Row, compare, evaluate
+from decomprec.evaluation.baselines import Maps, normalised_maps
+from decomprec.evidence import EvidenceMasks
+from decomprec.inference import AUGMENTED_SIZE
+from decomprec.models import DecompositionSegmenter, PooledClassifier
+from decomprec.protocols import Predictor
+from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
+from decomprec.viz import overlay, save_image
+
+SUPERVISED = "supervised (masks of the other half)"
+ELLIPSE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Networks:
+    """All that is compared, in eval mode and on one device.
+
+    Attributes:
+        name: of our model's rows.
+        ours: our model.
+        others: further segmenters, by the names of their rows.
+        classifier: the guide, if there is one.
+        second_guide: one that no segmenter was trained with.
+        scale: at which our model sees the images: the size that it was trained at, over theirs.
+    """
+
+    name: str
+    ours: DecompositionSegmenter
+    classifier: PooledClassifier | None
+    others: Mapping[str, DecompositionSegmenter]
+    second_guide: PooledClassifier | None = None
+    scale: float = 1.0
+
+    def to(self, device: str) -> Networks:
+        """Move and freeze them all."""
+        for network in (self.ours, self.classifier, *self.others.values(), self.second_guide):
+            if network is not None:
+                network.to(device).eval().requires_grad_(False)
+        return self
+
+    @property
+    def refined(self) -> str:
+        """Name of the row whose images are drawn."""
+        return f"{self.name}, PAMR"
+
+    def predictors(self) -> dict[str, Predictor]:
+        """The segmenters' rows."""
+        plain = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=False))
+        augmented = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale, AUGMENTED_SIZE * self.scale)))
+        classifier = self.classifier
+        decide = None if classifier is None else multi_scale_tags(classifier)
+        others = {name: once_per_batch(other.mask_logits) for name, other in self.others.items()}
+        guided = {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(plain, None, classifier)}
+        return {
+            self.name: RefinedPredictor(plain),
+            **guided,
+            self.refined: RefinedPredictor(plain, pamr, classifier),
+            f"{self.refined}, test-time augmentation": RefinedPredictor(augmented, pamr, decide),
+            **{name: RefinedPredictor(other) for name, other in others.items()},
+            **{
+                f"{name}, PAMR": RefinedPredictor(o, pamr, classifier)
+                for name, o in others.items()
+                if name == SUPERVISED
+            },
+            **({} if classifier is None else evidence_row(classifier, self.scale)),
+        }
+
+
+def evidence_row(classifier: PooledClassifier, scale: float) -> dict[str, Predictor]:
+    """What the guide's evidence gives without a segmenter: the training's teacher. Nothing without its statistics."""
+    if isinstance(classifier.norm, nn.Identity):
+        return {}
+    masks = EvidenceMasks(classifier, scales=(scale, 2 * scale)).eval()
+
+    def predict(images: Tensor, tags: Tensor | None = None) -> Tensor:
+        return masks(images, (classifier(images) > 0).float() if tags is None else tags).argmax(dim=1)
+
+    return {"guide's evidence, PAMR": predict}
+
+
+def once_per_batch(mask_logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same function, which remembers its last result: several rows are about the same masks."""
+    last: list[tuple[Tensor, Tensor]] = []
+
+    def remembered(images: Tensor) -> Tensor:
+        if not last or last[0][0] is not images:
+            last[:] = [(images, mask_logits(images))]
+        return last[0][1]
+
+    return remembered
+
+
+def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[str], device: str) -> Results:
+    """The table: segmenters, the guide's maps at their best thresholds, and what looks at no pixel.
+
+    The IoU of every image is recorded for our model's rows.
+    """
+    batches, predictors = tqdm(loader, "evaluating", disable=None), networks.predictors()
+    if networks.classifier is None:
+        return _without_classifier(predictors, loader, class_names, device)
+    maps = further_maps(networks.classifier)
+    results = compare(
+        predictors, networks.classifier, batches, class_names, device, ELLIPSE_SHARE, maps, per_image=True
+    )
+    brief = [
+        replace(row, scores=replace(row.scores, per_image=None))
+        if row.method.removesuffix(", PAMR") in networks.others
+        else row
+        for row in results.rows
+    ]
+    return replace(results, rows=tuple(brief))
+
+
+def further_maps(classifier: PooledClassifier) -> dict[str, Maps]:
+    """Maps of the guide beside CAM, by the names of their rows."""
+
+    def refined_cam(images: Tensor) -> Tensor:
+        return pamr(images, normalised_maps(classifier, classifier.activation_maps, images))
+
+    return {
+        "Grad-CAM++": gradcam_maps(classifier, "grad-cam++"),
+        "LayerCAM": gradcam_maps(classifier, "layer-cam"),
+        "CAM + PAMR": refined_cam,
+    }
+
+
+def _without_classifier(
+    predictors: Mapping[str, Predictor], loader: DataLoader[Any], class_names: Sequence[str], device: str
+) -> Results:
+    """Without a classifier there are no maps, and the baselines can't do without tags."""
+    blind: dict[str, Predictor] = {"centred ellipse": CentredEllipse(ELLIPSE_SHARE), "every pixel": EveryPixel()}
+    rows = [
+        Row(name, use_tags, evaluate(predictor, loader, len(class_names) + 1, use_tags, device, name in predictors))
+        for use_tags in (True, False)
+        for name, predictor in {**predictors, **(blind if use_tags else {})}.items()
+    ]
+    guide: dict[str, Any] = {"per_class": [], "mean": None, "exact_match": None, "images": rows[0].scores.images}
+    return Results(tuple(rows), tuple(class_names), guide)
+
+
+def ranked(per_image: Sequence[tuple[str, float]], count: int = 10) -> dict[str, list[str]]:
+    """Names of the best, the median and the worst images, each from better to worse; NaN is left out.
+
+    Examples:
+        >>> ranked([("a", 0.1), ("b", 0.9), ("c", 0.5), ("d", float("nan"))], count=1)
+        {'best': ['b'], 'median': ['c'], 'worst': ['a']}
+    """
+    known = sorted((pair for pair in per_image if pair[1] == pair[1]), key=lambda pair: -pair[1])
+    names = [name for name, _ in known]
+    middle = max((len(names) - count) // 2, 0)
+    return {"best": names[:count], "median": names[middle : middle + count], "worst": names[-count:]}
+
+
+def draw_ranked(networks: Networks, results: Results, dataset: TaggedImages, folder: Path, device: str) -> None:
+    """Draw the best, median and worst masks given the tags: image, prediction and truth side by side."""
+    index = {record.name: i for i, record in enumerate(dataset.records) if record.tags}
+    (row,) = (row for row in results.rows if row.method == networks.refined and row.tags)
+    predict = networks.predictors()[networks.refined]
+    for title, names in ranked([pair for pair in row.scores.per_image or () if pair[0] in index]).items():
+        if not names:
+            continue
+        batch = collate([dataset[index[name]] for name in names])
+        images = batch["image"]
+        labels = predict(images.to(device), batch["tags"].to(device)).cpu()
+        cells = torch.cat([images, overlay(images, labels), overlay(images, batch["mask"])], dim=-1)
+        save_image(make_grid(cells, nrow=2, padding=4, pad_value=1), folder / f"{title}.png")

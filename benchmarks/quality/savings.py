@@ -1,0 +1,159 @@
+"""What each saving of the preset `fast` costs: `robust` with one of them at a time, all measured on the same pixels.
+
+    uv run python -m benchmarks.quality.savings --train DIR --eval DIR --json FILE [--set KEY=VALUE ...]
+
+Every row trains guide and segmenter from tags in a folder of its own. Masks are refined by PAMR, and those without tags
+use the guide's decision at two sizes. The table is about the half "report", on which nothing is chosen. A row that has
+been measured in --out is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import resource
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.files import save
+from benchmarks.quality.photographs import evaluation_images, of_half, training_images
+from benchmarks.quality.runs import Conditions
+from benchmarks.questions.experiments import slug
+from decomprec.data import TaggedImages, collate, eval_transform, train_transform
+from decomprec.evaluation import evaluate, guide_accuracy
+from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
+from decomprec.training import PRESETS, Preset, Trained
+
+log = logging.getLogger("savings")
+
+ROBUST, FAST = PRESETS["robust"], PRESETS["fast"]
+SIZE = ROBUST.image_size
+
+
+def settings(**changes: Any) -> list[str]:
+    """Changes of a preset, with the names and values that `Preset.with_values` reads.
+
+    Examples:
+        >>> settings(guide__epochs=2, image_size=160)
+        ['guide.epochs=2', 'image_size=160']
+    """
+    return [f"{name.replace('__', '.')}={json.dumps(value)}" for name, value in changes.items()]
+
+
+SAVINGS: Mapping[str, list[str]] = {
+    "none (`robust`)": [],
+    f"images of {FAST.image_size} pixels": settings(image_size=FAST.image_size),
+    f"guide trained for {FAST.guide.epochs} epochs": settings(guide__epochs=FAST.guide.epochs),
+    "guide trained at one size": settings(guide__scales=FAST.guide.scales),
+    f"segmenter trained at {FAST.segmenter.image_size} pixels": settings(
+        segmenter__image_size=FAST.segmenter.image_size
+    ),
+    "all (`fast`)": settings(
+        image_size=FAST.image_size,
+        guide__epochs=FAST.guide.epochs,
+        guide__scales=FAST.guide.scales,
+        segmenter__image_size=FAST.segmenter.image_size,
+    ),
+}
+
+
+def parse_arguments(arguments: Sequence[str] | None, about: str | None, out: Path) -> argparse.Namespace:
+    """What a benchmark is told that trains one preset after the other."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", type=Path, required=True, metavar="DIR", help="photographs with tags to train on")
+    parser.add_argument("--eval", type=Path, required=True, metavar="DIR", help="photographs with masks")
+    parser.add_argument("--out", type=Path, default=out, help="folder of all runs")
+    parser.add_argument("--json", type=Path, required=True, help="where the table goes")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes of all rows' preset")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 0, help="processes that load images")
+    parser.add_argument("--precision", default="32-true", help="of training, such as bf16-mixed, as in Lightning")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = parse_arguments(arguments, __doc__, Path("runs/savings"))
+    rows = []
+    for name, changes in SAVINGS.items():
+        rows.append(row(name, ROBUST.with_values([*args.set, *changes]), args))
+        save({"savings": rows, "run": described(args)}, args.json)
+
+
+def described(args: argparse.Namespace) -> dict[str, Any]:
+    """What all rows share."""
+    machine = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    run = {"half": "report", "seed": args.seed, "precision": args.precision, "machine": machine}
+    return {**run, "torch": torch.__version__}
+
+
+def row(name: str, preset: Preset, args: argparse.Namespace, count: int | None = None) -> dict[str, Any]:
+    """Train and measure one preset, or read what an earlier run measured.
+
+    Args:
+        name: of the row.
+        preset: all settings.
+        args: of the call.
+        count: of the training images, drawn by the seed; None for all.
+    """
+    folder = args.out / slug(name)
+    file = folder / "measured.json"
+    if file.exists():
+        known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return known
+    log.info("== %s", name)
+    transform = train_transform(preset.image_size) if preset.augment else eval_transform(preset.image_size)
+    train_set = training_images(args.train, None, transform)
+    if count is not None:
+        chosen = torch.randperm(len(train_set), generator=torch.Generator().manual_seed(args.seed))[:count].tolist()
+        train_set = TaggedImages([train_set.records[i] for i in chosen], train_set.class_names, transform=transform)
+    held_out = evaluation_images(args.eval, train_set.class_names)
+    tune = of_half(held_out, "tune", eval_transform(preset.image_size))
+    options = {"precision": args.precision, "devices": 1, "enable_progress_bar": False, "limit_val_batches": 2}
+    # Minutes would mean nothing if a part of the run had been done before.
+    conditions = Conditions(train_set, tune, args.seed, resume=False, workers=args.workers, options=options)
+    started, used = time.monotonic(), core_seconds()
+    trained = conditions.run(preset, folder)
+    minutes = {"minutes": (time.monotonic() - started) / 60, "core_minutes": (core_seconds() - used) / 60}
+    report = of_half(held_out, "report", eval_transform(SIZE))
+    found = {"name": name, "images": len(train_set), **minutes, **measured(trained, preset, report)}
+    save(found, file)
+    log.info("%s", json.dumps(found))
+    return found
+
+
+def core_seconds() -> float:
+    """Processor time of this process and of those that it started and that have ended."""
+    users = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(user.ru_utime + user.ru_stime for user in users)
+
+
+def measured(trained: Trained, preset: Preset, images: TaggedImages) -> dict[str, float]:
+    """IoU on images of `SIZE` pixels, which both networks see at the sizes that they were trained at."""
+    seen = (preset.segmenter.image_size or preset.image_size) / SIZE
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for network in (trained.segmenter, trained.classifier):
+        network.to(device)
+    classifier = multi_scale_tags(trained.classifier, [scale * preset.image_size / SIZE for scale in (1.0, 1.4)])
+    predictor = RefinedPredictor(multi_scale(trained.segmenter.mask_logits, (seen,), flip=False), pamr, classifier)
+    loader = DataLoader(images, batch_size=8, collate_fn=collate)
+    slots = len(trained.class_names) + 1
+    tagged, untagged = (evaluate(predictor, loader, slots, use_tags, device) for use_tags in (True, False))
+    return {
+        "iou_with_tags": tagged.mean_foreground_iou,
+        "iou_without": untagged.mean_foreground_iou,
+        "area_where_absent": untagged.mean_false_area,
+        "guide_accuracy": guide_accuracy(classifier, loader, device)["mean"],
+    }
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    main()

@@ -1,0 +1,73 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PARTIAL = ".partial-"
+
+
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path to write to, and move it into place once it is complete.
+
+    A reader sees the old file or the whole new one, and a failure leaves the old one as it was.
+
+    Args:
+        path: of the file; its folder is made if there is none.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with written_whole(Path(folder) / "note.txt") as partial:
+        ...         _ = partial.write_text("all of it")
+        ...     (Path(folder) / "note.txt").read_text()
+        'all of it'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The ending stays: writers of images go by it.
+    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
+    """Write a file whole, and return when the disk has it: what a power cut must not take.
+
+    Args:
+        path: of the file; its folder is made if there is none.
+        content: all of it.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_bytes(Path(folder) / "weights", b"1234")
+        ...     (Path(folder) / "weights").read_bytes()
+        b'1234'
+    """
+    with written_whole(path) as partial, partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def remove_partials(folder: str | Path) -> None:
+    """Remove what killed processes had begun to write, at any depth of a folder that nobody writes to now.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / ".partial-123-last.ckpt").write_text("half of i")
+        ...     remove_partials(folder)
+        ...     list(Path(folder).iterdir())
+        []
+    """
+    for partial in Path(folder).rglob(f"{_PARTIAL}*"):
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,240 @@
+"""Batches for training and validation."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from decomprec.data.checks import warn_of_constant_tags
+from decomprec.data.samples import Item, collate
+from decomprec.protocols import TaggedDataset
+
+
+class TaggedDataModule(LightningDataModule):
+    """Serves a training set (tags only) and a validation set.
+
+    The training set is shuffled by `seed`, and its last, incomplete batch is left out. Where several processes train,
+    each gets every R-th image of the one order, so that their batches together are the batch that one process would
+    have at R times the batch size.
+
+    What a training image's transform draws depends on `seed`, the epoch and the image alone, as long as it draws
+    from the global generators of torch (on the CPU), NumPy and Python: images are the same for any number of workers
+    and of processes that train, and in a run that was resumed.
+
+    Args:
+        train_set: Items as of `TaggedImages`, without masks.
+        val_set: Items as of `TaggedImages`, with or without masks.
+        batch_size: Images in a batch, of each process.
+        num_workers: Processes that load.
+        seed: Seeds the shuffling and the transforms, together with the number of the epoch.
+        accumulate: Parts that each batch is served in, for a trainer with as many `accumulate_grad_batches`. The
+            images of each step are the same for any number of parts.
+
+    Warns of classes that all or none of the training images have: a guide can't learn them.
+
+    Raises:
+        ValueError: If the training set holds masks or less than one batch, the sets' classes differ, or the batch can't
+            be cut into equal parts.
+
+    Examples:
+        >>> from decomprec.data import SyntheticScenes
+        >>> data = TaggedDataModule(SyntheticScenes(6, size=16), SyntheticScenes(2, size=16, seed=1), batch_size=4)
+        >>> [batch["image"].shape for batch in data.train_dataloader()]
+        [torch.Size([4, 3, 16, 16])]
+    """
+
+    def __init__(
+        self,
+        train_set: TaggedDataset,
+        val_set: TaggedDataset,
+        batch_size: int,
+        num_workers: int = 0,
+        seed: int = 0,
+        accumulate: int = 1,
+    ) -> None:
+        super().__init__()
+        if getattr(train_set, "masks", False):
+            raise ValueError("Expected `train_set` to hold tags only, but got masks; build it with masks=False.")
+        count = len(train_set)
+        if not 1 <= batch_size <= count:
+            raise ValueError(
+                f"Expected `batch_size` to be 1 to {count}, the size of `train_set`, but got {batch_size}."
+            )
+        if accumulate < 1 or batch_size % accumulate:
+            raise ValueError(
+                f"Expected `accumulate` to cut the `batch_size` of {batch_size} into equal parts, but got {accumulate}."
+            )
+        names = [getattr(dataset, "class_names", None) for dataset in (train_set, val_set)]
+        if None not in names and names[0] != names[1]:
+            raise ValueError(f"Expected both sets to have the same `class_names`, but got {names}.")
+        tags = getattr(train_set, "tags", None)
+        if tags is not None and names[0] is not None:
+            warn_of_constant_tags(tags, names[0])
+        self.train_set = train_set
+        self.val_set = val_set
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.accumulate = accumulate
+        self._epoch = 0
+
+    def setup(self, stage: str) -> None:
+        """Begin with the first epoch, unless a checkpoint is loaded."""
+        self._epoch = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch that comes next."""
+        # Not `current_epoch`, which a checkpoint is written before; typed as a tracker that has no such count.
+        done = self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0  # type: ignore[attr-defined]
+        return {"epoch": done, "batch": self.batch_size * self._shares()["num_replicas"]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint: workers load ahead before Lightning sets the sampler's epoch.
+
+        Raises:
+            ValueError: If all processes together would take another number of images in a step than before.
+        """
+        processes, batch = self._shares()["num_replicas"], state_dict.get("batch")
+        if batch is not None and batch != self.batch_size * processes:
+            raise ValueError(
+                f"Expected to resume with steps of {batch} images, but got a `batch_size` of {self.batch_size} in "
+                f"{processes} process{'es' * (processes > 1)}; choose both so that their product is {batch}."
+            )
+        self._epoch = state_dict["epoch"]
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Shuffled batches of tagged images.
+
+        Raises:
+            ValueError: If several processes train and the training set holds less than a batch for each.
+        """
+        return self._loader(self.train_set, train=True)
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """All validation images, each once; those of a process in order.
+
+        Raises:
+            ValueError: If several processes train and there is not an image for each.
+        """
+        return self._loader(self.val_set, train=False)
+
+    def _shares(self) -> dict[str, int]:
+        return (self.trainer and self.trainer.distributed_sampler_kwargs) or {"num_replicas": 1, "rank": 0}
+
+    def _loader(self, dataset: TaggedDataset, *, train: bool) -> DataLoader[Item]:
+        shares = self._shares()
+        count = len(dataset)
+        if train and self.batch_size * shares["num_replicas"] > count:
+            raise ValueError(
+                f"Expected `batch_size` times the {shares['num_replicas']} processes to be at most {count}, the size "
+                f"of `train_set`, but got a `batch_size` of {self.batch_size}."
+            )
+        options: dict[str, Any] = {
+            "batch_size": self.batch_size // self.accumulate,
+            "num_workers": self.num_workers,
+            "pin_memory": torch.cuda.is_available(),
+            "collate_fn": collate,
+            # Lest the loader draws a seed for its workers from torch's own generator.
+            "generator": torch.Generator(),
+        }
+        if not train and shares["num_replicas"] > 1:
+            batches = EvenBatches(dataset, options.pop("batch_size"), **shares)
+            del options["collate_fn"]
+            return DataLoader(_Batches(dataset), sampler=batches, batch_size=None, **options)
+        if not train:
+            return DataLoader(dataset, **options)  # type: ignore[arg-type]  # torch names a base that it doesn't need
+        sampler = _EpochAndIndex(dataset, self.seed, batch_size=self.batch_size, **shares)
+        sampler.set_epoch(self._epoch)
+        return DataLoader(_Seeded(dataset, self.seed), sampler=sampler, drop_last=True, **options)
+
+
+class EpochShuffle(DistributedSampler[Item]):
+    """A process's share of a random order that depends on seed and epoch alone, so that a resumed run goes on in it.
+
+    What does not fill a batch is left out. Lightning calls `set_epoch`, and leaves a `DistributedSampler` as it is; its
+    own would be seeded by what was seeded last, which differs between the processes.
+    """
+
+    def __init__(
+        self, dataset: TaggedDataset, seed: int, num_replicas: int = 1, rank: int = 0, batch_size: int = 1
+    ) -> None:
+        super().__init__(dataset, num_replicas, rank, seed=seed, drop_last=True)  # type: ignore[arg-type]  # likewise
+        self.num_samples -= self.num_samples % batch_size
+        self.total_size = self.num_samples * num_replicas
+
+    def __iter__(self) -> Iterator[int]:  # type: ignore[override]  # torch says an iterator of items
+        """The indices of this epoch; without `set_epoch`, another order comes next."""
+        indices: Iterator[int] = super().__iter__()  # type: ignore[assignment]
+        self.epoch += 1
+        return indices
+
+
+class _EpochAndIndex(EpochShuffle):
+    """Tells with each index which epoch it is for: workers that load ahead have no other way to know."""
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+        epoch = self.epoch
+        return ((epoch, index) for index in super().__iter__())
+
+
+class EvenBatches(DistributedSampler[Item]):
+    """A process's share of all indices in order, each once, in as many batches as every other process has.
+
+    The processes meet at every batch. Lightning's own sampler repeats images to that end, which then count twice;
+    here, batches differ in size instead: a process may have one of two images where `batch_size` is 1.
+
+    Raises:
+        ValueError: If there are fewer images than processes.
+    """
+
+    def __init__(self, dataset: TaggedDataset, batch_size: int, num_replicas: int, rank: int) -> None:
+        super().__init__(dataset, num_replicas, rank, shuffle=False)  # type: ignore[arg-type]  # as above
+        count = len(dataset)
+        if count < num_replicas:
+            raise ValueError(
+                f"Expected `val_set` to hold an image for each of the {num_replicas} processes, but got {count}."
+            )
+        self.steps = min(-(-count // (num_replicas * batch_size)), count // num_replicas)
+        self.indices = range(rank, count, num_replicas)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
+        """The indices of each batch."""
+        return (part.tolist() for part in np.array_split(self.indices, self.steps))
+
+
+class _Batches(Dataset[Item]):
+    """Batches of items, by lists of their indices."""
+
+    def __init__(self, dataset: TaggedDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, indices: list[int]) -> Item:
+        return collate([self.dataset[index] for index in indices])
+
+
+class _Seeded(Dataset[Item]):
+    """Items whose random draws depend on seed, epoch and index alone, and disturb no other draws."""
+
+    def __init__(self, dataset: TaggedDataset, seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, drawn: tuple[int, int]) -> Item:
+        words = np.random.SeedSequence([self.seed, *drawn]).generate_state(4)
+        with isolate_rng(include_cuda=False):
+            torch.default_generator.manual_seed(int(words[0]) << 32 | int(words[1]))
+            np.random.seed(words[2])  # noqa: NPY002  # what a transform may draw from
+            random.seed(int(words[3]))
+            return self.dataset[drawn[1]]

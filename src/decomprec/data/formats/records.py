@@ -1,0 +1,224 @@
+"""Rows that somebody else's loader gives, such as a data set of the Hugging Face library `datasets`."""
+
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from decomprec.data.checks import OnError, check_class_names, check_masks_hold_classes, check_on_error, readable
+from decomprec.data.dataset import MaskValues, Record, choose_classes
+from decomprec.data.image_io import TRAINING_PIXELS, read_image, read_labels, rgb_pixels, turn_with, upright
+from decomprec.data.samples import IGNORE, ImageError, Transform, make_item
+
+Row = Mapping[str, Any]
+
+
+class TaggedRows(Dataset[dict[str, Any]]):
+    """Images with tags from rows: dicts of an image, its tags and perhaps its mask.
+
+    An image is a PIL image, a path, or uint8 of shape (H, W, 3) (an array) or (3, H, W) (a tensor). Tags are
+    names, or numbers into `names`: several in a list, or a single one, or none. A mask is a PIL image, a path or
+    an integer array (H, W), and is looked at with ``masks=True`` only. Further columns are passed over; a ``name``
+    is kept.
+
+    Args:
+        rows: A sequence of rows, such as a ``datasets.Dataset``; anything else that can be iterated over is
+            read once and kept.
+        names: What numbers in the tags mean; by default the names that a ``datasets.Dataset`` has for them.
+        classes: Selects and orders the foreground classes; other tags are dropped, and their pixels are
+            background. None for all of `names` or, without, all tags that occur, sorted.
+        mask_classes: What mask values mean: names by value, the first is the background. By default value `j` is
+            the `j`-th of `names`, or of the tags that occur. 255 is always ignore.
+        image_column: Key of the image.
+        tags_column: Key of the tags.
+        mask_column: Key of the mask.
+        masks: Whether items hold a ``mask`` (see `TaggedImages`).
+        transform: Joint transform of image and mask, see `make_item`.
+        on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
+
+    Attributes:
+        class_names: The K-1 foreground classes.
+        tags: (N, K-1), float32, the tags of all images.
+        skipped: What is wrong with each image that was skipped, in one sentence.
+
+    Raises:
+        ValueError: If there is no row, a column is missing, a tag has no name, no image can be read, no mask of a
+            tagged image holds a class, but 255, or (on access) an image or mask is none of these.
+
+    Examples:
+        >>> photo = Image.new("RGB", (4, 2))
+        >>> rows = [{"image": photo, "tags": ["dog", "cat"]}, {"image": photo, "tags": []}]
+        >>> data = TaggedRows(rows)
+        >>> data.class_names, data.tags.tolist(), data[0]["image"].shape
+        (('cat', 'dog'), [[1.0, 1.0], [0.0, 0.0]], torch.Size([3, 2, 4]))
+        >>> TaggedRows([{"image": photo, "label": 1}], names=["cat", "dog"], tags_column="label").tags.tolist()
+        [[0.0, 1.0]]
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row] | Iterable[Row],
+        *,
+        names: Sequence[str] | None = None,
+        classes: Sequence[str] | None = None,
+        mask_classes: Sequence[str] | None = None,
+        image_column: str = "image",
+        tags_column: str = "tags",
+        mask_column: str = "mask",
+        masks: bool = False,
+        transform: Transform | None = None,
+        on_error: OnError = "raise",
+    ) -> None:
+        check_on_error(on_error)
+        if isinstance(rows, str | Mapping) or not any(hasattr(rows, name) for name in ("__iter__", "__getitem__")):
+            raise ValueError(f"Expected `rows` to be a sequence of rows, but got a {type(rows).__name__}.")
+        names = names or _names(rows, tags_column)
+        if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):
+            raise ValueError(f"Expected `names` to be a list of names, but got {reprlib.repr(names)}.")
+        sequence: Any = rows if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") else list(rows)
+        self.rows = sequence
+        if len(sequence) == 0:
+            raise ValueError("Expected `rows` to hold at least one image, but got none.")
+        columns = [image_column, tags_column, *([mask_column] if masks else [])]
+        present = [_tags(value, names) for value in _column(self.rows, tags_column, columns)]
+        known = list(names or sorted({tag for tags in present for tag in tags}))
+        self.class_names = choose_classes(classes, known, "the rows")
+        check_class_names(self.class_names, masks)
+        self.tags = torch.tensor([[float(name in tags) for name in self.class_names] for tags in present])
+        self.masks = masks
+        self.transform = transform
+        self._image_column, self._mask_column = image_column, mask_column
+        self._decode = MaskValues.from_names(mask_classes or ("background", *known), self.class_names)
+        self._kept = list(range(len(sequence)))
+        self.skipped: tuple[str, ...] = ()
+        if on_error == "skip":
+            # Nobody knows whether the rows may be read by several threads.
+            self._kept, self.skipped = readable(self._kept, self._problem, threads=1)
+            self.tags = self.tags[self._kept]
+        if masks:
+            tagged = ((number, tags) for number, tags in zip(self._kept, self.tags, strict=True) if tags.any())
+            masks_of = (
+                (f"the mask of row {n}", self.class_names[int(tags.argmax())], partial(self._labels_of, n))
+                for n, tags in tagged
+            )
+            check_masks_hold_classes(masks_of, self.class_names)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        name, image, mask = self._read(self._kept[index], bool(self.tags[index].any()))
+        return make_item(image, self.tags[index].clone(), name, mask=mask, transform=self.transform)
+
+    def _read(self, number: int, tagged: bool) -> tuple[str, Tensor, Tensor | None]:
+        try:
+            row = self.rows[number]
+            if self._image_column not in row:
+                raise ValueError(f"it has no {self._image_column!r}.")
+            value = row[self._image_column]
+            name = str(row.get("name") or (Path(value).stem if isinstance(value, str | Path) else f"{number:06d}"))
+            image = _image(value, name, None if self.masks else TRAINING_PIXELS)
+            return name, image, self._mask(row, name, image, tagged) if self.masks else None
+        except (ValueError, OSError) as error:
+            message = str(error)
+            raise ImageError(
+                message if message.startswith("Expected") else f"Expected row {number} to be readable, but: {message}"
+            ) from error
+
+    def _problem(self, number: int) -> str | None:
+        try:
+            self._read(number, bool(self.tags[number].any()))
+        except ImageError as error:
+            return str(error)
+        return None
+
+    def _labels_of(self, number: int) -> Tensor | None:
+        return self._read(number, True)[2] if self.rows[number].get(self._mask_column) is not None else None
+
+    def _mask(self, row: Row, name: str, image: Tensor, tagged: bool) -> Tensor:
+        value, shown = row.get(self._mask_column), row[self._image_column]
+        if value is None:
+            return torch.full(image.shape[1:], IGNORE if tagged else 0)
+        values = read_labels(Path(value)) if isinstance(value, str | Path) else _array(value)
+        if isinstance(shown, str | Path | Image.Image):
+            values = turn_with(Path(shown) if isinstance(shown, str) else shown, values)
+        if values.shape != image.shape[1:] or values.is_floating_point():
+            raise ValueError(
+                f"Expected the mask of {name} to be integers of shape {tuple(image.shape[1:])}, "
+                f"but got {values.dtype} of shape {tuple(values.shape)}."
+            )
+        return self._decode(values, Record(Path(name), (), name, Path(name)))
+
+
+def _column(rows: Any, name: str, needed: Sequence[str]) -> list[Any]:
+    """The values of a column; a `datasets.Dataset` gives them without decoding its images."""
+    known = getattr(rows, "column_names", None)
+    whole = isinstance(known, list)
+    values = []
+    for i in range(1 if whole else len(rows)):
+        row = dict.fromkeys(known) if isinstance(known, list) else rows[i]
+        if not isinstance(row, Mapping):
+            raise ValueError(f"Expected rows to be mappings, such as dicts, but row {i} is a {type(row).__name__}.")
+        for column in needed if i == 0 else (name,):
+            if column not in row:
+                raise ValueError(
+                    f"Expected rows to have {column!r}, but row {i} has {list(row)}; name the columns that are meant."
+                )
+        values.append(row[name])
+    return list(rows[name]) if whole else values
+
+
+def _names(rows: Any, column: str) -> list[str] | None:
+    """The names that a `datasets.Dataset` has for the numbers of a column, be they one each or several."""
+    kind = (getattr(rows, "features", None) or {}).get(column)
+    return getattr(getattr(kind, "feature", kind), "names", None)
+
+
+def _tags(value: Any, names: Sequence[str] | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, np.ndarray | Tensor):
+        value = value.tolist()
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    tags = []
+    for tag in values:
+        if isinstance(tag, int) and names is not None and 0 <= tag < len(names):
+            tag = names[tag]
+        if not isinstance(tag, str) or (names is not None and tag not in names):
+            raise ValueError(f"Expected tags to be names, or numbers into `names` = {names}, but got {tag!r}.")
+        tags.append(tag)
+    return tuple(tags)
+
+
+def _image(value: Any, name: str, most_pixels: int | None) -> Tensor:
+    """(3, H, W), uint8."""
+    if isinstance(value, str | Path):
+        return read_image(Path(value), most_pixels)
+    if isinstance(value, Image.Image):
+        try:
+            return rgb_pixels(upright(value), most_pixels)
+        except Exception as error:  # an image that is decoded only now
+            raise ValueError(f"Expected the image {name} to be readable, but: {error}") from error
+    image = value if isinstance(value, Tensor) else _array(value)
+    if not isinstance(value, Tensor) and image.ndim:
+        image = image.movedim(-1, 0)
+    if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
+        raise ValueError(
+            f"Expected the image {name} to be a PIL image, a path, or uint8 of shape (H, W, 3), or a tensor "
+            f"(3, H, W), but got {type(value).__name__} of {image.dtype} and shape {tuple(image.shape)}."
+        )
+    return image.contiguous()
+
+
+def _array(value: Any) -> Tensor:
+    array = np.array(value)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"it holds {reprlib.repr(value)}, which is neither an image, a path nor numbers.")
+    return torch.from_numpy(array)

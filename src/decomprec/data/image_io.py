@@ -1,0 +1,235 @@
+"""Reading image and mask files."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+
+TRAINING_PIXELS = 1 << 24
+"""Pixels of an image that training reads at most: the memory of each process that loads is bounded."""
+
+_RUN_PROGRAMS = ("EPS", "WMF")
+"""Formats of files that are programs, which Pillow has other software run."""
+
+_EXIF_ORIENTATION = 0x0112
+_QUARTER_TURNS: dict[int, Callable[[Tensor], Tensor]] = {
+    5: lambda labels: labels.T,
+    6: lambda labels: labels.rot90(-1),
+    7: lambda labels: labels.T.flip(0, 1),
+    8: lambda labels: labels.rot90(1),
+}
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All images in a folder and below it, in order; hidden files are passed over.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("b.JPG", "a.png", ".c.png", "d.txt"):
+        ...     (folder / name).touch()
+        >>> [file.name for file in image_files(folder)]
+        ['a.png', 'b.JPG']
+    """
+    files = (file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(file for file in files if not file.name.startswith("."))
+
+
+def read_image(path: Path, most_pixels: int | None = None) -> Tensor:
+    """Read an image as RGB, turned as its EXIF orientation says.
+
+    Converted as by `rgb_pixels`; of an animation the first frame.
+
+    Args:
+        path: Any file that Pillow reads by itself (EPS and WMF take other programs), whatever its ending.
+        most_pixels: A larger image is reduced, by a whole number, to at most as many; None reads all in full.
+
+    Returns:
+        (3, H, W), uint8.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no image, or a damaged one, or has more than ``PIL.Image.MAX_IMAGE_PIXELS``.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "grey.png"
+        >>> Image.new("L", (4, 2), 7).save(path)
+        >>> read_image(path).shape, read_image(path).unique()
+        (torch.Size([3, 2, 4]), tensor([7], dtype=torch.uint8))
+        >>> read_image(path, most_pixels=4).shape
+        torch.Size([3, 1, 2])
+    """
+    with _opened(path) as image:
+        factor = _reduction(image, most_pixels)
+        if factor > 1:  # a JPEG is then never decoded in full
+            image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
+        return rgb_pixels(upright(image), most_pixels)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says; itself if there is none, or none that can be read.
+
+    Examples:
+        >>> photo = Image.new("L", (3, 1))
+        >>> photo.getexif()[0x0112] = 6
+        >>> upright(photo).size
+        (1, 3)
+    """
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation: int = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # EXIF data are often damaged, and then the image is shown as it is stored
+        return 1
+    return orientation
+
+
+def rgb_pixels(image: Image.Image, most_pixels: int | None = None) -> Tensor:
+    """The pixels of an image in any of Pillow's modes, as RGB.
+
+    Greyscale, palette and CMYK are converted, 16 bits scaled to 8, and what is transparent is laid over white.
+
+    Args:
+        image: Is taken as it is stored: EXIF is not looked at.
+        most_pixels: As in `read_image`.
+
+    Returns:
+        (3, H, W), uint8.
+
+    Raises:
+        ValueError: If the pixels are floating point, or integers beyond 16 bits: nobody knows which of them is white.
+
+    Examples:
+        >>> rgb_pixels(Image.new("RGBA", (1, 1), (255, 0, 0, 51))).flatten()
+        tensor([255, 204, 204], dtype=torch.uint8)
+    """
+    if image.mode.startswith("I"):
+        # Pillow clips 16-bit values to 255 instead of scaling them.
+        values = np.asarray(image).astype(np.int32)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"its values, {values.min()} to {values.max()}, are not of 16 bits")
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    elif image.mode.startswith("F"):
+        raise ValueError("its values are floating point; save them with 8 or 16 bits")
+    if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    factor = _reduction(image, most_pixels)
+    if factor > 1:
+        image = image.reduce(factor)
+    return torch.from_numpy(np.array(np.asarray(image).transpose(2, 0, 1), order="C"))
+
+
+def read_labels(path: Path) -> Tensor:
+    """Read a mask's raw values (palette indices in VOC's files).
+
+    Args:
+        path: A single-channel 8-bit file.
+
+    Returns:
+        (H, W), uint8.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no image, or has several channels.
+    """
+    with _opened(path) as mask:
+        mode, values = mask.mode, np.array(upright(mask))
+    if mode not in ("L", "P", "1"):
+        raise ValueError(f"Expected mask {path} to have one 8-bit channel, but got mode {mode}.")
+    return torch.from_numpy(values.astype(np.uint8))
+
+
+def read_mask(path: Path, image_path: Path) -> Tensor:
+    """Read a mask's raw values (palette indices in VOC's files), in the same orientation as its image.
+
+    Args:
+        path: A single-channel 8-bit file.
+        image_path: The image that it belongs to; turns its mask as of `turn_with`.
+
+    Returns:
+        (H, W), uint8.
+
+    Raises:
+        ValueError: If the file has several channels or another size than the image.
+    """
+    labels = read_labels(path)
+    with _opened(image_path) as image:
+        labels = turn_with(image, labels)
+        width, height = image.size[::-1] if _orientation(image) in _QUARTER_TURNS else image.size
+    if labels.shape != (height, width):
+        raise ValueError(
+            f"Expected mask {path} to have its image's width and height {(width, height)}, "
+            f"but got {tuple(labels.shape[::-1])}."
+        )
+    return labels
+
+
+def turn_with(image: Path | Image.Image, labels: Tensor) -> Tensor:
+    """Turn a label map as EXIF turns its image.
+
+    One that has the size of the stored, unturned image is turned with it; one that has the size of the turned
+    image stays as it is (so does any label map of a square image, or of one turned by half a turn or mirrored).
+
+    Args:
+        image: As it is stored.
+        labels: (H, W), any type.
+
+    Returns:
+        (H, W) or (W, H), as `labels`.
+
+    Examples:
+        >>> photo = Image.new("L", (3, 1))
+        >>> photo.getexif()[0x0112] = 6  # a quarter turn to the right
+        >>> turn_with(photo, torch.tensor([[1, 2, 3]])).tolist()
+        [[1], [2], [3]]
+    """
+    if isinstance(image, Path):
+        with _opened(image) as file:
+            return turn_with(file, labels)
+    turn = _QUARTER_TURNS.get(_orientation(image))
+    width, height = image.size
+    return turn(labels) if turn and width != height and labels.shape == (height, width) else labels
+
+
+def _reduction(image: Image.Image, most_pixels: int | None) -> int:
+    """The least whole number by which both sides are to be divided; 1 if the image is small enough."""
+    return 1 if most_pixels is None else math.ceil(math.sqrt(image.width * image.height / most_pixels))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image, and say which it is if Pillow can't read it, now or while it is decoded."""
+    try:
+        with Image.open(path) as file:
+            most = Image.MAX_IMAGE_PIXELS
+            if most is not None and file.width * file.height > most:
+                raise Image.DecompressionBombError
+            if file.format in _RUN_PROGRAMS:
+                raise ValueError(f"{file.format} files are programs")
+            yield file
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"Expected {path} to be an image, but there is no such file.") from error
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"Expected {path} to have at most {Image.MAX_IMAGE_PIXELS} pixels, but it has more, as a decompression "
+            "bomb would; reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS."
+        ) from error
+    except Exception as error:  # over damaged files, Pillow raises whatever its parsers ran into
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"Expected {path} to be an image, but it can't be read: {reason}") from error

@@ -1,0 +1,82 @@
+"""Decoders beyond Appendix A."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from decomprec.models.encoders import MAX_CHANNELS, is_channels
+
+
+class UnetDecoder(nn.Module):
+    """smp's U-Net decoder and head over an encoder's features.
+
+    Args:
+        encoder_channels: channels of the features, from fine (stride 2) to coarse.
+        out_channels: C_out, K for the masks and 3K for the image-lets.
+        widths: channels of the decoder's blocks, from coarse to fine, one for each feature map.
+
+    Attributes:
+        config: the widths, for `save_pretrained`.
+
+    Examples:
+        >>> decoder = UnetDecoder((64, 128), out_channels=2)
+        >>> decoder([torch.rand(1, 64, 8, 8), torch.rand(1, 128, 4, 4)]).shape
+        torch.Size([1, 2, 16, 16])
+    """
+
+    def __init__(self, encoder_channels: Sequence[int], out_channels: int, widths: Sequence[int] | None = None) -> None:
+        import segmentation_models_pytorch as smp  # heavy, and the paper's own decoder does without
+        from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder as SmpUnetDecoder
+
+        super().__init__()
+        depth = len(encoder_channels)
+        widths = tuple(widths or (256, 128, 64, 32, 16)[-depth:])
+        if len(widths) != depth:
+            raise ValueError(
+                f"Expected `widths` to have one entry for each of the {depth} feature maps, but got {widths}."
+            )
+        if not all(map(is_channels, widths)):
+            raise ValueError(f"Expected `widths` to be numbers of channels from 1 to {MAX_CHANNELS}, but got {widths}.")
+        self.config: dict[str, Any] = {"widths": list(widths)}
+        self.decoder = SmpUnetDecoder((3, *encoder_channels), widths, n_blocks=depth)
+        self.head = smp.base.SegmentationHead(widths[-1], out_channels, kernel_size=3)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Output (B, C_out, H, W) from the encoder's features."""
+        batch, _, height, width = features[0].shape
+        # smp counts the image itself as the first feature map, but looks at its size only.
+        image = features[0].new_empty(batch, 0, 2 * height, 2 * width)
+        out: Tensor = self.head(self.decoder([image, *features]))
+        return out
+
+
+class ShortcutDecoder(UnetDecoder):
+    """A `UnetDecoder` plus a 1x1 convolution of the coarsest features, enlarged to its output.
+
+    The convolution can start as `decomprec.evidence.evidence_layer` of a trained classifier; the U-Net then only has to
+    add what is finer.
+
+    Args:
+        encoder_channels: channels of the features, from fine (stride 2) to coarse.
+        out_channels: C_out, K for the masks.
+        widths: channels of the decoder's blocks, from coarse to fine, one for each feature map.
+
+    Examples:
+        >>> decoder = ShortcutDecoder((64, 128), out_channels=2)
+        >>> decoder([torch.rand(1, 64, 8, 8), torch.rand(1, 128, 4, 4)]).shape
+        torch.Size([1, 2, 16, 16])
+    """
+
+    def __init__(self, encoder_channels: Sequence[int], out_channels: int, widths: Sequence[int] | None = None) -> None:
+        super().__init__(encoder_channels, out_channels, widths)
+        self.shortcut = nn.Conv2d(encoder_channels[-1], out_channels, kernel_size=1)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Output (B, C_out, H, W) from the encoder's features."""
+        fine = super().forward(features)
+        coarse = self.shortcut(features[-1])
+        return fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)

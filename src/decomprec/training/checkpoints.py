@@ -1,0 +1,107 @@
+"""Checkpoints and logs that are written whole, and that hold finite numbers only."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from decomprec._files import write_bytes, written_whole
+from decomprec.training.interruptions import NonFiniteError
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Lightning's checkpoints, moved into place in their own folder.
+
+    Lightning's own way writes to the system's temporary folder and moves from there, which copies over the last good
+    checkpoint where the two are on different disks.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint whole.
+
+        Raises:
+            NonFiniteError: if it holds weights that are not finite; nothing is written then.
+            OSError: if it can't be written; the one before stays.
+        """
+        check_finite(checkpoint["state_dict"])
+        buffer = io.BytesIO()  # torch.save to a full disk hides what the system says
+        torch.save(checkpoint, buffer)
+        write_bytes(path, buffer.getbuffer())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
+        """Read a checkpoint; nothing but tensors and plain values.
+
+        Raises:
+            ValueError: if the file is damaged, or holds anything else.
+        """
+        try:
+            checkpoint: dict[str, Any] = torch.load(path, map_location or "cpu", weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:  # a spoilt pickle can bring its reader to any
+            raise damaged(path) from error
+        if not _is_checkpoint(checkpoint):
+            raise damaged(path)
+        return checkpoint
+
+
+class WholeCSVLogger(CSVLogger):
+    """Lightning's CSV log; a new column rewrites all of the file, which a kill could leave empty."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Add what has been logged since the last call."""
+        writer = self.experiment
+        if not writer.metrics:
+            return
+        file, columns = writer.metrics_file_path, list(writer.metrics_keys)
+        with written_whole(file) as partial:
+            if Path(file).exists():
+                shutil.copyfile(file, partial)
+            writer.metrics_file_path = str(partial)
+            try:
+                super().save()
+            except BaseException:
+                writer.metrics_keys = columns  # those of the file that stays
+                raise
+            finally:
+                writer.metrics_file_path = file
+
+
+def damaged(path: Any) -> ValueError:
+    """What is said of a file that is no checkpoint."""
+    return ValueError(
+        f"Expected {path} to be a checkpoint of a training, but it is damaged or holds something else; "
+        "remove it to begin this stage again."
+    )
+
+
+def _is_checkpoint(checkpoint: Any) -> bool:
+    """Whether it has what is needed before anything is restored; Lightning counts with what it finds in "loops"."""
+    return (
+        isinstance(checkpoint, dict)
+        and all(type(checkpoint.get(name)) is int for name in ("epoch", "global_step"))
+        and all(isinstance(checkpoint.get(name), dict) for name in ("state_dict", "loops"))
+        and _holds_counts(checkpoint["loops"])
+    )
+
+
+def _holds_counts(values: Any) -> bool:
+    if isinstance(values, dict):
+        return all(map(_holds_counts, values.values()))
+    return values is None or (isinstance(values, int) and 0 <= values < 2**63)
+
+
+def check_finite(tensors: dict[str, Tensor]) -> None:
+    """Raise a NonFiniteError that names the first tensor with NaN or infinity, if there is one."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise NonFiniteError(f"The tensor {name} has become NaN or infinite; it was not written.")

@@ -1,0 +1,68 @@
+"""The table of docs/scale.md: what is counted on the meta device is what was measured, and what can be derived."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.speed.scale_calculation import CLASSES, PAGE, WAYS, Way, cost, peak_bytes, row
+from torch import Tensor
+
+from decomprec import ClsLoss, Decomposition, FrozenGuide
+from decomprec import functional as DF
+from decomprec.models import PooledClassifier
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "speed" / "cpu_blocks.json"
+SIZE = 224
+
+
+def measured(name: str) -> int:
+    rows = json.loads(RESULTS.read_text(encoding="utf-8"))["benchmarks"]
+    return next(row["extra_info"]["peak_bytes"] for row in rows if row["name"] == name)
+
+
+def leaves(batch: int, num_classes: int) -> list[Tensor]:
+    shapes = (batch, num_classes, SIZE, SIZE), (batch, num_classes, 3, SIZE, SIZE)
+    return [torch.rand(shape, device="meta", requires_grad=True) for shape in shapes]
+
+
+@pytest.mark.parametrize("num_classes", [5, 21])
+def test_counted_memory_of_the_recomposition_is_what_was_measured(num_classes: int) -> None:
+    parts, images = leaves(8, num_classes), torch.rand(8, 3, SIZE, SIZE, device="meta")
+    targets = torch.rand(8, num_classes, device="meta")
+
+    def step() -> None:
+        out = Decomposition(*parts)
+        (DF.recon_loss(out.reconstruction, images) + DF.mask_loss(out.areas, targets)).backward()
+
+    expected = measured(f"test_recompose[K = {num_classes}, batch 8, vectorised]")
+    assert peak_bytes(step, [*parts, images, targets]) == pytest.approx(expected, rel=0.1)
+
+
+def test_counted_memory_of_the_guide_is_what_was_measured() -> None:
+    parts, images, tags = leaves(4, 5), torch.rand(4, 3, SIZE, SIZE, device="meta"), torch.zeros(4, 4, device="meta")
+    guide = PooledClassifier("resnet18", num_classes=5).to("meta")
+    loss = ClsLoss(FrozenGuide(guide).to("meta"))
+    known = [*parts, images, tags, *guide.parameters(), *guide.buffers(), *loss.buffers()]
+    counted = peak_bytes(lambda: loss(Decomposition(*parts), images, tags).backward(), known)
+    assert counted == pytest.approx(measured("test_guide[K = 5, batch 4, vectorised]"), rel=0.1)
+
+
+def test_operations_grow_with_the_classes_by_the_last_convolutions_and_the_guide() -> None:
+    small, large = (cost(Way("", "paper", ("segmenter.absent_slots=1",)), k) for k in (2, 1001))
+    heads = 3 * (2 * 9 * 64) * 4 * (1001 - 2) * SIZE**2  # forward, and backward to inputs and weights
+    shown = 2 * 1.8135e9 * 2  # of a ResNet-18 at 224 px: its multiply-adds, forward and back to the image
+    assert large.flops - small.flops == pytest.approx(heads + (large.shown - small.shown) * shown, rel=1e-3)
+    assert (small.shown, large.shown) == (2, 4)
+
+
+def test_memory_is_that_of_the_maps_at_least() -> None:
+    for way in (WAYS[1], WAYS[2]):
+        counted = cost(way, 1001)
+        size = way.chosen().segmenter.image_size or SIZE
+        assert counted.image_bytes > 4 * (1001 * 4) * size**2 * 2  # logits and image-lets, and their gradients
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_the_page_has_the_rows(way: Way) -> None:
+    assert row(way, CLASSES[-1]) in PAGE.read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,179 @@
+"""`decomprec predict` on many images at a time: the same as one by one, in any order, and with damaged files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.transforms.v2.functional import resize
+from typer.testing import CliRunner
+
+from decomprec.cli import app
+from decomprec.cli.predict import stored_size
+from decomprec.data.image_io import read_image
+from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
+from decomprec.models.pretrained import load_pretrained, save_pretrained
+
+SHAPES = {
+    "a.png": (36, 48),
+    "b.jpg": (48, 36),
+    "c.png": (36, 48),
+    "d.jpg": (30, 30),
+    "e.jpg": (48, 36),
+    "f.png": (72, 96),
+}
+
+
+def call(*words: str | Path) -> Any:
+    return CliRunner().invoke(app, [*map(str, words), "--device", "cpu"])
+
+
+def pixels(seed: int, height: int, width: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (3, 4, 3), dtype=np.uint8))
+    return np.array(coarse.resize((width, height)))
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as file:
+        return np.array(file)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes; random weights, but for a classifier that sees both everywhere."""
+    torch.manual_seed(0)
+    segmenter = DecompositionSegmenter(3, SmallEncoder((8, 16)), decoder_widths=(16, 8)).eval()
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3).eval()
+    torch.nn.init.constant_(classifier.head.bias, 9.0)
+    torch.nn.init.normal_(segmenter.mask_decoder.get_submodule("head.0").weight, std=30.0)
+    folder = tmp_path_factory.mktemp("model")
+    options = {"image_size": 32, "classifier": classifier, "half": False}
+    save_pretrained(folder, segmenter, ["cat", "dog"], **options)  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Several of each shape, in turns; one is stored lying and shown upright."""
+    folder = tmp_path_factory.mktemp("images")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for seed, (name, (height, width)) in enumerate(SHAPES.items()):
+        turned = name == "e.jpg"
+        stored = Image.fromarray(pixels(seed, *((width, height) if turned else (height, width))))
+        stored.save(folder / name, **({"exif": exif} if turned else {}))
+    return folder
+
+
+def test_the_batch_size_changes_no_result(model: Path, images: Path, tmp_path: Path) -> None:
+    words = ["--probabilities", "--coco"]
+    for batch in ("1", "2", "4", "automatic"):
+        given = [] if batch == "automatic" else ["--batch", batch]
+        result = call("predict", model, images, "--out", tmp_path / batch, *words, *given)
+        assert result.exit_code == 0, result.output
+        assert "6 of 6 images drawn (cat in " in result.stdout
+    seen = set()
+    for name, shape in SHAPES.items():
+        stem = name.partition(".")[0]
+        first = np.load(tmp_path / "1" / "probabilities" / f"{stem}.npz")["masks"]
+        assert first.shape == (3, *shape)
+        assert first.astype(float).std() > 0.02
+        seen.add(first.tobytes())
+        for batch in ("2", "4", "automatic"):
+            other = np.load(tmp_path / batch / "probabilities" / f"{stem}.npz")["masks"]
+            np.testing.assert_allclose(other.astype(float), first.astype(float), atol=1e-3)  # float16
+            labels = read(tmp_path / batch / "masks" / f"{stem}.png")
+            assert (labels != read(tmp_path / "1" / "masks" / f"{stem}.png")).mean() < 1e-3  # but for ties
+            assert read(tmp_path / batch / "overlays" / f"{stem}.png").shape == (*shape, 3)
+    assert len(seen) == len(SHAPES)  # no two images have the same masks
+
+
+def test_components_rebuild_the_image(model: Path, images: Path, tmp_path: Path) -> None:
+    assert call("predict", model, images, "--out", tmp_path, "--components", "--batch", "3").exit_code == 0
+    loaded = load_pretrained(model)
+    for file in sorted(images.iterdir()):
+        parts = [read(tmp_path / "components" / file.stem / f"{label}.png").astype(float) for label in range(3)]
+        height, width = SHAPES[file.name]
+        scale = 32 / min(height, width)
+        seen = resize(read_image(file)[None], [round(scale * height), round(scale * width)], antialias=True)
+        with torch.inference_mode():
+            expected = loaded.segmenter(seen.float() / 255).reconstruction[0].permute(1, 2, 0)
+        np.testing.assert_allclose(sum(parts), 255 * expected.numpy(), atol=0.5 * 3 + 1e-3)  # three times rounded
+
+
+def test_a_model_without_image_decoder_has_no_components(model: Path, images: Path, tmp_path: Path) -> None:
+    loaded = load_pretrained(model)
+    save_pretrained(tmp_path / "bare", loaded.segmenter, loaded.class_names, image_size=32, masks_only=True)
+    result = call("predict", tmp_path / "bare", images, "--out", tmp_path / "out", "--components")
+    assert result.exit_code == 1
+    assert "has masks only" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_annotations_keep_the_order_of_the_images(model: Path, images: Path, tmp_path: Path) -> None:
+    assert call("predict", model, images, "--out", tmp_path, "--coco", "--batch", "3").exit_code == 0
+    written = json.loads((tmp_path / "annotations.json").read_text())
+    assert [image["file_name"] for image in written["images"]] == list(SHAPES)
+    assert [(image["height"], image["width"]) for image in written["images"]] == list(SHAPES.values())
+    names = {image["id"]: image["file_name"].partition(".")[0] for image in written["images"]}
+    areas = {(names[a["image_id"]], a["category_id"]): a["area"] for a in written["annotations"]}
+    counted = {
+        (name, k): int((read(tmp_path / "masks" / f"{name}.png") == k).sum()) for name in names.values() for k in (1, 2)
+    }
+    assert areas == {key: count for key, count in counted.items() if count}
+
+
+def test_a_damaged_image_spoils_nothing_in_its_batch(model: Path, images: Path, tmp_path: Path) -> None:
+    call("predict", model, images, "--out", tmp_path / "whole", "--no-overlay", "--batch", "1")
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in sorted(images.iterdir()):
+        (damaged / file.name).write_bytes(file.read_bytes())
+    cut = (images / "c.png").read_bytes()
+    (damaged / "c.png").write_bytes(cut[: len(cut) // 2])  # its header is whole: it is planned beside a.png
+    (damaged / "d.jpg").write_text("no image")
+    result = call("predict", model, damaged, "--out", tmp_path / "out", "--coco", "--batch", "3")
+    assert result.exit_code == 1
+    errors = sorted(line for line in result.stderr.splitlines() if line.startswith("error: "))
+    assert len(errors) == 2
+    assert "c.png to be an image" in errors[0]
+    assert "d.jpg to be an image" in errors[1]
+    assert "4 of 6 images drawn" in result.stdout
+    drawn = {file.name for file in (tmp_path / "out" / "masks").glob("*.png")}
+    assert drawn == {"a.png", "b.png", "e.png", "f.png"}
+    for name in drawn:
+        labels, expected = (read(tmp_path / out / "masks" / name) for out in ("out", "whole"))
+        assert (labels != expected).mean() < 1e-3
+    written = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    assert [image["file_name"] for image in written["images"]] == ["a.png", "b.jpg", "e.jpg", "f.png"]
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "d.jpg").write_text("no image")
+    result = call("predict", model, tmp_path / "only", "--out", tmp_path / "none", "--tags", "dog")
+    assert result.exit_code == 1
+    assert "0 of 1 images drawn" in result.stdout
+
+
+def test_results_that_cannot_be_written_are_an_error(model: Path, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "overlays").write_text("a file where a folder belongs")
+    result = call("predict", model, images, "--out", tmp_path)
+    assert result.exit_code == 1
+    assert "overlays" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_no_image_at_a_time_is_wrong_usage(model: Path, images: Path, tmp_path: Path) -> None:
+    assert call("predict", model, images, "--out", tmp_path, "--batch", "0").exit_code == 2
+
+
+@pytest.mark.parametrize("orientation", range(9))
+def test_the_header_tells_the_size_that_is_read(orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(pixels(0, 20, 30)).save(path, exif=exif)
+    assert stored_size(path) == tuple(read_image(path).shape[1:])

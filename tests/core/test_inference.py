@@ -1,0 +1,183 @@
+"""Masks of a saved model: what decides the classes, and many images at a time against one at a time."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import resize
+
+from decomprec.inference import batch_masks, image_masks, plan_batches
+from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
+from decomprec.models.pretrained import Pretrained
+from decomprec.refine import multi_scale_tags, pamr
+
+SIZES = [(60, 90), (50, 50), (120, 180), (90, 60), (51, 50), (60, 90), (33, 33), (40, 400)]
+
+
+class ByWidth(nn.Module):
+    """Sees the class in wide images, by as much as they are wider than 40 pixels."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.new_full((len(images), 1), images.shape[-1] - 40.0)
+
+
+class Unwanted(nn.Module):
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        raise AssertionError("the image decoder was asked")
+
+
+def random_model(classifier: bool = True) -> Pretrained:
+    """Three classes; batch statistics as after some training, and logits of a classifier about 0."""
+    torch.manual_seed(0)
+    segmenter = DecompositionSegmenter(
+        3, SmallEncoder((8, 16, 16)), decoder_widths=(16, 8, 8), image_decoder=Unwanted()
+    )
+    decide = PooledClassifier(SmallEncoder((8, 16)), num_classes=3, standardise=True)
+    for network in (segmenter.encoder, segmenter.mask_decoder, decide):
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.05, 0.2)
+    model = Pretrained(segmenter.eval(), decide.eval() if classifier else None, ("cat", "dog"), 32)
+    with torch.no_grad():
+        pooled = torch.cat([decide.pool(image[None] / 255) for image in random_images()])
+        decide.norm.running_mean, decide.norm.running_var = pooled.mean(dim=0), pooled.var(dim=0)
+    return model
+
+
+def random_images() -> list[Tensor]:
+    """Coarse colour fields with noise, dark to bright."""
+    generator = torch.Generator().manual_seed(1)
+    images = []
+    for i, (height, width) in enumerate(SIZES):
+        coarse = torch.rand(1, 3, 4, 4, generator=generator)
+        field = F.interpolate(coarse, size=(height, width), mode="bilinear") * (i + 4) / (len(SIZES) + 4)
+        noise = 0.2 * torch.rand(1, 3, height, width, generator=generator)
+        images.append((255 * (0.8 * field + noise)).byte()[0])
+    return images
+
+
+@torch.no_grad()
+def one_at_a_time(image: Tensor, model: Pretrained, tags: Tensor | None, size: int) -> Tensor:
+    """What the masks of an image are, written out."""
+    height, width = image.shape[1:]
+    scale = min(size / min(height, width), 4 * size / max(height, width))
+    seen = resize(image[None], [round(scale * height), round(scale * width)], antialias=True).float() / 255
+    if tags is None and model.classifier is not None:
+        tags = (multi_scale_tags(model.classifier)(seen) > 0).float()
+    logits = model.segmenter.mask_logits(seen)
+    if tags is not None:
+        logits[0, 1:][tags[0] == 0] = -torch.inf
+    masks = pamr(seen, logits.softmax(dim=1))
+    return F.interpolate(masks, size=(height, width), mode="bilinear", align_corners=False)[0]
+
+
+@pytest.mark.parametrize("decides", ["the classifier", "tags", "nothing"])
+@pytest.mark.parametrize("size", [None, 24])
+def test_a_batch_is_its_images_one_at_a_time(decides: str, size: int | None) -> None:
+    model, images = random_model(classifier=decides == "the classifier"), random_images()
+    tags = (torch.arange(2 * len(images)).view(-1, 2) % 3 > 0).float() if decides == "tags" else None
+    found = list(batch_masks(images, model, tags, size))
+    assert len(found) == len(images)
+    drawn = set()
+    for i, (image, masks) in enumerate(zip(images, found, strict=True)):
+        own = None if tags is None else tags[i : i + 1]
+        torch.testing.assert_close(masks, one_at_a_time(image, model, own, size or 32), atol=1e-5, rtol=0)
+        torch.testing.assert_close(image_masks(image, model, own, size), masks, atol=1e-5, rtol=0)
+        assert not masks.is_inference()
+        drawn.add(tuple((masks.amax(dim=(1, 2)) > 0).tolist()))
+    assert max(float(masks.std(dim=(1, 2)).max()) for masks in found) > 0.01
+    assert len(drawn) > 1 or decides == "nothing"  # classes differ between the images
+
+
+@torch.no_grad()
+def test_augmented_masks_are_the_mean_over_two_sizes_and_mirror_images() -> None:
+    model, image = random_model(classifier=False), random_images()[0]
+    tags = torch.tensor([[1.0, 0.0]])
+    (masks,) = batch_masks([image], model, tags, 20, augment=True)
+
+    scale = 28 / min(image.shape[1:])
+    seen = resize(image[None], [round(scale * side) for side in image.shape[1:]], antialias=True).float() / 255
+    height, width = seen.shape[-2:]
+    found = []
+    for size in ((round(height / 1.4), round(width / 1.4)), (height, width)):
+        copy = F.interpolate(seen, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+        for mirrored in (False, True):
+            seen = copy.flip(-1) if mirrored else copy
+            mask = model.segmenter.mask_logits(seen).softmax(dim=1)
+            mask = F.interpolate(mask, size=(height, width), mode="bilinear", antialias=True)
+            found.append(mask.flip(-1) if mirrored else mask)
+    mean = torch.stack(found).mean(dim=0) * torch.tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1)
+    refined = pamr(seen, mean / mean.sum(dim=1, keepdim=True))
+    wanted = F.interpolate(refined, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(masks, wanted, atol=1e-5, rtol=0)
+    assert (masks - image_masks(image, model, tags, 20)).abs().max() > 1e-3
+
+
+def test_images_of_one_size_go_through_the_networks_together() -> None:
+    model, seen = random_model(), []
+    model.segmenter.encoder.register_forward_pre_hook(lambda _, images: seen.append(tuple(images[0].shape)))
+    masks = batch_masks(random_images(), model)
+    assert len(list(masks)) == len(SIZES)
+    # 32 x 48, 32 x 32, 48 x 32, 33 x 32 and 13 x 128, padded to multiples of 8
+    assert seen == [(3, 3, 32, 48), (2, 3, 32, 32), (1, 3, 48, 32), (1, 3, 40, 32), (1, 3, 16, 128)]
+
+
+def test_the_classifier_is_asked_at_two_sizes() -> None:
+    torch.manual_seed(0)
+    segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
+    for image_size, found in ((32, False), (36, True)):
+        # At 32 and 45 pixels the mean of its logits is -1.5, at 36 and 50 it is 3; both are below 0 at the first.
+        model = Pretrained(segmenter, ByWidth(), ("dog",), image_size)  # type: ignore[arg-type]
+        masks = image_masks(torch.full((3, 72, 72), 90, dtype=torch.uint8), model)
+        assert bool(masks[1].any()) is found
+        torch.testing.assert_close(masks.sum(dim=0), torch.ones(72, 72))
+
+
+def test_what_a_batch_refuses_before_it_is_asked_for_masks() -> None:
+    model, images = random_model(), random_images()
+    with pytest.raises(ValueError, match="to be uint8"):
+        batch_masks([*images, images[0].float()], model)
+    with pytest.raises(ValueError, match="to be uint8 of shape"):
+        batch_masks([*images, images[0][:1]], model)
+    with pytest.raises(ValueError, match="of 8 images"):
+        batch_masks(images, model, torch.ones(1, 2))
+    with pytest.raises(ValueError, match="at least 1, but got 0"):
+        batch_masks(images, model, size=0)
+    assert list(batch_masks([], model)) == []
+
+
+def test_batches_hold_every_image_once_and_like_shapes_follow_each_other() -> None:
+    rng = np.random.default_rng(0)
+    shapes = [(480, 640), (640, 480), (240, 320), (500, 500), (480, 720)]
+    sizes = [shapes[i] for i in rng.integers(0, len(shapes), 200)]
+    for batch, device in ((1, "cpu"), (7, "cpu"), (500, "cuda"), (None, "cpu"), (None, "cuda")):
+        plan = plan_batches(sizes, 160, batch, device)
+        order = [i for part in plan for i in part]
+        assert sorted(order) == list(range(200))
+        ratios = [sizes[i][0] / sizes[i][1] for i in order]
+        changes = [a != b for a, b in pairwise(ratios)]
+        assert sum(changes) == 3  # 480 x 640 and 240 x 320 are one shape
+        for (i, j), changed in zip(pairwise(order), changes, strict=True):
+            assert changed or i < j
+        if batch is not None:
+            assert [len(part) for part in plan[:-1]] == [batch] * (len(plan) - 1)
+
+
+def test_batches_are_bounded_by_what_is_seen_and_by_what_is_held() -> None:
+    small, photographs = [(224, 298)] * 100, [(3000, 4000)] * 100
+    for device, least, most in (("cpu", 3, 6), ("cuda", 12, 24)):
+        lengths = {len(part) for part in plan_batches(small, 224, device=device)[:-1]}
+        assert len(lengths) == 1
+        assert least <= lengths.pop() <= most
+        assert {len(part) for part in plan_batches(small, 5000, device=device)} == {1}
+    pixels = [12_000_000 * len(part) for part in plan_batches(photographs, 32, device="cuda")]
+    assert max(pixels) <= 2**26
+    assert min(pixels[:-1]) > 2**25
+    assert plan_batches([(20_000, 20_000)], 32) == [[0]]  # larger than any bound, but there is no smaller batch

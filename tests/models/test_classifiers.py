@@ -1,0 +1,87 @@
+"""Ready-made classifiers: logits, activation maps, weights, and their way into a guide."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from decomprec import DecompositionSegmenter, FrozenGuide
+from decomprec import functional as DF
+from decomprec.models import (
+    NamedEncoder,
+    PooledClassifier,
+    SmallEncoder,
+)
+
+
+def test_activation_maps_average_to_the_logits(images: Tensor) -> None:
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=4).eval()
+    maps = classifier.activation_maps(images)
+    assert maps.shape == (2, 3, 4, 4)
+    torch.testing.assert_close(maps.mean(dim=(-2, -1)) + classifier.head.bias, classifier(images))
+
+
+@pytest.mark.parametrize("held", ["whole", "trunk"])
+def test_resnet18_is_torchvisions_with_another_last_layer(tmp_path: Path, held: str) -> None:
+    network = torchvision.models.resnet18(weights=None).eval()
+    tensors = {n: t for n, t in network.state_dict().items() if held == "whole" or not n.startswith("fc.")}
+    save_file(tensors, tmp_path / "w.safetensors")
+    images = torch.rand(1, 3, 40, 40)
+    classifier = PooledClassifier("resnet18", num_classes=2, encoder_weights=tmp_path / "w.safetensors").eval()
+    network.fc = classifier.head
+    normalise = torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    torch.testing.assert_close(classifier(images), network(normalise(images)))
+    assert sum(p.numel() for p in classifier.parameters()) == 11_176_512 + 513  # ResNet-18's trunk, one neuron
+
+
+def test_resnet18_gives_the_segmenter_its_features(images: Tensor) -> None:
+    encoder = NamedEncoder("resnet18")
+    features = encoder(torch.rand(1, 3, 64, 96))
+    expected = [(1, c, 64 // 2**i, 96 // 2**i) for i, c in enumerate(encoder.out_channels, start=1)]
+    assert [tuple(f.shape) for f in features] == expected
+    assert DecompositionSegmenter(2, encoder)(images).masks.shape == (2, 2, 16, 16)
+
+
+def test_file_of_another_network(tmp_path: Path) -> None:
+    save_file(nn.Linear(2, 2).state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="to hold every tensor of ResNet, but it lacks"):
+        PooledClassifier("resnet18", num_classes=2, encoder_weights=tmp_path / "w.safetensors")
+
+
+def test_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.models.resnet18", offline)
+    with pytest.raises(ConnectionError, match=r"ImageNet weights of 'resnet18' .* or use weights=None"):
+        PooledClassifier("resnet18", num_classes=2, encoder_weights="imagenet")
+
+
+def test_learns_by_eq_9_and_then_guides() -> None:
+    """Red images from blue ones: a guide is trained, frozen, and agrees with its training."""
+    tags = torch.randint(0, 2, (32, 1)).float()
+    images = 0.2 * torch.rand(32, 3, 8, 8)
+    images[:, 0] += 0.6 * tags[:, :, None]
+    images[:, 2] += 0.6 * (1 - tags[:, :, None])
+    classifier = PooledClassifier(SmallEncoder((8,)), num_classes=2)
+    optimiser = torch.optim.Adam(classifier.parameters(), lr=0.05)
+    for _ in range(20):
+        optimiser.zero_grad()
+        DF.guide_loss(classifier(images), tags).backward()
+        optimiser.step()
+    assert ((FrozenGuide(classifier)(images) > 0) == (tags > 0)).all()
+
+
+@pytest.mark.skipif("DECOMPREC_PHOTOS" not in os.environ, reason="DECOMPREC_PHOTOS is not set")
+def test_shared_trunk_as_a_classifier() -> None:
+    path = Path(os.environ["DECOMPREC_PHOTOS"]).parent / "weights" / "mobilenet_v1_trunk.safetensors"
+    classifier = PooledClassifier(NamedEncoder("mobilenetv1_100", path, pad_type="same"), num_classes=2).eval()
+    tensors, own = load_file(path), classifier.encoder.network.model.state_dict()
+    assert {n for n in own if not n.endswith("num_batches_tracked")} <= tensors.keys()
+    assert all(torch.equal(own[name], tensors[name]) for name in own.keys() & tensors.keys())
+    assert classifier(torch.rand(1, 3, 64, 64)).shape == (1, 1)

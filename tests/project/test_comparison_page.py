@@ -1,0 +1,115 @@
+"""The page of comparison: what its table says of the packages is so of those that are installed."""
+
+import importlib
+import pkgutil
+import re
+import tomllib
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytorch_grad_cam
+import segmentation_models_pytorch as smp
+import timm
+import torchmetrics
+from packaging.version import Version
+from pytorch_grad_cam.base_cam import BaseCAM
+
+import decomprec.models
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PEERS = {
+    "smp": "segmentation-models-pytorch",
+    "torchmetrics": "torchmetrics",
+    "timm": "timm",
+    "pytorch-grad-cam": "grad-cam",
+}
+
+
+def table() -> dict[str, dict[str, str]]:
+    """The cells of the table by row and column."""
+    lines = TEXT.partition("## Table")[2].partition("## ")[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    (_, *head), _, *rows = cells
+    return {name: dict(zip(head, row, strict=True)) for name, *row in rows}
+
+
+def row(name: str) -> dict[str, str]:
+    """A row of the table, without the paper's repository, which is no package."""
+    cells = table()[name]
+    assert list(cells) == ["decomprec", *PEERS, "the paper's repository"]
+    return {column: cell for column, cell in cells.items() if column != "the paper's repository"}
+
+
+def test_versions() -> None:
+    looked_at = row("version looked at")
+    assert looked_at.pop("decomprec") == PROJECT["version"]
+    # A later release alone is no fault of the page: the other tests see what it changed.
+    for name, version in looked_at.items():
+        assert Version(distribution(PEERS[name]).version) >= Version(version), name
+
+
+def test_install_names_the_packages() -> None:
+    cells = row("install")
+    assert {name: cells[name] for name in PEERS} == {
+        name: f"`pip install {package}`" for name, package in PEERS.items()
+    }
+
+
+def test_licences() -> None:
+    cells = row("licence")
+    assert cells.pop("decomprec") == PROJECT["license"]
+    for name, licence in cells.items():
+        metadata = distribution(PEERS[name]).metadata
+        said = [metadata["License-Expression"], metadata["License"], *(metadata.get_all("Classifier") or [])]
+        assert any(re.search(rf"\b{licence}\b", text) for text in said if text), name
+
+
+def test_command_lines() -> None:
+    scripts = {
+        name: distribution(package).entry_points.select(group="console_scripts") for name, package in PEERS.items()
+    }
+    cells = row("command line")
+    assert [cells.pop("decomprec")] == [f"`{script}`" for script in PROJECT["scripts"]]
+    assert {name: cell.startswith("none") for name, cell in cells.items()} == {
+        name: not entries for name, entries in scripts.items()
+    }
+
+
+def test_save_pretrained() -> None:
+    classes = {
+        "decomprec": decomprec.models,
+        "smp": smp.Unet,
+        "torchmetrics": torchmetrics.Metric,
+        "timm": timm.models.ResNet,
+        "pytorch-grad-cam": pytorch_grad_cam.GradCAM,
+    }
+    assert {name: "`save_pretrained`" in cell for name, cell in row("save and load").items()} == {
+        name: hasattr(home, "save_pretrained") for name, home in classes.items()
+    }
+
+
+def test_types() -> None:
+    typed = {
+        name: any(str(file).endswith("/py.typed") for file in distribution(package).files or [])
+        for name, package in PEERS.items()
+    }
+    typed = {"decomprec": (ROOT / "src" / "decomprec" / "py.typed").is_file(), **typed}
+    assert row("types (`py.typed`)") == {name: "yes" if found else "no" for name, found in typed.items()}
+
+
+def test_number_of_maps() -> None:
+    exported = [value for value in vars(pytorch_grad_cam).values() if isinstance(value, type)]
+    maps = {value for value in exported if issubclass(value, BaseCAM)}
+    assert row("baselines in the same run")["pytorch-grad-cam"] == f"{len(maps)} kinds of maps"
+
+
+def test_names_exist() -> None:
+    names = re.findall(r"`((?:decomprec|smp|torchmetrics|timm|pytorch_grad_cam)(?:\.\w+)+)`", TEXT)
+    assert len(set(names)) > 15
+    for name in names:
+        package, _, inner = name.partition(".")
+        module = "segmentation_models_pytorch" if package == "smp" else package
+        importlib.import_module(module)
+        assert pkgutil.resolve_name(f"{module}.{inner}") is not None

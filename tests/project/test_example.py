@@ -1,0 +1,72 @@
+"""The main job as a newcomer runs it: the example with no argument, in a process of its own."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "dogs_imagenet.py"
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, EXAMPLE, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("example") / "run"
+    finished = run("--out", out, "--accelerator", "cpu")
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    return out, finished.stdout
+
+
+def test_the_demo_really_segments(demo: tuple[Path, str]) -> None:
+    """Mean foreground IoU of at least 0.5 on unseen scenes, and above the guide's CAM at CAM's best threshold."""
+    rows = json.loads((demo[0] / "results.json").read_text())["rows"]
+    for tags in (True, False):
+        iou = {row["method"]: row["mean_foreground_iou"] for row in rows if row["tags"] is tags}
+        assert iou["decomprec"] >= 0.5
+        assert iou["decomprec"] > iou["CAM (best threshold)"]
+
+
+def test_the_demo_prints_its_table(demo: tuple[Path, str]) -> None:
+    assert "| decomprec " in demo[1]
+    assert "| CAM (best threshold) " in demo[1]
+
+
+def test_the_demo_draws_its_figures(demo: tuple[Path, str]) -> None:
+    figures = demo[0] / "figures"
+    # 100 training scenes in rows of ten pairs of 64 pixels, each with 2 pixels around it.
+    assert Image.open(figures / "figure2_training.png").size == (10 * (2 * 64 + 2) + 2, 10 * (64 + 2) + 2)
+    for name in ("figure3_validation", "panel"):
+        low, high = Image.open(figures / f"{name}.png").convert("L").getextrema()
+        assert high - low > 200
+    assert len(list((demo[0] / "progress").glob("epoch_*.png"))) >= 2
+
+
+def test_the_demo_logs_a_falling_loss(demo: tuple[Path, str]) -> None:
+    (log,) = (demo[0] / "segmenter").glob("log/*/metrics.csv")
+    rows = list(csv.DictReader(log.open()))
+    total = [float(row["val/total"]) for row in rows if row["val/total"]]
+    assert total[-1] < total[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "folder"], "and a path"),
+        (["--data", "folder", "nowhere"], "nowhere"),
+        (["--preset", "best"], "--preset"),
+        (["--set", "segmenter.epoch=1"], "segmenter.epochs=3"),
+    ],
+)
+def test_wrong_arguments_end_in_one_sentence(arguments: list[str], message: str, tmp_path: Path) -> None:
+    finished = run(*arguments, "--out", tmp_path / "run")
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    assert message in finished.stderr.splitlines()[-1]
+    assert not (tmp_path / "run").exists()

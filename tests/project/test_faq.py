@@ -1,0 +1,217 @@
+"""The page of errors: every message on it is raised by what its heading says, with the wording that it quotes."""
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from decomprec import Decomposition, DecompositionLoss, DecompositionSegmenter
+from decomprec.cli.common import Device, torch_device
+from decomprec.cli.predict import find_images
+from decomprec.data import (
+    SyntheticScenes,
+    TaggedCSV,
+    TaggedDataModule,
+    TaggedFolder,
+    collate,
+    load_images,
+)
+from decomprec.data.formats.coco import mask_api
+from decomprec.evaluation.label_files import score_label_files
+from decomprec.export import export_masks
+from decomprec.inference import named_tags
+from decomprec.models import SmallEncoder
+from decomprec.models.pretrained import load_pretrained, save_pretrained
+from decomprec.models.weights import clear_download_error
+from decomprec.training import PRESETS, SegmenterModule, StopCollapsed, load_run, train
+from decomprec.training.choose import choose_preset
+
+PAGE = Path(__file__).parents[2] / "docs" / "faq.md"
+SCENES = SyntheticScenes(4, num_classes=2, size=16)
+
+
+def entries() -> dict[str, tuple[str, str]]:
+    """The message and the advice under each heading of the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    found = re.findall(r"^### (.+?)\n\n```text\n(.+?)\n```$(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
+    return {heading: (" ".join(message.split()), advice) for heading, message, advice in found}
+
+
+def small() -> DecompositionSegmenter:
+    return DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4))
+
+
+def image(path: Path, size: tuple[int, int] = (8, 8), mode: str = "RGB", colour: Any = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+    return path
+
+
+def masked(folder: Path, **mask: Any) -> Any:
+    """The first image of a folder whose mask is so."""
+    image(folder / "dog" / "a.png")
+    image(folder / "masks" / "a.png", **{"mode": "L", **mask})
+    return TaggedFolder(folder, masks=True)[0]
+
+
+def table(folder: Path, text: str) -> Path:
+    path = folder / "tags.csv"
+    path.write_text(text)
+    return path
+
+
+def small_run(folder: Path, settings: list[str], **options: Any) -> None:
+    preset = PRESETS["demo"].with_values(["guide.batch_size=4", "segmenter.batch_size=4", *settings])
+    train(preset, SCENES, SCENES, folder, **options)
+
+
+class Nothing(nn.Module):
+    """Draws background everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Decomposition:
+        background = torch.tensor([9.0, -9.0]).view(1, 2, 1, 1).expand(len(images), -1, *images.shape[2:])
+        return Decomposition(background + 0 * self.weight, images[:, None].expand(-1, 2, -1, -1, -1))
+
+
+def collapsed() -> None:
+    items = [{"image": torch.rand(3, 4, 4), "tags": torch.ones(1)}] * 8
+    loss = DecompositionLoss(lambda images: images.mean(dim=(1, 2, 3))[:, None])
+    trainer = L.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[StopCollapsed(["dog"])],
+    )
+    batches = DataLoader(items, batch_size=8)  # type: ignore[arg-type]
+    trainer.fit(SegmenterModule(Nothing(), loss, num_classes=2), batches, batches)
+
+
+def no_download() -> None:
+    with clear_download_error("resnet18"):
+        raise OSError("no network")
+
+
+class SizedByHand(nn.Module):
+    """An encoder that decides by the height: it can't be traced for all of them."""
+
+    out_channels, stride = (4,), 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [self.conv(images) if images.shape[2] > 50 else images.repeat(1, 2, 1, 1)[:, :4]]
+
+
+class OneByOne(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, channels, 1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        out: Tensor = self.conv(features[-1])
+        return out
+
+
+def own_network() -> DecompositionSegmenter:
+    return DecompositionSegmenter(2, SizedByHand(), mask_decoder=OneByOne(2), image_decoder=OneByOne(6))
+
+
+IMAGES = torch.rand(2, 3, 16, 16)
+LOSS = DecompositionLoss(lambda images: images.mean(dim=(1, 2, 3))[:, None])
+ITEMS = [{"image": torch.zeros(3, 4, width), "tags": torch.ones(1), "name": "a"} for width in (4, 5)]
+
+CASES: Mapping[str, Callable[[Path], Any]] = {
+    "ImageNet weights can't be downloaded": lambda _: no_download(),
+    "No GPU": lambda _: torch_device(Device.cuda),
+    "No pycocotools": lambda _: mask_api(),
+    "Packages for ONNX are missing": lambda f: export_masks(f / "dogs.onnx", small(), ["dog"], image_size=16),
+    "Nothing at the path of the data": lambda folder: load_images(folder / "images"),
+    "No folder for each class": lambda folder: TaggedFolder(folder),
+    "A column is missing in the CSV file": lambda f: TaggedCSV(table(f, "file,split,tags\na,train,dog\n")),
+    "No such split": lambda f: TaggedCSV(table(f, "image,split,tags\na,training,dog\n"), split="train"),
+    "Files are missing": lambda f: TaggedCSV(table(f, "image,split,tags\na,train,dog\n"), split="train"),
+    "An image can't be read": lambda f: TaggedCSV(table(f, "image,split,tags\ntags.csv,train,dog\n"), split="train")[0],
+    "Mask and image differ in size": lambda folder: masked(folder, size=(4, 4)),
+    "A mask in colour": lambda folder: masked(folder, mode="RGB"),
+    "Unknown values in a mask": lambda folder: masked(folder, colour=128),
+    "Tags that are the same everywhere": lambda folder: (
+        image(folder / "dog" / "a.png"),
+        TaggedDataModule(TaggedFolder(folder), TaggedFolder(folder), batch_size=1),
+    ),
+    "Different classes in training and validation": lambda _: TaggedDataModule(
+        SCENES, SyntheticScenes(4, num_classes=3, size=16), batch_size=1
+    ),
+    "Batch larger than the training set": lambda _: TaggedDataModule(SCENES, SCENES, batch_size=32),
+    "Images of different sizes in a batch": lambda _: collate(ITEMS),
+    "Unknown preset": lambda _: choose_preset("roboust"),
+    "Unknown setting": lambda _: choose_preset("fast", ["epochs=3"]),
+    "A setting of the wrong type": lambda _: choose_preset("fast", ["segmenter.epochs=few"]),
+    "The run folder is not new": lambda folder: (
+        PRESETS["demo"].save(folder / "preset.yaml"),
+        small_run(folder, []),
+    ),
+    "Resumed with other settings": lambda folder: (
+        PRESETS["demo"].save(folder / "preset.yaml"),
+        small_run(folder, ["segmenter.epochs=9"], resume=True),
+    ),
+    "The run has collapsed": lambda _: collapsed(),
+    "Pixels are not in [0, 1]": lambda _: small()(255 * IMAGES),
+    "Tags with the background": lambda _: LOSS(small()(IMAGES), IMAGES, torch.ones(2, 2)),
+    "No images to predict": lambda folder: find_images([folder / "holiday"], folder / "drawn"),
+    "A tag that is no class": lambda _: named_tags("dogs", ("dog", "cat")),
+    "The run is not finished": lambda folder: (
+        PRESETS["demo"].save(folder / "preset.yaml"),
+        load_run(folder),
+    ),
+    "A true mask without a mask": lambda folder: (
+        image(folder / "masks" / "a.png", mode="L"),
+        image(folder / "truth" / "b.png", mode="L"),
+        score_label_files(folder / "masks", folder / "truth"),
+    ),
+    "No such model": lambda _: load_pretrained("runs/mime/model"),
+    "Not the folder of a model": lambda folder: load_pretrained(folder),
+    "A network of your own can't be saved": lambda f: save_pretrained(f, own_network(), ["dog"], image_size=16),
+    "The network can't be traced": lambda f: export_masks(f / "dogs.pt2", own_network(), ["dog"], image_size=48),
+}
+
+
+def test_page_and_cases_have_the_same_headings() -> None:
+    headings = re.findall(r"^### (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == list(CASES)
+    assert headings == list(entries())
+
+
+@pytest.mark.filterwarnings("error:Expected:UserWarning")
+@pytest.mark.parametrize("heading", CASES)
+def test_message_is_the_one_of_the_page(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    monkeypatch.setattr("decomprec.export.find_spec", lambda name: None)
+    with pytest.raises((ValueError, OSError, RuntimeError, UserWarning)) as caught:
+        CASES[heading](tmp_path)
+    message, advice = entries()[heading]
+    fixed = message.split("...")
+    assert sum(map(len, fixed)) >= 30  # not all of it may vary
+    raised = " ".join(str(caught.value).split())
+    assert re.fullmatch(".*".join(map(re.escape, fixed)), raised), raised
+
+    stated = re.findall(r"A `(\w+Error)`|A (warning)\.", advice)
+    kind = "warning" if isinstance(caught.value, Warning) else type(caught.value).__name__
+    assert [error or warning for error, warning in stated] == [kind] * (not isinstance(caught.value, ValueError))

@@ -1,0 +1,666 @@
+"""The page of a run: its numbers, its images, hostile names, and how it behaves in a real browser."""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import select
+import shutil
+import subprocess
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from decomprec import experiment
+from decomprec.cli import app
+from decomprec.data import SyntheticScenes
+from decomprec.report import read_run, write_report
+from decomprec.report.curves import HEIGHT, Chart, Line, read_charts
+from decomprec.report.gallery import Score, choose, confusions, data_uri
+from decomprec.training import load_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+TINY = [
+    "image_size=32",
+    "guide.options={widths: [4, 8]}",
+    "guide.epochs=2",
+    "guide.batch_size=4",
+    "segmenter.decoder_widths=[8, 4]",
+    "segmenter.epochs=2",
+    "segmenter.batch_size=2",
+    "segmenter.learning_rate=0.01",
+]
+VAL = (12, 3)
+
+
+def call(*words: str | Path) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def sentence(*words: str | Path) -> str:
+    result = call(*words)
+    assert result.exit_code == 1, result.output
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
+    return line.removeprefix("error: ")
+
+
+class Page(HTMLParser):
+    """The elements of a page in their order: tag, attributes, and the text inside."""
+
+    VOID = ("img", "input", "meta", "line", "circle", "polyline")
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str], list[str]]] = []
+        self.open: list[tuple[str, list[str]]] = []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        text: list[str] = []
+        self.elements.append((tag, {name: value or "" for name, value in attrs}, text))
+        if tag not in self.VOID:
+            self.open.append((tag, text))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}, []))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        for _, text in self.open:
+            text.append(data)
+
+    def text(self, tag: str) -> list[str]:
+        return [" ".join("".join(text).split()) for name, _, text in self.elements if name == tag]
+
+    def attributes(self, tag: str, **wanted: str) -> list[dict[str, str]]:
+        found = [attrs for name, attrs, _ in self.elements if name == tag]
+        return [attrs for attrs in found if all(attrs.get(key) == value for key, value in wanted.items())]
+
+    def cards(self) -> list[dict[str, str]]:
+        return self.attributes("li", **{"class": "card"})
+
+
+def pixels(uri: str) -> np.ndarray:
+    kind, _, data = uri.partition(",")
+    assert kind == "data:image/webp;base64"
+    return np.array(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+
+def rewrite(weights: Path, names: list[str] | None = None, **changed: torch.Tensor) -> None:
+    """Change weights and the names of the classes in a run's file."""
+    with safe_open(weights, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = {"class_names": json.dumps(names)} if names else file.metadata()
+    assert changed.keys() <= tensors.keys()
+    save_file({**tensors, **changed}, weights, metadata=metadata)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run of the demo that has learnt nothing; its masks are made to be of every class somewhere."""
+    out = tmp_path_factory.mktemp("report") / "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "SCENES", {"train": (16, 1), "val": VAL})
+        settings = [word for setting in TINY for word in ("--set", setting)]
+        assert call("demo", "--out", out, *settings, "--device", "cpu").exit_code == 0
+        random = torch.randn(5, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+        head = {"mask_decoder.head.0.weight": random, "mask_decoder.head.0.bias": torch.tensor([1.0, 0, 0, 0, 0])}
+        rewrite(out / "segmenter" / "weights.safetensors", **head)
+        assert call("report", out, "--device", "cpu").exit_code == 0
+        yield out
+
+
+def scenes() -> SyntheticScenes:
+    return SyntheticScenes(VAL[0], size=32, seed=VAL[1], masks=True)
+
+
+def renamed(run: Path, folder: Path, names: list[str]) -> Path:
+    """A copy of a run whose classes are called otherwise."""
+    shutil.copytree(run, folder)
+    for stage in ("guide", "segmenter"):
+        rewrite(folder / stage / "weights.safetensors", names)
+    results = json.loads((folder / "results.json").read_text())
+    results["class_names"] = names
+    results["run"]["data"] = "folder"
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+def image_folder(root: Path, names: list[str], stem: str = "p{}", masks: bool = True) -> Path:
+    """Scenes in the folder of their first class."""
+    data = scenes()
+    for split in ("train", "val"):
+        for name in names:
+            (root / split / name).mkdir(parents=True)
+    (root / "val_masks").mkdir()
+    for i in range(len(data)):
+        item = data[i]
+        if not item["tags"].any():
+            continue
+        image = Image.fromarray((255 * item["image"]).round().byte().permute(1, 2, 0).numpy())
+        name = stem.format(i)
+        for split in ("train", "val"):
+            image.save(root / split / names[int(item["tags"].argmax())] / f"{name}.png", "PNG")
+        if masks:
+            Image.fromarray(item["mask"].byte().numpy()).save(root / "val_masks" / f"{name}.png", "PNG")
+    return root
+
+
+def test_the_table_is_that_of_results_json(run: Path) -> None:
+    results = json.loads((run / "results.json").read_text())
+    page = Page(run / "report.html")
+    rows, group = [], ""
+    for tag, attrs, text in page.elements:
+        if attrs.get("scope") == "rowgroup":
+            group = "".join(text)
+        elif attrs.get("scope") == "row":
+            rows.append([group, "".join(text)])
+        elif tag == "td":
+            rows[-1].append("".join(text))
+    assert len(rows) == len(results["rows"]) == 12
+    for row in results["rows"]:
+        numbers = [row["mean_foreground_iou"], row["mean_iou"], row["mean_false_area"], *row["iou"][1:]]
+        cells = ["-" if number is None else f"{number:.3f}" for number in numbers]
+        assert ["Tags of the images given" if row["tags"] else "Images alone", row["method"], *cells] in rows
+    columns = ["method", "foreground IoU", "IoU with background", "area where absent", *results["class_names"]]
+    assert ["".join(text) for _, attrs, text in page.elements if attrs.get("scope") == "col"] == columns
+    assert any(f"on {results['rows'][0]['images']} validation images" in text for text in page.text("p"))
+    assert (run / "preset.yaml").read_text().split() == page.text("pre")[0].split()
+
+
+def test_images_are_sorted_by_what_numpy_finds(run: Path) -> None:
+    data, segmenter = scenes(), load_run(run).segmenter
+    ious, wrong, uncertainties = {}, {}, {}
+    for i in range(len(data)):
+        item = data[i]
+        name, truth = item["name"], item["mask"].numpy()
+        with torch.no_grad():
+            logits = segmenter(item["image"][None]).mask_logits[0].double().numpy()
+        labels = logits.argmax(axis=0)
+        present = sorted({*labels.flat, *truth.flat})
+        ious[name] = np.mean(
+            [((labels == k) & (truth == k)).sum() / ((labels == k) | (truth == k)).sum() for k in present]
+        )
+        wrong[name] = (labels != truth).mean()
+        masks = np.exp(logits) / np.exp(logits).sum(axis=0)
+        uncertainties[name] = -(masks * np.log(masks)).sum(axis=0).mean() / math.log(5)
+    page = Page(run / "report.html")
+    cards = page.cards()
+    assert sorted(card["data-name"] for card in cards) == sorted(ious)
+    for card in cards:
+        assert float(card["data-iou"]) == pytest.approx(ious[card["data-name"]], abs=1e-6)
+        assert float(card["data-uncertainty"]) == pytest.approx(uncertainties[card["data-name"]], abs=1e-5)
+    assert [card["data-name"] for card in cards] == sorted(ious, key=ious.__getitem__)
+    worst = sorted(wrong, key=lambda name: -wrong[name])[:6]
+    shown = [text for text in page.text("p") if text.endswith("of the pixels are wrong")]
+    assert shown == [f"{name}, {100 * wrong[name]:.0f} % of the pixels are wrong" for name in worst]
+    assert any(f"reach an IoU of {np.median(list(ious.values())):.3f}." in text for text in page.text("p"))
+
+
+def test_the_slider_shows_what_the_model_made_of_the_image(run: Path) -> None:
+    data, segmenter = scenes(), load_run(run).segmenter
+    page = Page(run / "report.html")
+    for i in range(len(data)):
+        item = data[i]
+        with torch.no_grad():
+            out = segmenter(item["image"][None])
+        photograph = (255 * item["image"]).permute(1, 2, 0).round().numpy()
+        views = [a for a in page.attributes("img") if "data-kind" in a and a["alt"].endswith(f" of {item['name']}")]
+        assert [view.get("hidden") for view in views] == [None, *[""] * (len(views) - 1)]
+        by_title = {view["data-title"]: pixels(view["src"]) for view in views}
+        kinds = list(dict.fromkeys(view["data-kind"] for view in views))
+        assert kinds == ["photograph", "mask", "truth", "components", "reconstruction"]
+        assert np.array_equal(by_title["photograph"], photograph)
+        for title, labels in (("mask", out.labels()[0]), ("truth", item["mask"])):
+            drawn = labels.numpy() > 0
+            colours = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]])[labels.numpy()]
+            assert np.array_equal(by_title[title][~drawn], photograph[~drawn])
+            np.testing.assert_allclose(by_title[title][drawn], (photograph + colours)[drawn] / 2, atol=0.51)
+        titles = [f"component: {name}" for name in ("background", *data.class_names)]
+        assert titles[0] in by_title
+        for k, title in enumerate(titles):
+            if title in by_title:
+                expected = 255 * out.components[0, k].permute(1, 2, 0).numpy()
+                np.testing.assert_allclose(by_title[title], expected, atol=0.51)
+            else:
+                assert not item["tags"][k - 1] or item["tags"].sum() > 3
+        expected = 255 * out.reconstruction[0].permute(1, 2, 0).numpy()
+        np.testing.assert_allclose(by_title["reconstruction"], expected, atol=0.51)
+
+
+def test_a_image_in_the_page_is_small() -> None:
+    assert pixels(data_uri(torch.rand(3, 400, 800))).shape == (96, 192, 3)
+    assert len(data_uri(torch.rand(3, 800, 800))) < 40_000
+
+
+def test_few_images_are_chosen_of_many() -> None:
+    numbers = np.random.default_rng(0).random((1010, 3))
+    scores = [Score(i, *row) for i, row in enumerate(numbers[:1000].tolist())]
+    scores += [Score(i, None, 0.0, numbers[i, 2]) for i in range(1000, 1010)]
+    chosen = choose(scores, 60)
+    ious = [score.iou for score in chosen if score.iou is not None]
+    assert len(chosen) == len({score.index for score in chosen}) == 60
+    assert ious == sorted(ious)
+    assert ious[:10] == sorted(numbers[:1000, 0])[:10]
+    shown = {score.index for score in chosen}
+    assert {*np.argsort(-numbers[:1000, 1])[:10]} <= shown
+    assert {*np.argsort(-numbers[:, 2])[:10]} <= shown
+    for low in (0.2, 0.4, 0.6, 0.8):
+        assert any(low <= iou < low + 0.2 for iou in ious)
+    everything = choose(scores, 2000)
+    assert len(everything) == 1010
+    assert [score.iou for score in everything[-11:]].count(None) == 10
+    assert len(choose(scores, 1)) == 1
+
+
+def test_confusions_are_shares_of_the_known_pixels() -> None:
+    truth = torch.full((10, 10), 1)
+    truth[0] = 255
+    labels = torch.full((10, 10), 1)
+    labels[0] = 2
+    labels[1, :9] = 0
+    labels[2, :3] = 2
+    assert confusions(labels, truth, ["background", "cat", "<dog>"]) == (
+        "10 % of the image: cat drawn as background",
+        "3 % of the image: cat drawn as <dog>",
+    )
+    assert confusions(truth.clamp(max=1), truth, ["background", "cat", "<dog>"]) == ()
+
+
+def log_of(stage: Path, version: int, rows: list[dict[str, Any]]) -> None:
+    folder = stage / f"log/version_{version}"
+    folder.mkdir(parents=True)
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["epoch", "step", "train/total", "val/total", "val/new"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_curves_are_those_of_the_logs(tmp_path: Path, run: Path) -> None:
+    log_of(tmp_path, 0, [{"epoch": 0, "step": i, "train/total": 10 - i} for i in range(8)])
+    log_of(tmp_path, 1, [{"epoch": 0, "step": i, "train/total": 1} for i in range(6, 7)])  # resumed after step 5
+    log_of(tmp_path, 10, [{"epoch": 0, "step": 9, "val/total": "nan", "train/total": "inf", "val/new": 7}])
+    total, new = read_charts(tmp_path)
+    assert total.lines == (Line("train", tuple(range(7)), (10, 9, 8, 7, 6, 5, 1)),)
+    assert (new.title, new.lines) == ("new", (Line("val", (9,), (7.0,)),))
+
+    with next((run / "guide").glob("log/*/metrics.csv")).open() as file:
+        losses = [float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]]
+    label = next(
+        svg["aria-label"] for svg in Page(run / "report.html").attributes("svg") if "Eq. 9" in svg["aria-label"]
+    )
+    assert f"validation from {losses[0]:.4g} to {losses[-1]:.4g}" in " ".join(label.split())
+
+
+def test_a_chart_keeps_to_its_frame_and_its_ticks() -> None:
+    chart = Chart(
+        "loss", (Line("train", tuple(range(1000)), tuple(i % 2 for i in range(1000))), Line("val", (999,), (4,)))
+    )
+    train, val = chart.drawn()
+    points = [tuple(map(float, point.split(","))) for point in train.points.split()]
+    assert len(points) <= 200
+    assert not train.dots
+    ((x, y),) = val.dots
+    ticks = {tick.text: tick.place for tick in chart.y_ticks()}
+    assert y == ticks["4"] < ticks["2"] < ticks["0"] < HEIGHT  # up is more
+    assert points[0][0] < points[-1][0] <= x + 0.1
+    assert all(abs(y - (ticks["0"] + (ticks["4"] - ticks["0"]) / 8)) < 3 for _, y in points)  # they average 1/2
+
+
+HOSTILE = ['"><img src=x onerror=hacked()>', "'-hacked()-'", "<script>hacked()<", "{{ 7 * 7 }}"]
+END = "</script></pre></title></style><script>hacked()</script>"
+
+
+@pytest.fixture(scope="module")
+def hostile(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page whose run, classes, images, methods and settings have names that want to be markup."""
+    root = tmp_path_factory.mktemp("hostile")
+    folder = renamed(run, root / "<b onclick=hacked()>run", HOSTILE)
+    results = json.loads((folder / "results.json").read_text())
+    results["rows"][0]["method"] = END
+    results["run"] |= {"settings": END, END: 1}
+    (folder / "results.json").write_text(json.dumps(results))
+    preset = (folder / "preset.yaml").read_text()
+    (folder / "preset.yaml").write_text(preset.replace("name: demo", f"name: {json.dumps(END)}"))
+    data = image_folder(root / "data", HOSTILE, '<svg onload=hacked()>" x={}')
+    for file in list((data / "val").rglob("*.png"))[:1]:
+        shutil.copy(file, os.fsencode(file.parent) + b"/caf\xe9.png")  # a name that is no text
+    result = call("report", folder, data, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    return folder / "report.html"
+
+
+def test_hostile_names_stay_text(hostile: Path) -> None:
+    page = Page(hostile)
+    assert len(page.attributes("script")) == 1
+    assert "hacked" not in page.text("script")[0]
+    assert "49" not in page.text("header")[0]
+    handlers = [name for _, attrs, _ in page.elements for name in attrs if name.startswith("on")]
+    assert not handlers
+    assert all(image["src"].startswith("data:image/webp;base64,") for image in page.attributes("img"))
+    assert not page.attributes("b", onclick="hacked()")
+    assert page.text("h1") == ["<b onclick=hacked()>run"]
+    for name in HOSTILE:
+        assert name in page.text("header")[0]
+    assert END in page.text("table")[0]
+    assert END in page.text("pre")[0]
+    assert page.text("dd").count(END) == 1
+    assert END in page.text("dt")
+    assert any(name.startswith('<svg onload=hacked()>" x=') for name in page.text("h3"))
+    assert "caf?" in page.text("h3")
+
+
+@pytest.mark.parametrize("which", ["run", "hostile"])
+def test_nothing_is_loaded(which: str, request: pytest.FixtureRequest) -> None:
+    path: Path = request.getfixturevalue(which)
+    page = Page(path / "report.html" if which == "run" else path)
+    for tag, attrs, _ in page.elements:
+        for name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href"):
+            if name in attrs:
+                assert attrs[name].startswith(("data:image/webp;base64,", "#")), tag
+    assert not page.attributes("link")
+    styles = "".join(page.text("style")) + "".join(attrs.get("style", "") for _, attrs, _ in page.elements)
+    assert not re.search(r"url\(|@import|expression", styles)
+    (policy,) = (m["content"] for m in page.attributes("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    script = page.source.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert not {"fetch(", "innerHTML", "eval(", "import("} & set(
+        re.findall(r"fetch\(|innerHTML|eval\(|import\(", script)
+    )
+
+
+def test_a_run_without_its_images(run: Path, tmp_path: Path) -> None:
+    folder = renamed(run, tmp_path / "run", ["a", "b", "c", "d"])
+    (folder / "results.json").unlink()
+    result = call("report", folder, "--out", tmp_path / "page.html")
+    assert result.exit_code == 0, result.output
+    assert "give the DATA" in result.stdout
+    page = Page(tmp_path / "page.html")
+    assert not page.cards()
+    assert not page.attributes("table")
+    assert "decomprec report RUN DATA" in page.text("code")
+    assert any("There is no table of results" in text for text in page.text("p"))
+
+
+def test_images_without_masks_are_sorted_by_uncertainty(run: Path, tmp_path: Path) -> None:
+    names = ["a", "b", "c", "d"]
+    folder = renamed(run, tmp_path / "run", names)
+    data = image_folder(tmp_path / "data", names, masks=False)
+    assert call("report", folder, data, "--images", "5", "--device", "cpu").exit_code == 0
+    page = Page(folder / "report.html")
+    cards = page.cards()
+    assert len(cards) == 5
+    assert not any("data-iou" in card for card in cards)
+    uncertainties = [float(card["data-uncertainty"]) for card in cards]
+    assert uncertainties == sorted(uncertainties, reverse=True)
+    assert [b["data-sort"] for b in page.attributes("button") if "data-sort" in b] == ["uncertain", "name"]
+    assert "truth" not in [b.get("data-show") for b in page.attributes("button")]
+    assert "Least certain" in page.text("h2")
+
+
+def test_what_report_refuses(run: Path, tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "out.html"]
+    assert "found no nowhere" in sentence("report", "nowhere", *out)
+    missing = sentence("report", run, "nowhere", *out)
+    assert "DATA to be a folder, or a CSV or JSON file, but found no nowhere" in missing
+    (tmp_path / "empty").mkdir()
+    assert "hold a finished run" in sentence("report", tmp_path / "empty", *out)
+    unfinished = shutil.copytree(run, tmp_path / "unfinished")
+    (unfinished / "segmenter" / "weights.safetensors").unlink()
+    assert "resume it first" in sentence("report", unfinished, *out)
+    data = image_folder(tmp_path / "data", ["a", "b", "c", "d"])
+    assert "classes of the run, striped disc, " in sentence("report", run, data, *out)
+    for text in ("{", "[1]", '{"class_names": ["a"], "rows": [{"method": "x", "tags": true}]}'):
+        (tmp_path / "broken").mkdir(exist_ok=True)
+        broken = shutil.copytree(run, tmp_path / "broken", dirs_exist_ok=True)
+        (broken / "results.json").write_text(text)
+        assert str(broken / "results.json") in sentence("report", broken, *out)
+    broken = shutil.copytree(run, tmp_path / "log")
+    next((broken / "guide").glob("log/*/metrics.csv")).write_text("epoch,step,train/loss\n0,0,high\n")
+    assert "metrics.csv to be a log" in sentence("report", broken, *out)
+    assert call("report", run, "--images", "0").exit_code == 2
+    assert not (tmp_path / "out.html").exists()
+
+
+def test_the_same_in_python(run: Path, tmp_path: Path) -> None:
+    record = read_run(run)
+    assert record.trained.class_names == scenes().class_names
+    write_report(record, tmp_path / "page.html", scenes(), images=3)
+    first = Page(run / "report.html").cards()[0]
+    cards = Page(tmp_path / "page.html").cards()
+    assert len(cards) == 3
+    assert (cards[0]["data-name"], cards[0]["data-iou"]) == (first["data-name"], first["data-iou"])
+
+
+class Browser:
+    """A headless Chromium, driven through the two pipes of its DevTools protocol."""
+
+    def __init__(self, profile: Path) -> None:
+        (commands, self.commands), (self.answers, answers) = os.pipe(), os.pipe()
+
+        def place() -> None:
+            for number, pipe in enumerate((os.dup(commands), os.dup(answers)), 3):
+                os.dup2(pipe, number)
+
+        words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
+        self.process = subprocess.Popen(
+            [*words, f"--user-data-dir={profile}", "--disable-dev-shm-usage", "--no-first-run", "about:blank"],
+            preexec_fn=place,
+            pass_fds=(3, 4),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(commands)
+        os.close(answers)
+        self.pending = b""
+        self.session: dict[str, str] = {}
+        self.events: list[dict[str, Any]] = []
+        self.count = 0
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = {"sessionId": self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **params: Any) -> Any:
+        self.count += 1
+        message = {"id": self.count, "method": method, "params": params, **self.session}
+        os.write(self.commands, json.dumps(message).encode() + b"\0")
+        while (answer := self.read()).get("id") != self.count:
+            self.events.append(answer)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def read(self) -> Any:
+        while b"\0" not in self.pending:
+            assert select.select([self.answers], [], [], 300)[0], "the browser does not answer"
+            part = os.read(self.answers, 1 << 20)
+            assert part, "the browser is gone"
+            self.pending += part
+        message, _, self.pending = self.pending.partition(b"\0")
+        return json.loads(message)
+
+    def open(self, path: Path, width: int = 1200, dark: bool = False) -> None:
+        self.events.clear()
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 600
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Page.navigate", url=path.absolute().as_uri())
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self.read())
+
+    def run(self, script: str) -> Any:
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def press(self, key: str) -> None:
+        code = {"Tab": 9, "Enter": 13, "ArrowLeft": 37, "ArrowRight": 39, "End": 35}[key]
+        words = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **words, **({"text": "\r"} if key == "Enter" else {}))
+        self.call("Input.dispatchKeyEvent", type="keyUp", **words)
+
+    def complaints(self) -> list[dict[str, Any]]:
+        """Errors of scripts, and what the page's security policy has stopped."""
+        return [e for e in self.events if e.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded")]
+
+    def requests(self) -> set[str]:
+        sent = [e["params"]["request"]["url"] for e in self.events if e.get("method") == "Network.requestWillBeSent"]
+        return {url for url in sent if not url.startswith("data:")}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium")
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.call("Browser.close")
+    browser.process.wait(60)
+
+
+FOCUS = """(e => e.dataset.sort || e.dataset.show || e.closest('.card')?.dataset.name || e.tagName)
+  (document.activeElement)"""
+CARDS = "[...document.querySelectorAll('.card')].map(card => card.dataset.{})"
+
+
+def test_the_keyboard_reaches_and_moves_everything(run: Path, browser: Browser) -> None:
+    browser.open(run / "report.html")
+    reached = [""]
+    while reached[-1] != "name":  # the last button that sorts
+        browser.press("Tab")
+        reached.append(browser.run(FOCUS))
+        assert len(reached) < 60
+    assert reached[1:3] == ["A", "A"]
+    assert "DIV" in reached  # the table, which can be scrolled
+    assert reached[-4:] == ["worst", "best", "uncertain", "name"]
+
+    names = browser.run(CARDS.format("name"))
+    browser.press("Enter")
+    assert browser.run(CARDS.format("name")) == sorted(names)
+    assert browser.run(FOCUS) == "name"
+    assert browser.run("document.querySelector('[data-sort=name]').ariaPressed") == "true"
+    assert browser.run("document.querySelector('[data-sort=worst]').ariaPressed") == "false"
+    assert "Name" in browser.run("document.querySelector('[role=status]').textContent")
+    for kind in ("photograph", "mask", "truth", "components", "reconstruction"):
+        browser.press("Tab")
+        assert browser.run(FOCUS) == kind
+    for name in sorted(names)[:2]:  # as they are seen now
+        browser.press("Tab")
+        assert browser.run(FOCUS) == name
+
+    images = "[...document.activeElement.closest('.card').querySelectorAll('img')]"
+    seen = f"{images}.filter(image => image.checkVisibility({{checkOpacity: true}})).map(image => image.alt)"
+    name = sorted(names)[1]
+    assert browser.run(seen) == [f"photograph of {name}"]
+    for key, title in (
+        ("ArrowRight", "mask"),
+        ("ArrowRight", "truth"),
+        ("ArrowLeft", "mask"),
+        ("End", "reconstruction"),
+    ):
+        browser.press(key)
+        assert browser.run(seen) == [f"{title} of {name}"]
+        assert browser.run("document.activeElement.getAttribute('aria-valuetext')") == title
+    browser.press("ArrowRight")
+    assert browser.run(seen) == [f"reconstruction of {name}"]
+    assert browser.complaints() == []
+
+
+def test_sorting_sliding_and_showing(run: Path, browser: Browser) -> None:
+    browser.open(run / "report.html")
+    for key, attribute, sign in (("best", "iou", -1), ("uncertain", "uncertainty", -1), ("worst", "iou", 1)):
+        browser.run(f"document.querySelector('[data-sort={key}]').click()")
+        values = [sign * float(value) for value in browser.run(CARDS.format(attribute))]
+        assert values == sorted(values)
+        assert len(set(values)) > 4
+    images = "[...document.querySelectorAll('#gallery img')].filter(image => !image.hidden)"
+    opacities = f"{images}.map(image => [image.dataset.title, +image.style.opacity])"
+    move = "const s = document.querySelector('.card input'); s.value = 0.5; s.dispatchEvent(new Event('input'))"
+    browser.run(f"{{ {move} }}")
+    assert browser.run(opacities)[:2] == [["photograph", 1], ["mask", 0.5]]
+    pressed = (
+        "[...document.querySelectorAll('[data-show]')].filter(b => b.ariaPressed === 'true').map(b => b.textContent)"
+    )
+    assert browser.run(pressed) == []
+    browser.run("document.querySelector('[data-show=components]').click()")
+    assert browser.run(pressed) == ["Components"]
+    assert browser.run(opacities) == [["component: background", 1]] * VAL[0]
+    assert set(browser.run("[...document.querySelectorAll('.card input')].map(s => s.value)")) == {"3"}
+    assert browser.requests() == {(run / "report.html").as_uri()}
+    assert browser.complaints() == []
+
+
+CONTRAST = r"""(() => {
+  const light = rgb => rgb.map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const rgb = text => text.match(/[\d.]+/g).map(Number);
+  const behind = e => {
+    const colour = rgb(getComputedStyle(e).backgroundColor);
+    return colour[3] === 0 ? behind(e.parentElement) : colour.slice(0, 3);
+  };
+  const texts = 'p, a, th, td, dt, dd, h1, h2, h3, button, pre, .last span, caption, figcaption, summary';
+  return Math.min(...[...document.querySelectorAll(texts)].map(e => {
+    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
+    return (a + .05) / (b + .05);
+  }));
+})()"""
+BOXES = "[...document.querySelectorAll('{}')].filter(e => !e.closest('{}')).map(e => e.getBoundingClientRect().{})"
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_on_a_phone_and_in_the_dark(run: Path, hostile: Path, browser: Browser, width: int, dark: bool) -> None:
+    for path in (run / "report.html", hostile):
+        browser.open(path, width, dark)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        assert max(browser.run(BOXES.format("main *", ".scroll *, pre, svg, details:not([open]) *", "right"))) <= width
+        assert min(browser.run(BOXES.format("button, input", "x", "height"))) >= 24
+        assert browser.run(CONTRAST) >= 4.5  # of WCAG's level AA
+        paper = browser.run("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", paper))) < 150) is dark
+
+
+def test_hostile_names_do_nothing_in_a_browser(hostile: Path, browser: Browser) -> None:
+    counter = "window.hacks = 0; window.hacked = () => window.hacks++"
+    browser.call("Page.addScriptToEvaluateOnNewDocument", source=counter)
+    browser.open(hostile)
+    for button in ("sort=name", "sort=best", "show=components", "show=reconstruction"):
+        browser.run(f"document.querySelector('[data-{button}]').click()")
+    browser.run("document.querySelectorAll('*').forEach(e => e.dispatchEvent(new MouseEvent('mouseover')))")
+    assert browser.run("window.hacks") == 0
+    assert browser.run("document.title") == "<b onclick=hacked()>run: decomprec report"
+    assert browser.run("document.querySelectorAll('script').length") == 1
+    assert browser.complaints() == []
+    assert len(browser.requests()) == 1
+
+
+def test_the_policy_stops_what_the_page_does_not_need(run: Path, browser: Browser, tmp_path: Path) -> None:
+    """Were a name ever written as markup, it would still run nothing and call nobody."""
+    text = (run / "report.html").read_text()
+    hack = "document.title='hacked'"
+    injected = f"<script>{hack}</script><img src=http://127.0.0.1:9/x onerror={hack}>"
+    (tmp_path / "page.html").write_text(text.replace("<h1>", f"{injected}<h1>"))
+    browser.open(tmp_path / "page.html")
+    assert browser.run("document.title") == "tiny: decomprec report"
+    assert len(browser.complaints()) >= 2

@@ -1,0 +1,122 @@
+"""The guide's head, fitted by itself: against scikit-learn, and in a training that was stopped."""
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import ModelCheckpoint
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from decomprec.data import SyntheticScenes, TaggedDataModule
+from decomprec.models import PooledClassifier, SmallEncoder
+from decomprec.training import GuideModule, fit_head
+
+OPTIONS = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "limit_val_batches": 0,
+}
+
+
+@pytest.fixture
+def classifier() -> PooledClassifier:
+    torch.manual_seed(0)
+    return PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True)
+
+
+@pytest.fixture
+def features() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return 3 + torch.randn(200, 8, generator=generator) * torch.linspace(0.1, 5, 8)
+
+
+def test_the_head_is_that_of_scikit_learn(classifier: PooledClassifier, features: Tensor) -> None:
+    noise = torch.randn(200, 2, generator=torch.Generator().manual_seed(2))
+    tags = ((features[:, :2] - 3) / features[:, :2].std(dim=0) + noise > 0.5).float()
+    fit_head(classifier, features, tags, weight_decay=0.01)
+
+    assert isinstance(classifier.norm, nn.BatchNorm1d)
+    torch.testing.assert_close(classifier.norm.running_mean, features.mean(dim=0))
+    scaled = F.batch_norm(features.double(), None, None, training=True, eps=classifier.norm.eps)
+    for j in range(2):
+        # Its objective is C times the sum over the images, and half the squared norm.
+        peer = LogisticRegression(C=1 / (0.01 * len(tags)), tol=1e-8, max_iter=1000)
+        peer.fit(scaled.numpy(), tags[:, j].numpy())
+        torch.testing.assert_close(
+            classifier.head.weight[j].double(), torch.from_numpy(peer.coef_[0]), atol=2e-3, rtol=2e-3
+        )
+        assert classifier.head.bias[j].item() == pytest.approx(peer.intercept_[0], abs=2e-3)
+
+
+def test_the_start_does_not_matter(classifier: PooledClassifier, features: Tensor) -> None:
+    tags = (features[:, :2] > 3.5).float()
+    heads = []
+    for scale in (0.0, 3.0):
+        nn.init.normal_(classifier.head.weight, std=scale)
+        fit_head(classifier, features, tags, weight_decay=0.1)
+        heads.append(classifier.head.weight.detach().clone())
+    torch.testing.assert_close(heads[0], heads[1], atol=1e-3, rtol=1e-3)
+
+
+@pytest.fixture
+def data() -> TaggedDataModule:
+    scenes = SyntheticScenes(16, num_classes=2, size=16, seed=1)
+    return TaggedDataModule(scenes, SyntheticScenes(8, num_classes=2, size=16, seed=2), batch_size=8)
+
+
+def guide_module(classifier: PooledClassifier) -> GuideModule:
+    return GuideModule(classifier, weight_decay=0.1, frozen=["encoder"], refit_head=True, scales=(1.0, 2.0))
+
+
+def test_training_ends_with_the_head_of_all_images_that_it_saw(
+    classifier: PooledClassifier, data: TaggedDataModule
+) -> None:
+    seen: list[Tensor] = []
+    tags: list[Tensor] = []
+    classifier.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+
+    class Watched(GuideModule):
+        def training_step(self, batch, batch_idx):  # type: ignore[no-untyped-def]
+            tags.append(batch["tags"])
+            return super().training_step(batch, batch_idx)
+
+    module = Watched(classifier, weight_decay=0.1, frozen=["encoder"], refit_head=True, scales=(1.0, 2.0))
+    L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(module, data)
+
+    assert [images.shape[-1] for images in seen] == [16, 32, 16, 32]
+    expected = PooledClassifier(classifier.encoder, num_classes=3, standardise=True)
+    pooled = torch.cat([expected.pool(images) for images in list(seen)]).detach()
+    fit_head(expected, pooled, torch.cat(tags), weight_decay=0.1)
+    torch.testing.assert_close(classifier.head.weight, expected.head.weight, atol=5e-3, rtol=5e-3)
+    torch.testing.assert_close(classifier.norm.running_var, expected.norm.running_var, atol=1e-3, rtol=1e-2)
+
+
+def test_a_stopped_training_goes_on_with_what_it_saw(
+    classifier: PooledClassifier, data: TaggedDataModule, tmp_path: Path
+) -> None:
+    start = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
+    whole = classifier.head.weight.detach().clone()
+
+    classifier.load_state_dict(start)
+    half = L.Trainer(max_epochs=1, callbacks=[ModelCheckpoint(tmp_path, filename="last")], **OPTIONS)
+    half.fit(guide_module(classifier), data)
+    assert not torch.allclose(classifier.head.weight, whole, atol=1e-3)
+    L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(
+        guide_module(classifier), data, ckpt_path=tmp_path / "last.ckpt", weights_only=True
+    )
+    torch.testing.assert_close(classifier.head.weight, whole, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"frozen": []}, "refit_head"), ({"scales": ()}, "scales"), ({"scales": (1.0, 0.0)}, "scales")],
+)
+def test_wrong_settings(classifier: PooledClassifier, changed: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=f"Expected `{said}`"):
+        GuideModule(classifier, **{"frozen": ["encoder"], "refit_head": True, **changed})

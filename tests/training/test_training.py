@@ -1,0 +1,353 @@
+from dataclasses import asdict
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from safetensors.torch import load_file, save_file
+
+from decomprec.data import SyntheticScenes
+from decomprec.losses import MaskLoss
+from decomprec.models import NamedEncoder, PaperEncoder, PooledClassifier, SmallEncoder
+from decomprec.priors import HingeAreaLoss
+from decomprec.training import (
+    PRESETS,
+    GuideModule,
+    Preset,
+    SegmenterModule,
+    build_classifier,
+    build_loss,
+    build_segmenter,
+    load_run,
+    train,
+)
+from decomprec.training.augment import occlude
+from decomprec.views import FilledView, component_view
+
+TINY = PRESETS["demo"].with_values(
+    [
+        "image_size=32",
+        "guide.options={widths: [4, 8]}",
+        "guide.epochs=2",
+        "guide.batch_size=8",
+        "segmenter.decoder_widths=[8, 4]",
+        "segmenter.epochs=3",
+        "segmenter.batch_size=8",
+    ]
+)
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
+
+
+@pytest.fixture(scope="module")
+def scenes() -> tuple[SyntheticScenes, SyntheticScenes]:
+    return SyntheticScenes(24, 2, size=32, seed=1), SyntheticScenes(8, 2, size=32, seed=2, masks=True)
+
+
+class StopAt(Callback):
+    """What a kill between two epochs leaves: the checkpoint of the epoch before."""
+
+    def __init__(self, stage: type[L.LightningModule], epoch: int) -> None:
+        self.stage = stage
+        self.epoch = epoch
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
+        if isinstance(pl_module, self.stage) and trainer.current_epoch == self.epoch:
+            raise KeyError("killed")
+
+
+def test_paper_preset_is_section_4_3_to_the_letter() -> None:
+    preset = PRESETS["paper"]
+    assert preset.image_size == 224
+    assert not preset.augment
+    guide, segmenter = preset.guide, preset.segmenter
+    assert (guide.model, guide.weights) == ("resnet18", "imagenet")
+    assert (guide.learning_rate, guide.batch_size, guide.epochs) == (1e-4, 32, 10)
+    assert (guide.occlusion, guide.one_cycle) == (0, False)
+    assert (segmenter.encoder, segmenter.encoder_weights) == ("paper", None)
+    assert (segmenter.learning_rate, segmenter.batch_size, segmenter.epochs) == (1e-4, 4, 10)
+    assert (segmenter.lambda_mask, segmenter.lambda_cls) == (1e-3, 1e-3)
+    assert (segmenter.smoothness, segmenter.one_cycle) == (0, False)
+    assert (segmenter.absent_slots, segmenter.evidence, segmenter.seeds) == (None, False, 0)
+
+    classifier = build_classifier(PRESETS["demo"].guide, num_classes=2)
+    loss = build_loss(segmenter, classifier)
+    assert isinstance(loss.mask_loss, MaskLoss)
+    assert loss.cls_loss.absent == "ignore"
+    assert loss.cls_loss.view is component_view
+    assert loss.extra == {}
+    assert isinstance(build_segmenter(segmenter, 2, classifier).encoder, PaperEncoder)
+
+
+@pytest.mark.parametrize("stage", ["GuideModule", "SegmenterModule"])
+def test_the_optimiser_is_the_papers(stage: str, scenes, tmp_path: Path) -> None:
+    seen = {}
+
+    class Look(Callback):
+        def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            seen[type(pl_module).__name__] = trainer.optimizers[0]
+
+    preset = TINY.with_values(
+        [
+            "guide.one_cycle=false",
+            "guide.learning_rate=0.0001",
+            "segmenter.one_cycle=false",
+            "segmenter.learning_rate=0.0001",
+        ]
+    )
+    train(preset, *scenes, tmp_path / "run", callbacks=[Look()], trainer_options=QUIET)
+    optimizer = seen[stage]
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+    assert [g["lr"] for g in optimizer.param_groups] == [1e-4]
+
+
+def test_training_lays_convolutions_out_anew_and_takes_the_same_steps(
+    scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    class Look(Callback):
+        def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            weights = [part.weight for part in pl_module.modules() if isinstance(part, torch.nn.Conv2d)]
+            seen.append(all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights))
+
+    laid_out = train(TINY, *scenes, tmp_path / "laid out", callbacks=[Look()], trainer_options=QUIET)
+    assert all(tensor.is_contiguous() for tensor in laid_out.segmenter.state_dict().values())
+    monkeypatch.setattr("decomprec.training.fit.convert_conv2d_weight_memory_format", lambda module, layout: module)
+    plain = train(TINY, *scenes, tmp_path / "plain", callbacks=[Look()], trainer_options=QUIET)
+    assert seen == [True, True, False, False]
+    for name in ("classifier", "segmenter"):
+        expected = getattr(plain, name).state_dict()
+        torch.testing.assert_close(getattr(laid_out, name).state_dict(), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_yaml(name: str, tmp_path: Path) -> None:
+    PRESETS[name].save(tmp_path / "preset.yaml")
+    assert Preset.load(tmp_path / "preset.yaml") == PRESETS[name]
+
+
+@pytest.mark.parametrize("setting", ["segmenter.epoch=3", "epochs", "guide=3", "segmenter.epochs.more=3"])
+def test_unknown_settings_raise(setting: str) -> None:
+    with pytest.raises(ValueError, match="Expected a setting such as"):
+        PRESETS["demo"].with_values([setting])
+
+
+def test_a_preset_file_with_unknown_settings_raises(tmp_path: Path) -> None:
+    PRESETS["demo"].save(tmp_path / "preset.yaml")
+    text = (tmp_path / "preset.yaml").read_text()
+    (tmp_path / "preset.yaml").write_text(text + "colour: red\n")
+    with pytest.raises(ValueError, match="colour"):
+        Preset.load(tmp_path / "preset.yaml")
+
+
+def test_settings_become_blocks() -> None:
+    demo = PRESETS["demo"]
+    classifier = build_classifier(demo.guide, num_classes=4)
+    loss = build_loss(demo.segmenter, classifier)
+    assert isinstance(loss.mask_loss, HingeAreaLoss)
+    assert isinstance(loss.cls_loss.view, FilledView)
+    assert loss.cls_loss.view.content == "images"
+    standardised = PooledClassifier(SmallEncoder((4, 8)), num_classes=4, standardise=True)
+    robust = build_loss(PRESETS["robust"].segmenter, standardised)
+    assert robust.extra.keys() == {"smoothness", "seeds"}
+    assert robust.cls_loss.absent_slots == 1
+
+
+def test_encoder_guide_starts_from_a_trainable_copy() -> None:
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3).requires_grad_(False).eval()
+    segmenter = build_segmenter(TINY.segmenter, 3, classifier)
+    for own, original in zip(segmenter.encoder.parameters(), classifier.encoder.parameters(), strict=True):
+        assert torch.equal(own, original)
+        assert own.data_ptr() != original.data_ptr()
+        assert own.requires_grad
+    assert all(module.training for module in segmenter.encoder.modules())
+
+
+def test_a_killed_run_resumes_to_the_same_result(scenes, tmp_path: Path) -> None:
+    whole = train(TINY, *scenes, tmp_path / "whole", trainer_options=QUIET)
+    for stage, epoch in [(GuideModule, 1), (SegmenterModule, 1), (SegmenterModule, 2)]:
+        run = tmp_path / f"killed_in_{stage.__name__}_{epoch}"
+        with pytest.raises(KeyError, match="killed"):
+            train(TINY, *scenes, run, callbacks=[StopAt(stage, epoch)], trainer_options=QUIET)
+        resumed = train(TINY, *scenes, run, resume=True, trainer_options=QUIET)
+        for part in ("classifier", "segmenter"):
+            expected, found = getattr(whole, part).state_dict(), getattr(resumed, part).state_dict()
+            assert expected.keys() == found.keys()
+            assert all(torch.equal(found[name], expected[name]) for name in expected), part
+
+
+def test_the_run_folder_holds_what_it_should(scenes, tmp_path: Path) -> None:
+    trained = train(TINY, *scenes, tmp_path / "run", trainer_options=QUIET)
+    for stage, network in (("guide", trained.classifier), ("segmenter", trained.segmenter)):
+        folder = tmp_path / "run" / stage
+        assert Preset.load(folder / "preset.yaml") == TINY
+        saved = load_file(folder / "weights.safetensors")
+        assert all(torch.equal(saved[name], tensor) for name, tensor in network.state_dict().items())
+        (log,) = folder.glob("log/*/metrics.csv")
+        assert len(log.read_text().splitlines()) > 1
+    checkpoint = torch.load(tmp_path / "run" / "segmenter" / "last.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == TINY.segmenter.epochs - 1
+    assert set(checkpoint["state_dict"]) == {f"segmenter.{name}" for name in trained.segmenter.state_dict()}
+    assert all(not p.requires_grad for p in trained.classifier.parameters())
+
+
+def test_few_images_get_the_steps_that_training_needs(scenes, tmp_path: Path) -> None:
+    steps = {}
+
+    class Count(Callback):
+        def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            steps[type(pl_module)] = (trainer.current_epoch, trainer.global_step)
+
+    # 24 images in batches of 8 are three steps an epoch.
+    preset = TINY.with_values(["guide.min_steps=6", "segmenter.min_steps=10", "segmenter.one_cycle=true"])
+    train(preset, *scenes, tmp_path / "run", callbacks=[Count()], trainer_options=QUIET)
+    assert steps == {GuideModule: (2, 6), SegmenterModule: (4, 12)}
+    assert Preset.load(tmp_path / "run" / "preset.yaml") == preset
+
+
+def test_a_finished_run_is_read_back(scenes, tmp_path: Path) -> None:
+    trained = train(TINY, *scenes, tmp_path / "run", trainer_options=QUIET)
+    again = load_run(tmp_path / "run")
+    assert again.class_names == scenes[0].class_names
+    images = torch.rand(2, 3, 40, 24)
+    assert torch.equal(again.classifier(images), trained.classifier(images))
+    assert torch.equal(again.segmenter(images).mask_logits, trained.segmenter(images).mask_logits)
+    with pytest.raises(ValueError, match="finished run"):
+        load_run(tmp_path)
+
+
+def test_a_run_from_a_shortened_trunk_is_read_back_without_it(scenes, tmp_path: Path) -> None:
+    """A local file that lacks the last blocks shortens the network; the run must not need that file again."""
+    file = tmp_path / "trunk.safetensors"
+    tensors = NamedEncoder("mobilenetv1_100").network.model.state_dict()
+    save_file({name: t for name, t in tensors.items() if not name.startswith("blocks.4.1.")}, file)
+    preset = TINY.with_values(
+        [
+            "guide.model=mobilenetv1_100",
+            f"guide.weights={file}",
+            "guide.options={}",
+            "guide.epochs=1",
+            "segmenter.epochs=1",
+            "segmenter.decoder_widths=[8, 8, 8, 8, 8]",
+        ]
+    )
+    trained = train(preset, *scenes, tmp_path / "run", trainer_options=QUIET)
+    file.unlink()
+    again = load_run(tmp_path / "run")
+    images = torch.rand(1, 3, 32, 32)
+    assert torch.equal(again.segmenter(images).mask_logits, trained.segmenter(images).mask_logits)
+
+
+def test_a_used_run_folder_is_refused(scenes, tmp_path: Path) -> None:
+    TINY.save(tmp_path / "preset.yaml")
+    with pytest.raises(ValueError, match="holds a run"):
+        train(TINY, *scenes, tmp_path)
+    with pytest.raises(ValueError, match="other settings"):
+        train(TINY.with_values(["image_size=64"]), *scenes, tmp_path, resume=True)
+
+
+def test_training_with_masks_is_refused(scenes, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tags only"):
+        train(TINY, scenes[1], scenes[1], tmp_path / "run", trainer_options=QUIET)
+
+
+def test_occlusion_hides_at_most_half_and_only_its_share() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(64, 3, 32, 32) * 0.5 + 0.5
+    hidden = (occlude(images, 0.5, [torch.zeros_like]) == 0).all(dim=1).float().mean(dim=(1, 2))
+    assert hidden.max() <= 0.51
+    untouched = (hidden == 0).float().mean()
+    assert 0.3 < untouched < 0.75
+    assert (occlude(images, 1.0, [torch.zeros_like]) == 0).any()
+    assert torch.equal(occlude(images, 0.0, [torch.zeros_like]), images)
+
+
+def test_settings_hold_plain_values_only() -> None:
+    plain = (str, int, float, bool, type(None), dict, tuple)
+    for preset in PRESETS.values():
+        values = asdict(preset)
+        for group in (values, values["guide"], values["segmenter"]):
+            assert all(isinstance(value, plain) for value in group.values())
+
+
+def test_compile_wraps_both_networks_and_changes_no_result(scenes, tmp_path: Path) -> None:
+    plain = train(TINY, *scenes, tmp_path / "plain", trainer_options=QUIET)
+    with torch.compiler.set_stance("force_eager"):  # the wrapping without the minutes that a compiler takes
+        wrapped = train(TINY, *scenes, tmp_path / "compiled", compile=True, trainer_options=QUIET)
+    for part in ("classifier", "segmenter"):
+        network = getattr(wrapped, part)
+        assert network._compiled_call_impl is not None
+        expected = getattr(plain, part).state_dict()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "guide.weights=nowhere.safetensors",
+        "segmenter.encoder=resnet5o",
+        "segmenter.content=image",
+        "segmenter.fills=[]",
+    ],
+)
+def test_wrong_settings_raise_before_any_work_and_leave_no_folder(setting: str, scenes, tmp_path: Path) -> None:
+    model = ["guide.model=resnet18"] if "weights" in setting else []
+    with pytest.raises(ValueError, match="Expected"):
+        train(TINY.with_values([*model, setting]), *scenes, tmp_path / "run", trainer_options=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_guide_needs_no_starting_weights_on_resume(scenes, tmp_path: Path) -> None:
+    file = tmp_path / "trunk.safetensors"
+    save_file(NamedEncoder("mobilenetv3_small_050").network.model.state_dict(), file)
+    preset = TINY.with_values(
+        [
+            "guide.model=mobilenetv3_small_050",
+            f"guide.weights={file}",
+            "guide.options={}",
+            "guide.epochs=1",
+            "segmenter.epochs=2",
+            "segmenter.decoder_widths=[8, 8, 8, 8, 8]",
+        ]
+    )
+    with pytest.raises(KeyError, match="killed"):
+        train(preset, *scenes, tmp_path / "run", callbacks=[StopAt(SegmenterModule, 1)], trainer_options=QUIET)
+    file.unlink()
+    train(preset, *scenes, tmp_path / "run", resume=True, trainer_options=QUIET)
+    assert load_run(tmp_path / "run").class_names == scenes[0].class_names
+
+
+def test_the_background_bias_becomes_part_of_the_weights_once(scenes, tmp_path: Path) -> None:
+    short = TINY.with_values(["segmenter.epochs=1", "guide.epochs=1"])
+    plain = train(short, *scenes, tmp_path / "plain", trainer_options=QUIET)
+    lower = short.with_values(["segmenter.background_bias=-1.5"])
+    trained = train(lower, *scenes, tmp_path / "run", trainer_options=QUIET)
+    again = train(lower, *scenes, tmp_path / "run", resume=True, trainer_options=QUIET)
+    images = torch.rand(1, 3, 32, 32)
+    shift = torch.tensor([-1.5, 0, 0])[:, None, None]
+    for found in (trained, again, load_run(tmp_path / "run")):
+        with torch.no_grad():
+            logits = plain.segmenter.mask_logits(images) + shift
+            torch.testing.assert_close(found.segmenter.mask_logits(images), logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_background_bias_needs_a_head_of_its_own(scenes, tmp_path: Path) -> None:
+    preset = PRESETS["paper"].with_values(["segmenter.background_bias=0.5", "guide.model=small", "guide.batch_size=8"])
+    with pytest.raises(ValueError, match=r"Expected `segmenter.background_bias` to be 0 with the encoder 'paper'"):
+        train(preset, *scenes, tmp_path / "run", trainer_options=QUIET)
+    assert not (tmp_path / "run").exists()
+    segmenter = build_segmenter(PRESETS["paper"].segmenter, 2, build_classifier(TINY.guide, 2))
+    loss = build_loss(TINY.segmenter, build_classifier(TINY.guide, 2))
+    with pytest.raises(ValueError, match=r"Expected `background_bias` with a UnetDecoder"):
+        SegmenterModule(segmenter, loss, 2, background_bias=0.5)
+
+
+def test_weights_without_class_names_are_no_run(scenes, tmp_path: Path) -> None:
+    preset = TINY.with_values(["segmenter.epochs=1", "guide.epochs=1"])
+    train(preset, *scenes, tmp_path / "run", trainer_options=QUIET)
+    weights = tmp_path / "run" / "segmenter" / "weights.safetensors"
+    save_file(load_file(weights), weights)
+    with pytest.raises(ValueError, match=r"names of its classes"):
+        load_run(tmp_path / "run")
