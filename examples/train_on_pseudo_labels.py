@@ -29,7 +29,8 @@ from decomprec.data import CocoInstances, SyntheticScenes, TaggedCSV, collate
 from decomprec.evaluation import SegmentationScores, evaluate
 from decomprec.evaluation.coco import CocoWriter
 from decomprec.refine import RefinedPredictor, pamr
-from decomprec.training import PRESETS, Trained, load_run, train
+from decomprec.trained_model import TrainedModel, load
+from decomprec.training import PRESETS, train
 from decomprec.viz import save_image, save_label_map
 
 SIZE = 64  # of the scenes, in pixels
@@ -52,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def train_ours(args: argparse.Namespace) -> Trained:
+def train_ours(args: argparse.Namespace) -> TrainedModel:
     """A small model, from the tags of the training scenes; a finished one in OUT/run is read back."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     preset = PRESETS["demo"].with_values([*SETTINGS, *args.set])
@@ -62,7 +63,7 @@ def train_ours(args: argparse.Namespace) -> Trained:
     return train(preset, scenes, unseen, args.out / "run", resume=True, seed=args.seed, trainer_options=options)
 
 
-def write_pseudo_labels(trained: Trained, scenes: SyntheticScenes, out: Path) -> None:
+def write_pseudo_labels(trained: TrainedModel, scenes: SyntheticScenes, out: Path) -> None:
     """A data set of images, tags and our masks, as label PNGs and as a COCO file."""
     draw = RefinedPredictor(trained.segmenter.mask_logits, pamr)
     coco = CocoWriter(scenes.class_names)
@@ -109,7 +110,7 @@ def train_unet(data: Dataset[dict[str, Any]], num_classes: int, epochs: int, see
     return unet.eval()
 
 
-def score_all(args: argparse.Namespace, trained: Trained, unet: nn.Module) -> dict[str, SegmentationScores]:
+def score_all(args: argparse.Namespace, trained: TrainedModel, unet: nn.Module) -> dict[str, SegmentationScores]:
     def of_unet(images: Tensor, tags: Tensor | None = None) -> Tensor:
         return unet(images).argmax(dim=1)
 
@@ -118,7 +119,7 @@ def score_all(args: argparse.Namespace, trained: Trained, unet: nn.Module) -> di
         loader = DataLoader(scenes, batch_size=32, collate_fn=collate)
         return evaluate(predictor, loader, len(trained.class_names) + 1, use_tags)
 
-    logits, classifier = trained.segmenter.mask_logits, trained.classifier
+    logits, classifier = trained.segmenter.mask_logits, trained.guide
     told, untold = RefinedPredictor(logits, pamr), RefinedPredictor(logits, pamr, classifier)
     return {
         "pseudo labels, on their own scenes": score(told, args.scenes, TRAIN_SEED, True),
@@ -131,7 +132,7 @@ def score_all(args: argparse.Namespace, trained: Trained, unet: nn.Module) -> di
 def main() -> None:
     args = parse_arguments()
     started = time.monotonic()
-    trained = train_ours(args) if args.run is None else load_run(args.run)
+    trained = train_ours(args) if args.run is None else load(args.run)
     scenes = SyntheticScenes(args.scenes, len(trained.class_names), SIZE, TRAIN_SEED)
     if scenes.class_names != trained.class_names:
         raise ValueError(f"Expected --run to be of synthetic scenes, but its classes are {trained.class_names}.")

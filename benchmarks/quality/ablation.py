@@ -30,8 +30,9 @@ from benchmarks.questions.experiments import slug
 from decomprec.data import collate, eval_transform, train_transform
 from decomprec.evaluation.metrics import ScoreAccumulator
 from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
-from decomprec.training import CollapsedRunError, Preset, Trained, load_run
-from decomprec.training.saved import WEIGHTS
+from decomprec.trained_model import TrainedModel, load
+from decomprec.training import CollapsedRunError, Preset
+from decomprec.training.checkpoints import FINISHED
 
 log = logging.getLogger("ablation")
 
@@ -54,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", default="32-true", help="of training, such as bf16-mixed, as in Lightning")
     args = parser.parse_args(arguments)
 
-    preset, base = Preset.load(args.guide / "preset.yaml").with_values(args.set), load_run(args.guide)
+    preset, base = Preset.load(args.guide / "preset.yaml").with_values(args.set), load(args.guide)
     plain, augmented = eval_transform(preset.image_size), train_transform(preset.image_size)
     train_set = training_images(args.train, base.class_names, augmented if preset.augment else plain)
     tune = of_half(evaluation_images(args.eval, base.class_names), "tune", plain)
     options = {"precision": args.precision, "enable_progress_bar": False, "limit_val_batches": 2}
     conditions = Conditions(train_set, tune, args.seed, True, args.workers, options)
     batches = list(DataLoader(tune, batch_size=8, collate_fn=collate))
-    decide = multi_scale_tags(base.classifier)
+    decide = multi_scale_tags(base.guide)
     with torch.inference_mode():
         decided = [(decide(batch["image"]) > 0).float() for batch in batches]
     right = torch.cat([(d == b["tags"]).float() for d, b in zip(decided, batches, strict=True)]).mean().item()
@@ -92,10 +93,10 @@ def row(
         return known
     log.info("== %s", change.name)
     found: dict[str, Any] = {"name": change.name, "settings": list(change.settings)}
-    weights = folder / "guide" / WEIGHTS
+    weights = folder / "guide" / FINISHED
     if not weights.exists():
         weights.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(guide / "guide" / WEIGHTS, weights)
+        shutil.copyfile(guide / "guide" / FINISHED, weights)
     callbacks = [] if change.callback is None else [change.callback()]
     try:
         trained = conditions.run(preset.with_values(change.settings), folder, callbacks)
@@ -114,7 +115,7 @@ def _ready(logits: Tensor, images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def measured(trained: Trained, preset: Preset, batches: Batches, decided: list[Tensor]) -> dict[str, Any]:
+def measured(trained: TrainedModel, preset: Preset, batches: Batches, decided: list[Tensor]) -> dict[str, Any]:
     """Foreground IoU as it is, and at the bias of the background's logit that is best on these very images."""
     slots = len(trained.class_names) + 1
     scale = (preset.segmenter.image_size or preset.image_size) / preset.image_size

@@ -26,7 +26,8 @@ from benchmarks.quality.photographs import evaluation_images, of_half, training_
 from decomprec._files import written_whole
 from decomprec.data import collate, eval_transform
 from decomprec.refine import RefinedPredictor, multi_scale, pamr
-from decomprec.training import Preset, load_run
+from decomprec.trained_model import load
+from decomprec.training import Preset
 
 OFTEN = 0.1
 
@@ -38,11 +39,11 @@ def main() -> None:
     parser.add_argument("--eval", type=Path, required=True, metavar="DIR", help="photographs that it never saw")
     parser.add_argument("--json", type=Path, required=True, help="where the table goes")
     args = parser.parse_args()
-    trained, preset = load_run(args.run), Preset.load(args.run / "preset.yaml")
+    trained, preset = load(args.run), Preset.load(args.run / "preset.yaml")
     names = list(trained.class_names)
     transform = eval_transform(preset.image_size)
     scale = (preset.segmenter.image_size or preset.image_size) / preset.image_size
-    networks = Networks("ours", trained.segmenter, trained.classifier, {}, scale=scale).to("cpu")
+    networks = Networks("ours", trained.segmenter, trained.guide, {}, scale=scale).to("cpu")
     logits = multi_scale(networks.ours.mask_logits, (scale,), flip=False)
     predictors = {
         "by the masks alone": RefinedPredictor(logits),

@@ -36,7 +36,7 @@ from decomprec._files import written_whole
 from decomprec.data import TaggedImages, collate, eval_transform, train_transform
 from decomprec.evaluation import Results, guide_accuracy
 from decomprec.models import DecompositionSegmenter
-from decomprec.models.pretrained import load_pretrained
+from decomprec.trained_model import load
 from decomprec.training import PRESETS, Preset, StoppedRunError
 
 log = logging.getLogger("quality")
@@ -96,7 +96,7 @@ def train_all(
         with stage("supervised", args.out):
             masked, seen = of_half(held_out, "tune", augmented), preset.segmenter.epochs * len(train_set)
             others[SUPERVISED] = train_supervised(
-                preset, ours.classifier, masked, seen, args.out / "supervised", args.seed, args.workers, options
+                preset, ours.guide, masked, seen, args.out / "supervised", args.seed, args.workers, options
             )
     second = None
     if not args.no_second_guide:
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     if args.model:
-        model = load_pretrained(args.model)
+        model = load(args.model)
         class_names, image_size = model.class_names, model.image_size
     else:
         image_size = preset.image_size

@@ -12,8 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from decomprec.models.pretrained import save_pretrained
-from decomprec.training import Preset, load_run
+from decomprec.trained_model import load
 
 ROWS = (
     "ours, PAMR",
@@ -34,16 +33,9 @@ def main() -> None:
     parser.add_argument("--limits", required=True, help="what it can't do, for the card")
     args = parser.parse_args()
     results = json.loads((args.json or args.runs / "results.json").read_text(encoding="utf-8"))
-    trained, preset = load_run(args.runs / "ours"), Preset.load(args.runs / "ours" / "preset.yaml")
-    save_pretrained(
-        args.folder,
-        trained.segmenter,
-        trained.class_names,
-        image_size=preset.segmenter.image_size or preset.image_size,
-        classifier=trained.classifier,
-        masks_only=True,
-        card=card(args.folder.name, results, args.data, args.limits),
-    )
+    model = load(args.runs / "ours")
+    model.card = card(args.folder.name, results, args.data, args.limits)
+    model.save_pretrained(args.folder, masks_only=True)
     print(f"{args.folder}: {sum(f.stat().st_size for f in args.folder.iterdir()) / 1e6:.1f} MB")
 
 
@@ -69,9 +61,9 @@ def card(name: str, results: dict[str, Any], data: str, limits: str) -> str:
 
 Draws {", ".join(results["class_names"])} in photographs. Learned from image tags alone: no mask was seen in training.
 
-    from decomprec.models.pretrained import load_pretrained
+    import decomprec
 
-    model = load_pretrained("examples/models/{name}")
+    model = decomprec.load("examples/models/{name}")
 
 **Data.** {data}
 

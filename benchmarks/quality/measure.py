@@ -18,7 +18,7 @@ from decomprec.data import TaggedImages, collate
 from decomprec.evaluation import CentredEllipse, EveryPixel, Results, Row, compare, evaluate
 from decomprec.evaluation.baselines import Maps, normalised_maps
 from decomprec.evidence import EvidenceMasks
-from decomprec.inference import AUGMENTED_SIZE
+from decomprec.inference import LARGER_VIEW
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.protocols import Predictor
 from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
@@ -63,7 +63,7 @@ class Networks:
     def predictors(self) -> dict[str, Predictor]:
         """The segmenters' rows."""
         plain = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=False))
-        augmented = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale, AUGMENTED_SIZE * self.scale)))
+        augmented = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale, LARGER_VIEW * self.scale)))
         classifier = self.classifier
         decide = None if classifier is None else multi_scale_tags(classifier)
         others = {name: once_per_batch(other.mask_logits) for name, other in self.others.items()}

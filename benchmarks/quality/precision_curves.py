@@ -26,7 +26,7 @@ from decomprec._files import written_whole
 from decomprec.data import SyntheticScenes, collate
 from decomprec.evaluation import evaluate
 from decomprec.training import PRESETS, Preset, train
-from decomprec.training.saved import WEIGHTS
+from decomprec.training.checkpoints import FINISHED
 
 SCENES_SEEDS = {"train": 1, "val": 3}
 OPTIONS = {"devices": 1, "enable_progress_bar": False, "log_every_n_steps": 5}
@@ -60,7 +60,7 @@ def run_way(
     log.info("== %s, seed %d", way, seed)
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "guide").mkdir(parents=True)
-    shutil.copyfile(guide / "guide" / WEIGHTS, folder / "guide" / WEIGHTS)
+    shutil.copyfile(guide / "guide" / FINISHED, folder / "guide" / FINISHED)
     started = time.perf_counter()
     options = {**OPTIONS, "precision": WAYS[way]}
     trained = train(preset, scenes["train"], scenes["val"], folder, seed=seed, trainer_options=options)
@@ -75,7 +75,7 @@ def run_way(
 
 def train_guide(preset: Preset, scenes: Mapping[str, SyntheticScenes], folder: Path) -> Path:
     """The guide of all runs, in a run folder of its own whose segmenter is not trained."""
-    if not (folder / "guide" / WEIGHTS).exists():
+    if not (folder / "guide" / FINISHED).exists():
         log.info("== guide")
         alone = preset.with_values(["segmenter.epochs=0", "segmenter.one_cycle=false"])
         train(alone, scenes["train"], scenes["val"], folder, resume=folder.exists(), trainer_options=OPTIONS)

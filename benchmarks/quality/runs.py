@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 import shutil
@@ -18,18 +17,17 @@ from lightning.pytorch.callbacks import Callback
 from benchmarks.quality.supervised import fit, shuffled
 from decomprec.data import TaggedImages
 from decomprec.models import PooledClassifier
+from decomprec.trained_model import TrainedModel, load
 from decomprec.training import (
     CollapsedRunError,
     GuideModule,
     GuideSettings,
     Preset,
     SegmenterSettings,
-    Trained,
     build_classifier,
-    load_run,
     train,
 )
-from decomprec.training.saved import WEIGHTS, save_weights
+from decomprec.training.checkpoints import FINISHED
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +54,7 @@ class Conditions:
     workers: int
     options: Mapping[str, Any]
 
-    def run(self, preset: Preset, folder: Path, callbacks: Sequence[Callback] = ()) -> Trained:
+    def run(self, preset: Preset, folder: Path, callbacks: Sequence[Callback] = ()) -> TrainedModel:
         """`decomprec.training.train`."""
         return train(
             preset,
@@ -87,31 +85,32 @@ def papers_recipe(preset: Preset) -> Preset:
     return Preset(f"paper's recipe for {preset.name}", preset.image_size, preset.augment, preset.guide, segmenter)
 
 
-def run_papers_recipe(conditions: Conditions, preset: Preset, ours: Path, folder: Path) -> tuple[Trained, str | None]:
+def run_papers_recipe(
+    conditions: Conditions, preset: Preset, ours: Path, folder: Path
+) -> tuple[TrainedModel, str | None]:
     """A run by the paper's recipe with the guide of our run, and what its collapse was, if there was one.
 
     A collapse is a result too: the networks are then those of the last checkpoint.
     """
-    guide, collapsed = folder / "guide" / WEIGHTS, folder / "collapsed.txt"
+    guide, collapsed = folder / "guide" / FINISHED, folder / "collapsed.txt"
     if not guide.exists():
         guide.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ours / "guide" / WEIGHTS, guide)
+        shutil.copyfile(ours / "guide" / FINISHED, guide)
     try:
         conditions.run(papers_recipe(preset), folder)
     except CollapsedRunError as error:
         log.warning("%s", error)
-        _finish_collapsed(folder / "segmenter", load_run(ours))
+        _write_collapsed(folder, load(ours))
         collapsed.write_text(str(error), encoding="utf-8")
-    return load_run(folder), collapsed.read_text(encoding="utf-8") if collapsed.exists() else None
+    return load(folder), collapsed.read_text(encoding="utf-8") if collapsed.exists() else None
 
 
-def _finish_collapsed(folder: Path, alike: Trained) -> None:
-    """Write the last checkpoint's weights as those of a finished run, with the help of a run of like networks."""
-    tensors = torch.load(folder / "last.ckpt", weights_only=True, map_location="cpu")["state_dict"]
-    segmenter = copy.deepcopy(alike.segmenter)
+def _write_collapsed(folder: Path, alike: TrainedModel) -> None:
+    """Write the last checkpoint as the run's model, with the help of a run of like networks."""
+    tensors = torch.load(folder / "segmenter" / "last.ckpt", weights_only=True, map_location="cpu")["state_dict"]
     prefix = "segmenter."
-    segmenter.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
-    save_weights(segmenter, folder, alike.class_names)
+    alike.segmenter.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+    alike.save_pretrained(folder / "model", half=False)
 
 
 def second_guide_settings(settings: GuideSettings) -> GuideSettings:
@@ -132,7 +131,7 @@ def second_guide_settings(settings: GuideSettings) -> GuideSettings:
 def train_second_guide(conditions: Conditions, first: GuideSettings, folder: Path) -> PooledClassifier:
     """A guide of another seed that no segmenter is trained with: only to measure with."""
     settings, seed = second_guide_settings(first), conditions.seed + 1
-    weights = None if (folder / WEIGHTS).exists() else settings.weights
+    weights = None if (folder / FINISHED).exists() else settings.weights
     L.seed_everything(seed, verbose=False)
     classifier = build_classifier(replace(settings, weights=weights), len(conditions.train_set.class_names) + 1)
     loader = shuffled(conditions.train_set, settings.batch_size, seed, conditions.workers)

@@ -29,7 +29,8 @@ from benchmarks.questions.experiments import slug
 from decomprec.data import TaggedImages, collate, eval_transform, train_transform
 from decomprec.evaluation import evaluate, guide_accuracy
 from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
-from decomprec.training import PRESETS, Preset, Trained
+from decomprec.trained_model import TrainedModel
+from decomprec.training import PRESETS, Preset
 
 log = logging.getLogger("savings")
 
@@ -134,13 +135,13 @@ def core_seconds() -> float:
     return sum(user.ru_utime + user.ru_stime for user in users)
 
 
-def measured(trained: Trained, preset: Preset, images: TaggedImages) -> dict[str, float]:
+def measured(trained: TrainedModel, preset: Preset, images: TaggedImages) -> dict[str, float]:
     """IoU on images of `SIZE` pixels, which both networks see at the sizes that they were trained at."""
     seen = (preset.segmenter.image_size or preset.image_size) / SIZE
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for network in (trained.segmenter, trained.classifier):
+    for network in (trained.segmenter, trained.guide):
         network.to(device)
-    classifier = multi_scale_tags(trained.classifier, [scale * preset.image_size / SIZE for scale in (1.0, 1.4)])
+    classifier = multi_scale_tags(trained.guide, [scale * preset.image_size / SIZE for scale in (1.0, 1.4)])
     predictor = RefinedPredictor(multi_scale(trained.segmenter.mask_logits, (seen,), flip=False), pamr, classifier)
     loader = DataLoader(images, batch_size=8, collate_fn=collate)
     slots = len(trained.class_names) + 1

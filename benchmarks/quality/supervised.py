@@ -22,7 +22,7 @@ from decomprec.data.datamodule import EpochShuffle
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.models.weights import load_local
 from decomprec.training import Preset, SeedEveryEpoch, build_segmenter
-from decomprec.training.saved import WEIGHTS, save_weights
+from decomprec.training.checkpoints import FINISHED, save_finished
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def train_supervised(
         trainer_options: passed to `lightning.Trainer`.
     """
     settings = preset.segmenter
-    if (folder / WEIGHTS).exists():
+    if (folder / FINISHED).exists():
         settings = replace(settings, encoder_weights=None)
     L.seed_everything(seed, verbose=False)
     segmenter = build_segmenter(settings, len(images.class_names) + 1, classifier)
@@ -135,9 +135,9 @@ def fit(
     trainer_options: Mapping[str, Any],
 ) -> None:
     """Train `network` by `module`, go on from the folder's last checkpoint, or load what it finished with."""
-    if (folder / WEIGHTS).exists():
+    if (folder / FINISHED).exists():
         log.info("%s is trained already", folder.name)
-        load_local(network, folder / WEIGHTS)
+        load_local(network, folder / FINISHED)
         return
     last = folder / "last.ckpt"
     log.info("%s: %d epochs of %d batches", folder.name, epochs, len(loader))
@@ -153,4 +153,4 @@ def fit(
         for message in _INTENDED:
             warnings.filterwarnings("ignore", message)
         trainer.fit(module, loader, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
-    save_weights(network, folder, class_names)
+    save_finished(network, folder)

@@ -50,8 +50,9 @@ from benchmarks.questions.data import (
 from benchmarks.questions.measure import CAM, OURS, Figures, batches, context_figures, figures
 from decomprec.evaluation import compare
 from decomprec.protocols import TaggedDataset
-from decomprec.training import CollapsedRunError, Trained, train
-from decomprec.training.saved import WEIGHTS
+from decomprec.trained_model import TrainedModel
+from decomprec.training import CollapsedRunError, train
+from decomprec.training.checkpoints import FINISHED
 
 log = logging.getLogger("questions")
 
@@ -80,7 +81,7 @@ class Variant:
     settings: tuple[str, ...] = ()
     guide_of: str | None = None
     num_classes: int = 4
-    more: Callable[[Trained], Figures] = field(default=lambda trained: {})
+    more: Callable[[TrainedModel], Figures] = field(default=lambda trained: {})
 
 
 def classes(size: Size) -> Iterator[Variant]:
@@ -176,16 +177,14 @@ def run_variant(variant: Variant, size: Size, seed: int, folder: Path) -> dict[s
     try:
         trained = train_variant(variant, size, seed, folder)
         trained.segmenter.cpu()
-        trained.classifier.cpu()
+        trained.guide.cpu()
     except CollapsedRunError as error:
         log.warning("%s", error)
         found |= {"collapsed": str(error), "figures": {}}
     else:
         found["minutes"] = round((time.monotonic() - started) / 60, 2)
         test_set = variant.test_set()
-        results = compare(
-            {OURS: trained.segmenter.predict}, trained.classifier, batches(test_set), test_set.class_names
-        )
+        results = compare({OURS: trained.segmenter.predict}, trained.guide, batches(test_set), test_set.class_names)
         found["figures"] = {**figures(results, variant.num_classes), **variant.more(trained)}
         everything = results.to_dict()
         found["rows"] = [row for row in everything["rows"] if row["method"] in (OURS, CAM)]
@@ -194,13 +193,13 @@ def run_variant(variant: Variant, size: Size, seed: int, folder: Path) -> dict[s
     return found
 
 
-def train_variant(variant: Variant, size: Size, seed: int, folder: Path) -> Trained:
+def train_variant(variant: Variant, size: Size, seed: int, folder: Path) -> TrainedModel:
     """Train the segmenter, and the guide too unless another variant has."""
     run_dir = folder / slug(variant.name)
-    guide = run_dir / "guide" / WEIGHTS
+    guide = run_dir / "guide" / FINISHED
     if variant.guide_of and not guide.exists():
         guide.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / slug(variant.guide_of) / "guide" / WEIGHTS, guide)
+        shutil.copyfile(folder / slug(variant.guide_of) / "guide" / FINISHED, guide)
     return train(
         size.preset(variant.settings),
         variant.train_set(),

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.questions.data import Context, Scenes, chosen, context_scenes
 from decomprec.data import SyntheticScenes, collate
 from decomprec.evaluation import Results
-from decomprec.training import Trained
+from decomprec.trained_model import TrainedModel
 
 OURS, CAM = "decomprec", "CAM (best threshold)"
 
@@ -19,7 +19,7 @@ Figures = dict[str, float]
 
 
 @torch.inference_mode()
-def context_figures(trained: Trained, scenes: SyntheticScenes, with_both: Scenes, without: Scenes) -> Figures:
+def context_figures(trained: TrainedModel, scenes: SyntheticScenes, with_both: Scenes, without: Scenes) -> Figures:
     """What the first class gets of the band's pixels, and its own IoU.
 
     Args:
@@ -41,7 +41,7 @@ def context_figures(trained: Trained, scenes: SyntheticScenes, with_both: Scenes
         truth, found = torch.stack([item["mask"] for item in these.items]) == 1, first(these)
         return ((truth & found).sum() / (truth | found).sum()).item()
 
-    guide = torch.cat([trained.classifier(batch["image"])[:, 0] > 0 for batch in batches(alone)])
+    guide = torch.cat([trained.guide(batch["image"])[:, 0] > 0 for batch in batches(alone)])
     beside = torch.stack([item["context"] for item in with_class.items])
     return {
         "IoU of the class": iou(with_both),

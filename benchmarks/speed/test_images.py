@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.speed.grid import Case
 from benchmarks.speed.timing import Machine, measure
 from decomprec.inference import batch_masks, plan_batches
-from decomprec.models.pretrained import Pretrained
+from decomprec.trained_model import TrainedModel
 from decomprec.training import PRESETS, build_classifier
 from decomprec.training.build import build_segmenter
 
@@ -29,14 +29,14 @@ def folder(case: Case) -> list[Tensor]:
     return [torch.randint(256, (3, short, side), dtype=torch.uint8, generator=generator) for side in long]
 
 
-def model(case: Case, machine: Machine) -> Pretrained:
+def model(case: Case, machine: Machine) -> TrainedModel:
     """The networks of "robust" with random weights."""
     preset = PRESETS["robust"]
     classifier = build_classifier(replace(preset.guide, weights=None), case.num_classes)
     torch.nn.init.constant_(classifier.head.bias, 1e9)  # sees every class
     segmenter = build_segmenter(preset.segmenter, case.num_classes, classifier)
     names = tuple(f"class {k}" for k in range(1, case.num_classes))
-    return Pretrained(segmenter.to(machine.device).eval(), classifier.to(machine.device).eval(), names, case.size)
+    return TrainedModel(segmenter, names, case.size, classifier).to(machine.device)
 
 
 def plan(case: Case, images: Sequence[Tensor], machine: Machine) -> list[list[int]]:
@@ -53,7 +53,7 @@ def test_images(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> No
     def step() -> Tensor:
         found: dict[int, Tensor] = {}
         for indices in together:
-            masks = batch_masks([images[i] for i in indices], networks)
+            masks = batch_masks([images[i] for i in indices], networks.segmenter, networks.classifier, None, case.size)
             found.update((i, m.square().mean()) for i, m in zip(indices, masks, strict=True))
         return torch.stack(list(found.values())).mean()
 

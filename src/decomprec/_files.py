@@ -58,6 +58,24 @@ def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
         os.fsync(file.fileno())
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole, in UTF-8.
+
+    Args:
+        path: of the file; its folder is made if there is none.
+        text: all of it.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_text(Path(folder) / "note.txt", "all of it")
+        ...     (Path(folder) / "note.txt").read_text()
+        'all of it'
+    """
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
 def remove_partials(folder: str | Path) -> None:
     """Remove what killed processes had begun to write, at any depth of a folder that nobody writes to now.
 

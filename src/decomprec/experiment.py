@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import json
 import os
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +15,14 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from decomprec._files import written_whole
+from decomprec._files import write_text
 from decomprec.data import SyntheticScenes, Transform, collate, eval_transform, train_transform
-from decomprec.evaluation import compare, decomposition_diagnostics
+from decomprec.evaluation import Results, compare, decomposition_diagnostics
 from decomprec.guide import FrozenGuide
-from decomprec.models.pretrained import save_pretrained
 from decomprec.protocols import LoadData
 from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, multi_scale_tags, pamr
-from decomprec.training import PanelEveryEpoch, Preset, Trained, train
+from decomprec.trained_model import CARD, TrainedModel, model_card
+from decomprec.training import PanelEveryEpoch, Preset, train
 from decomprec.viz import figure_pairs, panel, save_image
 
 SCENES = {"train": (3000, 1), "val": (400, 3)}
@@ -57,11 +55,10 @@ def run_experiment(
     compile: bool = False,
     callbacks: Sequence[Callback] = (),
     in_memory: bool = False,
-) -> None:
-    """Train as of `train`, draw the figures, print the table (if there are masks), and save the model.
+) -> TrainedModel:
+    """Train, draw the figures and, where there are masks, measure the model.
 
-    Beside what `train` leaves, the run folder gets progress/, figures/, diagnostics.json, results.json and, as of
-    `save_pretrained`, model/.
+    In addition to what `train` writes, the run folder gets progress/, figures/, diagnostics.json and results.json.
 
     Args:
         preset: all settings.
@@ -94,7 +91,7 @@ def run_experiment(
     train_set = load("train", transform=train_transform(preset.image_size), masks=False) if preset.augment else seen
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
-    trained = train(
+    model = train(
         preset,
         train_set,
         unseen,
@@ -106,19 +103,8 @@ def run_experiment(
         compile=compile,
         trainer_options={"accelerator": accelerator, "precision": precision, "devices": 1},
     )
-    size = preset.segmenter.image_size or preset.image_size
-    save_pretrained(
-        run_dir / "model",
-        trained.segmenter,
-        trained.class_names,
-        image_size=size,
-        classifier=trained.classifier,
-        half=False,  # its masks are those of the table
-        card=_card(trained.class_names, data, preset.name, seed, size),
-    )
-    trained.segmenter.to(device)
-    trained.classifier.to(device)
-    _draw_figures(run_dir, trained, seen, unseen, device)
+    model.to(device)
+    _draw_figures(run_dir, model, seen, unseen, device)
     run = {
         "data": data,
         "preset": preset.name,
@@ -133,8 +119,14 @@ def run_experiment(
         "torch": torch.__version__,
     }
     # Images are shown at the size that the segmenter was trained at.
-    _measure(run_dir, trained, unseen, run, device, scale=size / preset.image_size)
+    results = _measure(run_dir, model, unseen, run, device, scale=model.image_size / preset.image_size)
+    facts = [f"Trained on {data} with the preset {preset.name} and the seed {seed}."]
+    if results is not None:
+        facts.append(f"Figures: {results.rows[0].scores.images} validation images at {preset.image_size} pixels.")
+    model.card = model_card(model.class_names, model.image_size, facts, results.table() if results else "")
+    write_text(run_dir / "model" / CARD, model.card)
     print(f"figures, checkpoints, results and model: {run_dir}")
+    return model
 
 
 def _pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
@@ -145,9 +137,9 @@ def _pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
     return collate([dataset[i] for i in chosen])
 
 
-def _draw_figures(run_dir: Path, trained: Trained, seen: Any, unseen: Any, device: str) -> None:
+def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, device: str) -> None:
     """Figures 2 and 3, and a panel of five decompositions with the guide's opinion of each component."""
-    segmenter, guide = trained.segmenter, FrozenGuide(trained.classifier)
+    segmenter, guide = model.segmenter, FrozenGuide(model.guide)
     for title, dataset in (("figure2_training", seen), ("figure3_validation", unseen)):
         batch = _pick(dataset, 50, 50)
         labels = torch.cat([segmenter.predict(images.to(device)) for images in batch["image"].split(8)])
@@ -161,40 +153,26 @@ def _draw_figures(run_dir: Path, trained: Trained, seen: Any, unseen: Any, devic
     save_image(figure, run_dir / "figures" / "panel.png")
 
 
-def _measure(run_dir: Path, trained: Trained, unseen: Any, run: dict[str, Any], device: str, scale: float) -> None:
+def _measure(
+    run_dir: Path, model: TrainedModel, unseen: Any, run: dict[str, Any], device: str, scale: float
+) -> Results | None:
     """The table of results beside the baselines, and what the decompositions are like inside."""
     loader = DataLoader(unseen, batch_size=8, collate_fn=collate)
-    diagnostics = decomposition_diagnostics(trained.segmenter, trained.classifier, loader, device)
-    with written_whole(run_dir / "diagnostics.json") as partial:
-        partial.write_text(json.dumps(diagnostics, indent=2) + "\n", encoding="utf-8")
+    diagnostics = decomposition_diagnostics(model.segmenter, model.guide, loader, device)
+    write_text(run_dir / "diagnostics.json", json.dumps(diagnostics, indent=2) + "\n")
     records = getattr(unseen, "records", None)
     if records is not None and not any(record.mask for record in records):
         print("no masks: look at the figures, and at the areas of present and absent classes in diagnostics.json")
-        return
-    logits = multi_scale(trained.segmenter.mask_logits, (scale,), flip=False)
+        return None
+    logits = multi_scale(model.segmenter.mask_logits, (scale,), flip=False)
     predictors = {
         "decomprec": RefinedPredictor(logits),
         "decomprec, guided filter": RefinedPredictor(logits, guided_filter),
         # What `decomprec predict` draws.
-        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, pamr, multi_scale_tags(trained.classifier)),
+        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, pamr, multi_scale_tags(model.guide)),
     }
-    results = compare(predictors, trained.classifier, tqdm(loader, "evaluating"), unseen.class_names, device)
-    dataclasses.replace(results, run=run).save(run_dir / "results.json")
+    results = compare(predictors, model.guide, tqdm(loader, "evaluating"), unseen.class_names, device)
+    results = dataclasses.replace(results, run=run)
+    results.save(run_dir / "results.json")
     print(f"\n{results.table()}\n\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")
-
-
-def _card(class_names: Sequence[str], data: str, preset: str, seed: int, size: int) -> str:
-    names = ", ".join(re.sub(r"([\\`*_\[\]()#])", r"\\\1", html.escape(name)) for name in class_names)
-    return f"""---
-library_name: decomprec
-pipeline_tag: image-segmentation
----
-# {names}
-
-Masks of these classes, learnt from image tags alone.
-Data: {data}; preset: {preset}; seed: {seed}; seen at {size} pixels.
-
-```bash
-decomprec predict THIS_FOLDER images/ --out drawn
-```
-"""
+    return results

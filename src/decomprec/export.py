@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch.fx.experimental import _config as symbolic_shapes
 
 from decomprec._files import written_whole
 from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.trained_model import TrainedModel
 
 FORMATS = (".onnx", ".pt2")
 METADATA = "decomprec.json"
@@ -25,9 +26,7 @@ _TOLERANCE = 1e-4
 _SIZES = ((2, 75, 101), (3, 64, 96), (1, 40, 33))  # batch, height, width: traced with the first, tried with all
 
 
-def export_masks(
-    path: str | Path, segmenter: DecompositionSegmenter, class_names: Sequence[str], *, image_size: int
-) -> None:
+def export_masks(model: TrainedModel, path: str | Path) -> None:
     """Write the mask branch as a file that runs without this library, for any batch, height and width.
 
     Its one input "images" is (B, 3, H, W), float32, RGB in [0, 1], its one output "masks" M, (B, K, H, W), float32,
@@ -36,21 +35,20 @@ def export_masks(
     several sizes and compared with the segmenter.
 
     Args:
+        model: stays as it is; a copy of its segmenter on the CPU, in float32, is exported.
         path: ends in .onnx, or in .pt2 for `torch.export.load`.
-        segmenter: stays as it is; a copy on the CPU, in float32 and eval mode, is exported.
-        class_names: of the K-1 classes.
-        image_size: short side of the images that it was trained on, in pixels.
 
     Raises:
-        ValueError: if the path's ending is another, the class names do not fit, a package for ONNX is missing, or an
+        ValueError: if the path's ending is another, a package for ONNX is missing, or an
             own encoder or decoder cannot be traced for all sizes at once or gives other masks then.
 
     Examples:
         >>> import tempfile
-        >>> from decomprec.models import SmallEncoder
+        >>> from decomprec.models import DecompositionSegmenter, SmallEncoder
         >>> segmenter = DecompositionSegmenter(2, SmallEncoder((8, 16)), decoder_widths=(16, 8))
+        >>> model = TrainedModel(segmenter, ["dog"], image_size=64)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     export_masks(f"{folder}/masks.pt2", segmenter, ["dog"], image_size=64)
+        ...     export_masks(model, f"{folder}/masks.pt2")
         ...     program = torch.export.load(f"{folder}/masks.pt2").module()
         >>> program(torch.rand(1, 3, 50, 70)).shape
         torch.Size([1, 2, 50, 70])
@@ -58,19 +56,15 @@ def export_masks(
     path = Path(path)
     if path.suffix not in FORMATS:
         raise ValueError(f"Expected a file that ends in {' or '.join(FORMATS)}, but got {path.name!r}.")
-    if len(class_names) != segmenter.num_classes - 1:
-        raise ValueError(
-            f"Expected `class_names` to name the {segmenter.num_classes - 1} classes, but got {list(class_names)}."
-        )
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if path.suffix == ".onnx" and not find_spec(name)]
     if missing:
         raise ValueError(
             f"Expected {', '.join(missing)} to be installed, which .onnx files need; "
             'do pip install "decomprec[onnx]", or export to .pt2.'
         )
-    branch = _MaskBranch(segmenter)
+    branch = _MaskBranch(model.segmenter)
     program = _traced(branch)
-    metadata = {"class_names": ["background", *class_names], "image_size": image_size}
+    metadata = {"class_names": list(model.classes), "image_size": model.image_size}
     write = _write_onnx if path.suffix == ".onnx" else _write_program
     with written_whole(path) as partial:
         run = write(program, partial, metadata)

@@ -1,4 +1,4 @@
-"""Masks and components of a saved model for images of any size."""
+"""Masks and components of images of any size, as a trained model sees them."""
 
 from __future__ import annotations
 
@@ -6,150 +6,115 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
-from decomprec.decomposition import Decomposition
-from decomprec.models.pretrained import Pretrained
-from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
+from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.refine import RefinedPredictor, mean_masks, multi_scale_tags, pamr
 
-# Of a batch that `plan_batches` chooses: what the networks see at once, and the images as they are in memory. A
-# small network is busy from some 2^20 pixels on a GPU, from a few images on a CPU.
+# Of a planned batch: what the networks see at once, and the images as they are in memory. A small network is busy from
+# some 2^20 pixels on a GPU, from a few images on a CPU.
 _SEEN_PIXELS = {"cuda": 2**20, "cpu": 2**18}
 _IMAGE_PIXELS = 2**26
 
-AUGMENTED_SIZE = 1.4
-"""Times the usual size is how large test-time augmentation looks at an image too."""
-
-
-def named_tags(names: str, class_names: tuple[str, ...]) -> Tensor:
-    """Tags (1, K-1) of names with commas between.
-
-    Raises:
-        ValueError: if a name is no class.
-
-    Examples:
-        >>> named_tags("dog, cow", ("cat", "cow", "dog"))
-        tensor([[0., 1., 1.]])
-    """
-    chosen = [name.strip() for name in names.split(",")]
-    if not set(chosen) <= set(class_names):
-        raise ValueError(f"Expected --tags to be among {', '.join(class_names)}, but got {names!r}.")
-    return torch.tensor([[float(name in chosen) for name in class_names]])
-
-
-def image_masks(
-    image: Tensor,
-    model: Pretrained,
-    tags: Tensor | None = None,
-    size: int | None = None,
-    *,
-    augment: bool = False,
-) -> Tensor:
-    """Masks of an image at its own resolution, refined by `pamr`.
-
-    Args:
-        image: (3, H, W), uint8.
-        model: is shown the image reduced (or enlarged) to `size`.
-        tags: (1, K-1), the classes that are in the image; None lets the model's classifier decide, by the mean of
-            `multi_scale_tags`, or, if it has none, every class compete.
-        size: short side, in pixels; None is the size that the model was trained on.
-        augment: look at 1.4 times that size, and average the segmenter's masks over the image and its mirror image
-            at both sizes (test-time augmentation).
-
-    Returns:
-        (K, H, W), float32, summing to one over K, on the model's device; `argmax(dim=0)` is the label map.
-
-    Raises:
-        ValueError: if a shape or type is not this, or the size is less than 1.
-
-    Examples:
-        >>> from decomprec.models import DecompositionSegmenter, SmallEncoder
-        >>> segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
-        >>> model = Pretrained(segmenter, None, ("dog",), image_size=32)
-        >>> image_masks(torch.zeros(3, 60, 90, dtype=torch.uint8), model).shape
-        torch.Size([2, 60, 90])
-    """
-    return next(batch_masks([image], model, tags, size, augment=augment))
+LARGER_VIEW = 1.4
+"""Scale of the larger view in test-time augmentation."""
 
 
 def batch_masks(
     images: Sequence[Tensor],
-    model: Pretrained,
-    tags: Tensor | None = None,
-    size: int | None = None,
+    segmenter: DecompositionSegmenter,
+    classifier: nn.Module | None,
+    tags: Tensor | None,
+    size: int,
     *,
     augment: bool = False,
 ) -> Iterator[Tensor]:
-    """Masks of several images, each as `image_masks` gives it, up to rounding.
+    """Masks of several images, each at its own resolution, refined by `pamr`.
 
-    The networks see images that are of one size after the reduction together. Sizes are not mixed: what is padded
-    onto an image changes what a classifier finds in it, and the masks along the seam. Only one image's masks at a
-    time are brought to its own resolution.
+    Images that have one size after resizing go through the networks together. Sizes are not mixed: padding changes what
+    a classifier finds in an image, and the masks along the seam. Only one image's masks at a time are enlarged.
 
     Args:
-        images: each (3, H, W), uint8; as many as fit into memory after the reduction, such as one batch of
-            `plan_batches`.
-        model: as of `image_masks`.
-        tags: (B, K-1) or None, as of `image_masks`.
-        size: as of `image_masks`.
-        augment: as of `image_masks`.
+        images: each (3, H, W), uint8; as many as fit into memory, such as one batch of `plan_batches`.
+        segmenter: in eval mode.
+        classifier: images to logits (B, K-1), in eval mode; decides which classes occur where `tags` is None, by the
+            mean over two sizes and mirror images. None lets every class compete.
+        tags: (B, K-1), {0, 1}, or None.
+        size: short side of what the networks see, in pixels.
+        augment: average the masks over two sizes (1 and 1.4 times `size`) and mirror images: test-time augmentation.
 
     Returns:
-        The masks (K, H, W) of each image, in the order of the images.
+        The masks (K, H, W) of each image in order, float32, summing to one over K, on the segmenter's device.
 
     Raises:
-        ValueError: if a shape or type is not this, or the size is less than 1, before any image is looked at.
+        ValueError: if a shape or dtype is not this, or the size is less than 1; before any image is looked at.
 
     Examples:
         >>> from decomprec.models import DecompositionSegmenter, SmallEncoder
         >>> segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
-        >>> model = Pretrained(segmenter, None, ("dog",), image_size=32)
         >>> images = [torch.zeros(3, 60, 90, dtype=torch.uint8), torch.zeros(3, 50, 50, dtype=torch.uint8)]
-        >>> [tuple(masks.shape) for masks in batch_masks(images, model)]
+        >>> [tuple(masks.shape) for masks in batch_masks(images, segmenter, None, None, size=32)]
         [(2, 60, 90), (2, 50, 50)]
     """
-    size = _checked_size(images, model, size)
-    if augment:
-        size = round(AUGMENTED_SIZE * size)
+    check_uint8(images)
+    if size < 1:
+        raise ValueError(f"Expected `size` to be at least 1, but got {size}.")
     if tags is not None and len(tags) != len(images):
         raise ValueError(f"Expected `tags` of {len(images)} images, but got {tuple(tags.shape)}; expand them.")
-    return _enlarged(images, _reduced_masks(images, model, tags, size, augment))
+    return _enlarged(images, _seen_masks(images, segmenter, classifier, tags, size, augment))
 
 
-def _checked_size(images: Sequence[Tensor], model: Pretrained, size: int | None) -> int:
+def check_uint8(images: Sequence[Tensor]) -> None:
+    """Raise a ValueError unless every image is (3, H, W), uint8."""
     for image in images:
         if image.ndim != 3 or len(image) != 3 or image.dtype != torch.uint8:
             raise ValueError(
                 f"Expected `image` to be uint8 of shape (3, H, W), but got {image.dtype} of {tuple(image.shape)}."
             )
-    size = model.image_size if size is None else size
-    if size < 1:
-        raise ValueError(f"Expected `size` to be at least 1, but got {size}.")
-    return size
 
 
-def _device(model: Pretrained) -> torch.device:
-    return next(model.segmenter.parameters()).device
-
-
-def _reduced_masks(
-    images: Sequence[Tensor], model: Pretrained, tags: Tensor | None, size: int, augment: bool
+def _seen_masks(
+    images: Sequence[Tensor],
+    segmenter: DecompositionSegmenter,
+    classifier: nn.Module | None,
+    tags: Tensor | None,
+    size: int,
+    augment: bool,
 ) -> dict[int, Tensor]:
     """Masks (1, K, h, w) of each image by its index, as large as the networks see it."""
-    device = _device(model)
-    decide = None if model.classifier is None else multi_scale_tags(_channels_last(model.classifier))
-    mask_logits = _channels_last(model.segmenter.mask_logits)
-    if augment:
-        mask_logits = multi_scale(mask_logits, (1 / AUGMENTED_SIZE, 1.0))
-    predict = RefinedPredictor(mask_logits, pamr, decide)
+    device = device_of(segmenter)
+    mask_logits = _channels_last(segmenter.mask_logits)
+    decide = None if classifier is None else multi_scale_tags(_channels_last(classifier))
     masks: dict[int, Tensor] = {}
-    for seen_size, indices in _by_seen_size([tuple(p.shape[-2:]) for p in images], size).items():
-        seen = torch.cat([resize(images[i][None], list(seen_size), antialias=True) for i in indices])
+    for shape, indices in _by_seen_size([tuple(image.shape[-2:]) for image in images], size).items():
         with torch.inference_mode():
-            found = predict.masks(seen.to(device).float() / 255, None if tags is None else tags[indices].to(device))
+            seen = _seen([images[i] for i in indices], shape, device)
+            known = None if tags is None else tags[indices].to(device)
+            if known is None and decide is not None:
+                known = (decide(seen) > 0).float()
+            if augment:
+                larger = _seen([images[i] for i in indices], _scaled(shape, LARGER_VIEW), device)
+                logits = mean_masks(mask_logits, [seen, larger], flip=True).log()
+                seen = larger
+            else:
+                logits = mask_logits(seen)
+            found = _refined(logits, seen, known)
         masks.update(zip(indices, found.split(1), strict=True))
     return masks
+
+
+def _refined(logits: Tensor, seen: Tensor, tags: Tensor | None) -> Tensor:
+    return RefinedPredictor(lambda _: logits, pamr).masks(seen, tags)
+
+
+def _seen(images: Sequence[Tensor], shape: tuple[int, int], device: torch.device) -> Tensor:
+    resized = torch.cat([resize(image[None], list(shape), antialias=True) for image in images])
+    return resized.to(device).float() / 255
+
+
+def _scaled(shape: tuple[int, int], scale: float) -> tuple[int, int]:
+    return round(scale * shape[0]), round(scale * shape[1])
 
 
 def _channels_last(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -162,35 +127,38 @@ def _enlarged(images: Sequence[Tensor], masks: dict[int, Tensor]) -> Iterator[Te
         yield F.interpolate(masks.pop(index), size=image.shape[-2:], mode="bilinear", align_corners=False)[0]
 
 
-def image_components(image: Tensor, model: Pretrained, size: int | None = None) -> Tensor:
+def image_components(image: Tensor, segmenter: DecompositionSegmenter, size: int) -> Tensor:
     """Components of an image: Î_k = M_k X_k, which sum to its reconstruction (Eq. 1).
 
     The masks are the segmenter's own, neither refined nor held to tags: only those rebuild the image.
 
     Args:
         image: (3, H, W), uint8.
-        model: as of `image_masks`, with an image decoder.
-        size: as of `image_masks`.
+        segmenter: in eval mode, with an image decoder.
+        size: short side of what the network sees, in pixels.
 
     Returns:
-        (K, 3, h, w), float32 in [0, 1], as large as the model sees the image, on the model's device.
+        (K, 3, h, w), float32 in [0, 1], as large as the network sees the image, on its device.
 
     Raises:
-        ValueError: as for `image_masks`, or if the model was saved with `masks_only=True`.
+        ValueError: if shape or dtype is not this, or the segmenter has no image decoder.
 
     Examples:
         >>> from decomprec.models import DecompositionSegmenter, SmallEncoder
         >>> segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
-        >>> model = Pretrained(segmenter, None, ("dog",), image_size=32)
-        >>> image_components(torch.zeros(3, 60, 90, dtype=torch.uint8), model).shape
+        >>> image_components(torch.zeros(3, 60, 90, dtype=torch.uint8), segmenter, size=32).shape
         torch.Size([2, 3, 32, 48])
     """
-    size = _checked_size([image], model, size)
-    ((height, width),) = _by_seen_size([tuple(image.shape[-2:])], size)
-    seen = resize(image[None], [height, width], antialias=True)
+    check_uint8([image])
+    (shape,) = _by_seen_size([tuple(image.shape[-2:])], size)
     with torch.inference_mode():
-        decomposition: Decomposition = model.segmenter(seen.to(_device(model)).float() / 255)
-        return decomposition.components[0]
+        components: Tensor = segmenter(_seen([image], shape, device_of(segmenter))).components[0]
+    return components
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's parameters are."""
+    return next(module.parameters()).device
 
 
 def plan_batches(
@@ -201,11 +169,11 @@ def plan_batches(
     Args:
         sizes: height and width of each image.
         size: short side of what the networks see, in pixels.
-        batch: how many images at a time; None is as many as are worth it on the device, by their pixels.
-        device: "cuda" or "cpu", where the networks run.
+        batch: images at a time; None is as many as are worth it on the device, by their pixels.
+        device: type of the device where the networks run, such as "cpu".
 
     Returns:
-        Indices of all images in batches; images of one reduced size follow each other, in their order.
+        Indices of all images in batches; images of one seen size follow each other, in their order.
 
     Examples:
         >>> plan_batches([(60, 90), (50, 50), (120, 180), (30, 45)], size=32, batch=2)
@@ -217,7 +185,7 @@ def plan_batches(
         for index in indices:
             seen_pixels += height * width
             image_pixels += sizes[index][0] * sizes[index][1]
-            too_many = seen_pixels > _SEEN_PIXELS[device] or image_pixels > _IMAGE_PIXELS
+            too_many = seen_pixels > _SEEN_PIXELS.get(device, _SEEN_PIXELS["cuda"]) or image_pixels > _IMAGE_PIXELS
             if not planned or (too_many if batch is None else len(planned[-1]) == batch):
                 planned.append([])
                 seen_pixels, image_pixels = height * width, sizes[index][0] * sizes[index][1]

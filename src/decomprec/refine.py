@@ -126,16 +126,40 @@ def multi_scale(
     _check_scales(scales)
 
     def averaged(images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        masks: list[Tensor] = []
-        for view, mirrored in _copies(images, scales, flip):
-            logits = mask_logits(view)
-            mask = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
-            masks.append(_resize(mask.flip(-1) if mirrored else mask, height, width))
-        mean = torch.stack(masks).mean(dim=0)
-        return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+        views = _views(images, scales)
+        return mean_masks(mask_logits, views, flip, size=images.shape[-2:]).log()
 
     return averaged
+
+
+def mean_masks(
+    mask_logits: Callable[[Tensor], Tensor], views: Sequence[Tensor], flip: bool, size: Sequence[int] | None = None
+) -> Tensor:
+    """Mean of the masks of several views of the same images.
+
+    Args:
+        mask_logits: maps images (B, 3, H, W) of any size to logits (B, K, H, W).
+        views: the images at several sizes, each (B, 3, h, w) in [0, 1].
+        flip: add the mirror image of every view.
+        size: height and width of the result; None is those of the last view.
+
+    Returns:
+        (B, K, H, W), float32 or float64, in (0, 1], kept from 0 by the smallest normal number.
+
+    Examples:
+        >>> views = [torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 16, 16)]
+        >>> mean_masks(lambda images: images[:, :2], views, flip=True).shape
+        torch.Size([1, 2, 16, 16])
+    """
+    height, width = views[-1].shape[-2:] if size is None else size
+    masks: list[Tensor] = []
+    for view in views:
+        for mirrored in (False, True)[: 1 + flip]:
+            logits = mask_logits(view.flip(-1) if mirrored else view)
+            mask = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
+            masks.append(_resize(mask.flip(-1) if mirrored else mask, height, width))
+    mean = torch.stack(masks).mean(dim=0)
+    return mean.clamp(min=torch.finfo(mean.dtype).tiny)
 
 
 def multi_scale_tags(
@@ -163,7 +187,8 @@ def multi_scale_tags(
     _check_scales(scales)
 
     def averaged(images: Tensor) -> Tensor:
-        return torch.stack([classifier(view) for view, _ in _copies(images, scales, flip)]).mean(dim=0)
+        views = [copy for view in _views(images, scales) for copy in ((view, view.flip(-1)) if flip else (view,))]
+        return torch.stack([classifier(view) for view in views]).mean(dim=0)
 
     return averaged
 
@@ -235,15 +260,13 @@ def _check_scales(scales: Sequence[float]) -> None:
         raise ValueError(f"Expected `scales` to be numbers above 0, but got {tuple(scales)}.")
 
 
-def _copies(images: Tensor, scales: Sequence[float], flip: bool) -> Iterator[tuple[Tensor, bool]]:
-    """Rescaled copies of the images, and whether each is mirrored."""
+def _views(images: Tensor, scales: Sequence[float]) -> list[Tensor]:
+    """The images at several scales of their height and width."""
     check_images(images)
     height, width = images.shape[-2:]
-    for scale in scales:
-        view = _resize(images, max(1, round(scale * height)), max(1, round(scale * width))).clamp(0, 1)
-        yield view, False
-        if flip:
-            yield view.flip(-1), True
+    return [
+        _resize(images, max(1, round(scale * height)), max(1, round(scale * width))).clamp(0, 1) for scale in scales
+    ]
 
 
 def _check_maps(images: Tensor, maps: Tensor, name: str, channels: str) -> None:

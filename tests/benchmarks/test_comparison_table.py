@@ -29,9 +29,9 @@ from decomprec import DecompositionSegmenter
 from decomprec.data import collate, eval_transform, train_transform
 from decomprec.evaluation import evaluate, guide_accuracy
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.models.pretrained import save_pretrained
 from decomprec.refine import multi_scale_tags
-from decomprec.training import PRESETS, CollapsedRunError, SegmenterModule, load_run, train
+from decomprec.trained_model import TrainedModel, load
+from decomprec.training import PRESETS, CollapsedRunError, SegmenterModule, train
 
 SIZE = 32
 TINY = [
@@ -141,7 +141,7 @@ def test_opinions_of_label_maps(finished: tuple[Path, list[str]], folder: Path) 
     out, _ = finished
     results = json.loads((out / "results.json").read_text())
     seen = {name: opinions["filled view"]["guide"] for name, opinions in results["diagnostics"].items()}
-    classifier = load_run(out / "ours").classifier.eval()
+    classifier = load(out / "ours").classifier.eval()
     images = of_half(evaluation_images(folder, ["square"]), "report", eval_transform(SIZE))
     with_square = [item for item in images if item["tags"].item()]
     with torch.inference_mode():
@@ -156,7 +156,7 @@ def test_opinions_of_label_maps(finished: tuple[Path, list[str]], folder: Path) 
 
 def test_the_other_trainings_are_what_their_rows_say(finished: tuple[Path, list[str]]) -> None:
     out, _ = finished
-    ours, paper = load_run(out / "ours"), load_run(out / "paper")
+    ours, paper = load(out / "ours"), load(out / "paper")
     for name, tensor in ours.classifier.state_dict().items():
         assert torch.equal(paper.classifier.state_dict()[name], tensor)
     second = (out / "second_guide" / "weights.safetensors").read_bytes()
@@ -216,7 +216,7 @@ def test_a_saved_model_alone_on_a_table_that_it_has_never_seen(
 ) -> None:
     segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4))
     classifier = PooledClassifier(SmallEncoder((4, 8)), 2) if with_classifier else None
-    save_pretrained(tmp_path / "tiny", segmenter, ["square"], image_size=SIZE, classifier=classifier, masks_only=True)
+    TrainedModel(segmenter, ["square"], SIZE, classifier).save_pretrained(tmp_path / "tiny", masks_only=True)
     table = make_table(tmp_path / "table", 12)
     arguments = ["--model", str(tmp_path / "tiny"), "--eval", str(table), "--out", str(tmp_path), "--workers=0"]
     quality.run([*arguments, "--half=all", f"--json={tmp_path / 'scores.json'}"])
@@ -386,7 +386,7 @@ def test_what_savings_cost(folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
         run = tmp_path / "runs" / row["name"].replace(" ", "_")
         assert json.loads((run / "measured.json").read_text()) == row
         assert runs.Preset.load(run / "preset.yaml").segmenter.epochs == epochs
-        trained = load_run(run)
+        trained = load(run)
         images = of_half(evaluation_images(folder, trained.class_names), "report", eval_transform(SIZE))
         loader = DataLoader(images, batch_size=8, collate_fn=collate)
         assert row["guide_accuracy"] == guide_accuracy(multi_scale_tags(trained.classifier), loader)["mean"]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from decomprec.data import SyntheticScenes
-from decomprec.models.pretrained import load_pretrained
 from decomprec.refine import RefinedPredictor
+from decomprec.trained_model import load
 from decomprec.training import PRESETS, train
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_the_model_is_that_of_the_run(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "argv", ["export_model", str(tmp_path), str(folder), *words])
     export_model.main()
 
-    model = load_pretrained(folder)
+    model = load(folder)
     images = torch.rand(4, 3, 32, 32)
     expected = RefinedPredictor(trained.segmenter.mask_logits).masks(images)
     # Weights in half precision have 11 significant bits; a few layers leave about 1e-2 of that at most.

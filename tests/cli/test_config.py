@@ -14,7 +14,7 @@ from support.cli_run import SETTINGS, TINY, call, data, run, save, sentence, wei
 
 from decomprec import experiment
 from decomprec.cli.presets import settings_of
-from decomprec.models.pretrained import load_pretrained
+from decomprec.trained_model import load
 from decomprec.training import PRESETS, Preset
 from decomprec.training.choose import choose_preset
 
@@ -92,7 +92,7 @@ def test_demo_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     first, second = Path("runs/a"), Path("runs/b")
     assert "| decomprec " in good("demo", "--out", first, *SETTINGS, "--device", "cpu", "--seed", "2")
-    assert load_pretrained(first / "model").class_names[0] == "striped disc"
+    assert load(first / "model").class_names[0] == "striped disc"
     assert "striped disc" in (first / "model" / "README.md").read_text()
     facts = json.loads((first / "results.json").read_text())["run"]
     assert (facts["preset"], facts["settings"], facts["seed"]) == ("demo", " ".join(TINY), 2)

@@ -13,10 +13,9 @@ from torchvision.transforms.v2.functional import resize
 from typer.testing import CliRunner
 
 from decomprec.cli import app
-from decomprec.cli.predict import stored_size
-from decomprec.data.image_io import read_image
+from decomprec.data.image_io import read_image, stored_size
 from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
-from decomprec.models.pretrained import load_pretrained, save_pretrained
+from decomprec.trained_model import TrainedModel, load
 
 SHAPES = {
     "a.png": (36, 48),
@@ -52,8 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.nn.init.constant_(classifier.head.bias, 9.0)
     torch.nn.init.normal_(segmenter.mask_decoder.get_submodule("head.0").weight, std=30.0)
     folder = tmp_path_factory.mktemp("model")
-    options = {"image_size": 32, "classifier": classifier, "half": False}
-    save_pretrained(folder, segmenter, ["cat", "dog"], **options)  # type: ignore[arg-type]
+    TrainedModel(segmenter, ["cat", "dog"], 32, classifier).save_pretrained(folder, half=False)
     return folder
 
 
@@ -95,7 +93,7 @@ def test_the_batch_size_changes_no_result(model: Path, images: Path, tmp_path: P
 
 def test_components_rebuild_the_image(model: Path, images: Path, tmp_path: Path) -> None:
     assert call("predict", model, images, "--out", tmp_path, "--components", "--batch", "3").exit_code == 0
-    loaded = load_pretrained(model)
+    loaded = load(model)
     for file in sorted(images.iterdir()):
         parts = [read(tmp_path / "components" / file.stem / f"{label}.png").astype(float) for label in range(3)]
         height, width = SHAPES[file.name]
@@ -107,8 +105,8 @@ def test_components_rebuild_the_image(model: Path, images: Path, tmp_path: Path)
 
 
 def test_a_model_without_image_decoder_has_no_components(model: Path, images: Path, tmp_path: Path) -> None:
-    loaded = load_pretrained(model)
-    save_pretrained(tmp_path / "bare", loaded.segmenter, loaded.class_names, image_size=32, masks_only=True)
+    loaded = load(model)
+    TrainedModel(loaded.segmenter, loaded.class_names, 32).save_pretrained(tmp_path / "bare", masks_only=True)
     result = call("predict", tmp_path / "bare", images, "--out", tmp_path / "out", "--components")
     assert result.exit_code == 1
     assert "has masks only" in result.stderr

@@ -11,8 +11,7 @@ from PIL import Image
 from support.cli_run import call, data, read, red_square, run, save, sentence
 
 from decomprec.data.image_io import read_image
-from decomprec.inference import image_masks
-from decomprec.models.pretrained import load_pretrained, save_pretrained
+from decomprec.trained_model import TrainedModel, load
 
 __all__ = ["data", "run"]  # fixtures
 
@@ -83,11 +82,11 @@ def test_overlays_lay_the_colours_over_the_image(run: Path, data: Path, tmp_path
 
 
 def test_the_classifier_decides_unless_tags_are_given(run: Path, data: Path, tmp_path: Path) -> None:
-    model = load_pretrained(run / "model")
+    model = load(run / "model")
     assert model.classifier is not None
     torch.nn.init.constant_(model.classifier.head.bias, -1e3)  # sees nothing anywhere
     blind = tmp_path / "blind"
-    save_pretrained(blind, model.segmenter, ["red"], image_size=32, classifier=model.classifier, half=False)
+    TrainedModel(model.segmenter, ["red"], 32, model.classifier).save_pretrained(blind, half=False)
     path = data / "val" / "red" / "1.png"
     assert not probabilities(blind, path, tmp_path / "blindly")[1].any()
     told = probabilities(blind, path, tmp_path / "told", "--tags", "red")
@@ -98,10 +97,10 @@ def test_the_classifier_decides_unless_tags_are_given(run: Path, data: Path, tmp
 def test_size_is_the_short_side_that_the_model_sees(run: Path, data: Path, tmp_path: Path) -> None:
     path = data / "val" / "red" / "1.png"
     masks = probabilities(run, path, tmp_path, "--tags", "red", "--size", "16")
-    model, image = load_pretrained(run / "model"), read_image(path)
+    model, image = load(run / "model"), read_image(path)
     seen = []
     model.segmenter.encoder.register_forward_pre_hook(lambda _, images: seen.append(tuple(images[0].shape)))
-    expected = image_masks(image, model, torch.ones(1, 1), size=16)
+    expected = model(image, ["red"], size=16).masks
     assert seen == [(1, 3, 16, 24)]  # 36 x 48 at 16 x 21, padded for the encoder
     assert np.array_equal(masks, expected.half().numpy())
 
@@ -109,7 +108,7 @@ def test_size_is_the_short_side_that_the_model_sees(run: Path, data: Path, tmp_p
 def test_augmented_masks_are_those_of_the_library(run: Path, data: Path, tmp_path: Path) -> None:
     path = data / "val" / "red" / "1.png"
     masks = probabilities(run, path, tmp_path / "augmented", "--tags", "red", "--augment")
-    expected = image_masks(read_image(path), load_pretrained(run / "model"), torch.ones(1, 1), augment=True)
+    expected = load(run / "model")(path, ["red"], augment=True).masks
     assert np.array_equal(masks, expected.half().numpy())
     assert not np.array_equal(masks, probabilities(run, path, tmp_path / "plain", "--tags", "red"))
 

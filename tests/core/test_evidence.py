@@ -16,7 +16,8 @@ from decomprec import Decomposition, DecompositionSegmenter, PseudoLabelLoss
 from decomprec.data import SyntheticScenes
 from decomprec.evidence import EvidenceMasks, evidence_layer
 from decomprec.models import PooledClassifier, ShortcutDecoder, SmallEncoder
-from decomprec.training import PRESETS, build_loss, build_segmenter, load_run, train
+from decomprec.trained_model import load
+from decomprec.training import PRESETS, build_loss, build_segmenter, train
 
 TINY = PRESETS["demo"].with_values(
     [
@@ -187,7 +188,7 @@ def test_the_mask_decoder_starts_from_the_trained_guide_and_is_trained_on(tmp_pa
     # Adam moves a weight by at most about its learning rate in a step, and there were 2 steps.
     assert 0 < moved < 1e-2
     assert evidence.weight.abs().max() > 10 * moved
-    again = load_run(tmp_path / "run").segmenter
+    again = load(tmp_path / "run").segmenter
     assert torch.equal(again.mask_decoder.shortcut.weight, after)
     assert {"seeds"} <= build_loss(TINY.segmenter, trained.classifier).extra.keys()
 

@@ -1,6 +1,6 @@
-"""Masks of a saved model: what decides the classes, and many images at a time against one at a time."""
+"""Masks of a trained model: what decides the classes, and many images at a time against one at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
-from decomprec.inference import batch_masks, image_masks, plan_batches
+from decomprec.inference import batch_masks, plan_batches
 from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
-from decomprec.models.pretrained import Pretrained
 from decomprec.refine import multi_scale_tags, pamr
+from decomprec.trained_model import TrainedModel
 
 SIZES = [(60, 90), (50, 50), (120, 180), (90, 60), (51, 50), (60, 90), (33, 33), (40, 400)]
 
@@ -30,7 +30,7 @@ class Unwanted(nn.Module):
         raise AssertionError("the image decoder was asked")
 
 
-def random_model(classifier: bool = True) -> Pretrained:
+def random_model(classifier: bool = True) -> TrainedModel:
     """Three classes; batch statistics as after some training, and logits of a classifier about 0."""
     torch.manual_seed(0)
     segmenter = DecompositionSegmenter(
@@ -44,7 +44,8 @@ def random_model(classifier: bool = True) -> Pretrained:
                 assert module.running_var is not None
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.05, 0.2)
-    model = Pretrained(segmenter.eval(), decide.eval() if classifier else None, ("cat", "dog"), 32)
+    model = TrainedModel(segmenter, ("cat", "dog"), 32, decide if classifier else None)
+    decide.eval()
     with torch.no_grad():
         pooled = torch.cat([decide.pool(image[None] / 255) for image in random_images()])
         decide.norm.running_mean, decide.norm.running_var = pooled.mean(dim=0), pooled.var(dim=0)
@@ -63,8 +64,14 @@ def random_images() -> list[Tensor]:
     return images
 
 
+def masks_of(
+    model: TrainedModel, images: list[Tensor], tags: Tensor | None = None, size: int = 32, augment: bool = False
+) -> Iterator[Tensor]:
+    return batch_masks(images, model.segmenter, model.classifier, tags, size, augment=augment)
+
+
 @torch.no_grad()
-def one_at_a_time(image: Tensor, model: Pretrained, tags: Tensor | None, size: int) -> Tensor:
+def one_at_a_time(image: Tensor, model: TrainedModel, tags: Tensor | None, size: int) -> Tensor:
     """What the masks of an image are, written out."""
     height, width = image.shape[1:]
     scale = min(size / min(height, width), 4 * size / max(height, width))
@@ -79,17 +86,17 @@ def one_at_a_time(image: Tensor, model: Pretrained, tags: Tensor | None, size: i
 
 
 @pytest.mark.parametrize("decides", ["the classifier", "tags", "nothing"])
-@pytest.mark.parametrize("size", [None, 24])
-def test_a_batch_is_its_images_one_at_a_time(decides: str, size: int | None) -> None:
+@pytest.mark.parametrize("size", [32, 24])
+def test_a_batch_is_its_images_one_at_a_time(decides: str, size: int) -> None:
     model, images = random_model(classifier=decides == "the classifier"), random_images()
     tags = (torch.arange(2 * len(images)).view(-1, 2) % 3 > 0).float() if decides == "tags" else None
-    found = list(batch_masks(images, model, tags, size))
+    found = list(masks_of(model, images, tags, size))
     assert len(found) == len(images)
     drawn = set()
     for i, (image, masks) in enumerate(zip(images, found, strict=True)):
         own = None if tags is None else tags[i : i + 1]
-        torch.testing.assert_close(masks, one_at_a_time(image, model, own, size or 32), atol=1e-5, rtol=0)
-        torch.testing.assert_close(image_masks(image, model, own, size), masks, atol=1e-5, rtol=0)
+        torch.testing.assert_close(masks, one_at_a_time(image, model, own, size), atol=1e-5, rtol=0)
+        torch.testing.assert_close(next(masks_of(model, [image], own, size)), masks, atol=1e-5, rtol=0)
         assert not masks.is_inference()
         drawn.add(tuple((masks.amax(dim=(1, 2)) > 0).tolist()))
     assert max(float(masks.std(dim=(1, 2)).max()) for masks in found) > 0.01
@@ -100,30 +107,32 @@ def test_a_batch_is_its_images_one_at_a_time(decides: str, size: int | None) -> 
 def test_augmented_masks_are_the_mean_over_two_sizes_and_mirror_images() -> None:
     model, image = random_model(classifier=False), random_images()[0]
     tags = torch.tensor([[1.0, 0.0]])
-    (masks,) = batch_masks([image], model, tags, 20, augment=True)
+    (masks,) = masks_of(model, [image], tags, 20, augment=True)
 
-    scale = 28 / min(image.shape[1:])
-    seen = resize(image[None], [round(scale * side) for side in image.shape[1:]], antialias=True).float() / 255
-    height, width = seen.shape[-2:]
     found = []
-    for size in ((round(height / 1.4), round(width / 1.4)), (height, width)):
-        copy = F.interpolate(seen, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+    for size in ((20, 30), (28, 42)):  # the image has 60 x 90 pixels; the larger view is 1.4 times the smaller
+        seen = resize(image[None], list(size), antialias=True).float() / 255
         for mirrored in (False, True):
-            seen = copy.flip(-1) if mirrored else copy
-            mask = model.segmenter.mask_logits(seen).softmax(dim=1)
-            mask = F.interpolate(mask, size=(height, width), mode="bilinear", antialias=True)
+            mask = model.segmenter.mask_logits(seen.flip(-1) if mirrored else seen).softmax(dim=1)
+            mask = F.interpolate(mask, size=(28, 42), mode="bilinear", antialias=True)
             found.append(mask.flip(-1) if mirrored else mask)
     mean = torch.stack(found).mean(dim=0) * torch.tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1)
     refined = pamr(seen, mean / mean.sum(dim=1, keepdim=True))
     wanted = F.interpolate(refined, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
     torch.testing.assert_close(masks, wanted, atol=1e-5, rtol=0)
-    assert (masks - image_masks(image, model, tags, 20)).abs().max() > 1e-3
+    assert (masks - next(masks_of(model, [image], tags, 20))).abs().max() > 1e-3
+
+
+def test_augmentation_does_not_change_what_the_classifier_decides() -> None:
+    model, images = random_model(), random_images()
+    for plain, augmented in zip(masks_of(model, images), masks_of(model, images, augment=True), strict=True):
+        assert torch.equal(plain.amax(dim=(1, 2)) > 0, augmented.amax(dim=(1, 2)) > 0)
 
 
 def test_images_of_one_size_go_through_the_networks_together() -> None:
     model, seen = random_model(), []
     model.segmenter.encoder.register_forward_pre_hook(lambda _, images: seen.append(tuple(images[0].shape)))
-    masks = batch_masks(random_images(), model)
+    masks = masks_of(model, random_images())
     assert len(list(masks)) == len(SIZES)
     # 32 x 48, 32 x 32, 48 x 32, 33 x 32 and 13 x 128, padded to multiples of 8
     assert seen == [(3, 3, 32, 48), (2, 3, 32, 32), (1, 3, 48, 32), (1, 3, 40, 32), (1, 3, 16, 128)]
@@ -134,8 +143,8 @@ def test_the_classifier_is_asked_at_two_sizes() -> None:
     segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
     for image_size, found in ((32, False), (36, True)):
         # At 32 and 45 pixels the mean of its logits is -1.5, at 36 and 50 it is 3; both are below 0 at the first.
-        model = Pretrained(segmenter, ByWidth(), ("dog",), image_size)  # type: ignore[arg-type]
-        masks = image_masks(torch.full((3, 72, 72), 90, dtype=torch.uint8), model)
+        model = TrainedModel(segmenter, ("dog",), image_size, ByWidth())  # type: ignore[arg-type]
+        masks = model(torch.full((3, 72, 72), 90, dtype=torch.uint8)).masks
         assert bool(masks[1].any()) is found
         torch.testing.assert_close(masks.sum(dim=0), torch.ones(72, 72))
 
@@ -143,14 +152,14 @@ def test_the_classifier_is_asked_at_two_sizes() -> None:
 def test_what_a_batch_refuses_before_it_is_asked_for_masks() -> None:
     model, images = random_model(), random_images()
     with pytest.raises(ValueError, match="to be uint8"):
-        batch_masks([*images, images[0].float()], model)
+        masks_of(model, [*images, images[0].float()])
     with pytest.raises(ValueError, match="to be uint8 of shape"):
-        batch_masks([*images, images[0][:1]], model)
+        masks_of(model, [*images, images[0][:1]])
     with pytest.raises(ValueError, match="of 8 images"):
-        batch_masks(images, model, torch.ones(1, 2))
+        masks_of(model, images, torch.ones(1, 2))
     with pytest.raises(ValueError, match="at least 1, but got 0"):
-        batch_masks(images, model, size=0)
-    assert list(batch_masks([], model)) == []
+        masks_of(model, images, size=0)
+    assert list(masks_of(model, [])) == []
 
 
 def test_batches_hold_every_image_once_and_like_shapes_follow_each_other() -> None:

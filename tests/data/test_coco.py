@@ -20,7 +20,7 @@ from decomprec.data import CocoInstances, coco_label_maps
 from decomprec.data.image_io import read_labels
 from decomprec.evaluation.coco import CocoWriter
 from decomprec.models import SmallEncoder
-from decomprec.models.pretrained import save_pretrained
+from decomprec.trained_model import TrainedModel
 
 HEIGHT, WIDTH = 6, 8
 CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}, {"id": 17, "name": "cat"}]
@@ -202,7 +202,7 @@ def test_predict_writes_the_same_masks_twice(tmp_path: Path) -> None:
     torch.manual_seed(1)
     segmenter = DecompositionSegmenter(3, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
     segmenter.mask_decoder.head[0].bias.data[0] = -9  # no background
-    save_pretrained(tmp_path / "model", segmenter, ["cat", "dog"], image_size=16)
+    TrainedModel(segmenter, ["cat", "dog"], 16).save_pretrained(tmp_path / "model")
     rng = np.random.default_rng(0)
     for name in ("park.jpg", "day1/beach.png"):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)

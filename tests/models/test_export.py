@@ -19,7 +19,7 @@ from decomprec import DecompositionSegmenter, export
 from decomprec.cli import app
 from decomprec.export import METADATA, export_masks
 from decomprec.models import SmallEncoder
-from decomprec.models.pretrained import save_pretrained
+from decomprec.trained_model import TrainedModel
 
 # Multiples of the stride or not, less than one stride, a strip, one pixel; other batches than the one traced with.
 SIZES = [(1, 64, 96), (3, 50, 70), (4, 33, 31), (1, 5, 120), (2, 1, 1), (1, 160, 213)]
@@ -89,33 +89,32 @@ def check(run: Run, segmenter: DecompositionSegmenter, sizes: Sequence[tuple[int
 
 @pytest.mark.parametrize(("ending", "load"), [(".onnx", run_onnx), (".pt2", run_program)])
 def test_masks_are_the_segmenters_at_every_size(ending: str, load: Callable[[Path], Run], tmp_path: Path) -> None:
-    segmenter = settled(keras_padded()).train()
+    segmenter = settled(keras_padded())
     before = copy.deepcopy(segmenter.state_dict())
-    export_masks(tmp_path / f"masks{ending}", segmenter, NAMES, image_size=48)
+    export_masks(TrainedModel(segmenter, NAMES, 48), tmp_path / f"masks{ending}")
     assert [file.name for file in tmp_path.iterdir()] == [f"masks{ending}"]
     check(load(tmp_path / f"masks{ending}"), segmenter)
-    assert segmenter.training
     assert isinstance(segmenter.encoder.first, Conv2dSame)
     assert all(torch.equal(value, before[name]) for name, value in segmenter.state_dict().items())
 
 
 def test_the_papers_network(tmp_path: Path) -> None:
     segmenter = DecompositionSegmenter(3)
-    export_masks(tmp_path / "masks.pt2", segmenter, NAMES, image_size=224)
+    export_masks(TrainedModel(segmenter, NAMES, 224), tmp_path / "masks.pt2")
     check(run_program(tmp_path / "masks.pt2"), segmenter, [(1, 33, 31), (3, 5, 40), (2, 1, 1)])
 
 
 def test_half_precision_is_exported_as_float32(tmp_path: Path) -> None:
     segmenter = settled(small())
     exact = copy.deepcopy(segmenter.half()).float()
-    export_masks(tmp_path / "masks.pt2", segmenter, NAMES, image_size=48)
+    export_masks(TrainedModel(segmenter, NAMES, 48), tmp_path / "masks.pt2")
     check(run_program(tmp_path / "masks.pt2"), exact)
     assert next(segmenter.parameters()).dtype == torch.float16
 
 
 def test_from_the_command_line_with_metadata(tmp_path: Path) -> None:
     segmenter = settled(small()).eval()
-    save_pretrained(tmp_path / "model", segmenter, NAMES, image_size=48, half=False, masks_only=True)
+    TrainedModel(segmenter, NAMES, 48).save_pretrained(tmp_path / "model", half=False, masks_only=True)
     for ending in ("onnx", "pt2"):
         out = tmp_path / "exported" / f"masks.{ending}"
         result = CliRunner().invoke(app, ["export", str(tmp_path / "model"), "--out", str(out)])
@@ -157,16 +156,16 @@ class Encoder(SmallEncoder):
 def test_what_can_not_be_exported_is_not_written(spoil: Any, message: str, tmp_path: Path) -> None:
     segmenter = settled(DecompositionSegmenter(3, Encoder(spoil), decoder_widths=(8, 4)))
     with pytest.raises(ValueError, match=message):
-        export_masks(tmp_path / "masks.pt2", segmenter, NAMES, image_size=48)
+        export_masks(TrainedModel(segmenter, NAMES, 48), tmp_path / "masks.pt2")
     assert not list(tmp_path.iterdir())
 
 
 def test_wrong_arguments_are_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "_traced", lambda branch: pytest.fail("work began"))
     with pytest.raises(ValueError, match=r"ends in \.onnx or \.pt2, but got 'masks\.pt'"):
-        export_masks(tmp_path / "masks.pt", small(), NAMES, image_size=48)
+        export_masks(TrainedModel(small(), NAMES, 48), tmp_path / "masks.pt")
     with pytest.raises(ValueError, match="name the 2 classes"):
-        export_masks(tmp_path / "masks.pt2", small(), ["dog"], image_size=48)
+        export_masks(TrainedModel(small(), ["dog"], 48), tmp_path / "masks.pt2")
     monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else object())
     with pytest.raises(ValueError, match=r"onnxscript to be installed.*pip install \"decomprec\[onnx\]\""):
-        export_masks(tmp_path / "masks.onnx", small(), NAMES, image_size=48)
+        export_masks(TrainedModel(small(), NAMES, 48), tmp_path / "masks.onnx")

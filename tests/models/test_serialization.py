@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from decomprec import DecompositionSegmenter
 from decomprec.models import NamedEncoder, PaperDecoder, PaperEncoder, PooledClassifier, ShortcutDecoder, SmallEncoder
-from decomprec.models.pretrained import load_pretrained, save_pretrained
+from decomprec.trained_model import TrainedModel, load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "segment_a_photo.py"
 
@@ -40,8 +40,23 @@ def lived_in(network: DecompositionSegmenter) -> DecompositionSegmenter:
 
 def save(folder: Path, network: DecompositionSegmenter, **options: Any) -> Path:
     names = ["dog", "cat"][: network.num_classes - 1]
-    save_pretrained(folder, network, names, **{"image_size": 64, **options})
+    model(network, **{"class_names": names, **options}).save_pretrained(folder, **how(options))
     return folder
+
+
+def model(
+    network: DecompositionSegmenter,
+    class_names: list[str],
+    image_size: int = 64,
+    classifier: PooledClassifier | None = None,
+    card: str = "",
+    **_: Any,
+) -> TrainedModel:
+    return TrainedModel(network, class_names, image_size, classifier, card=card)
+
+
+def how(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name in ("half", "masks_only")}
 
 
 def edit_config(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
@@ -72,7 +87,7 @@ BUILD: dict[str, Callable[[], DecompositionSegmenter]] = {
 @pytest.mark.parametrize("kind", BUILD)
 def test_without_half_every_bit_comes_back(kind: str, tmp_path: Path, images: Tensor) -> None:
     network = lived_in(BUILD[kind]())
-    read = load_pretrained(save(tmp_path, network, half=False))
+    read = load(save(tmp_path, network, half=False))
     assert equal(read.segmenter, network)
     assert not any(module.training for module in read.segmenter.modules())
     with torch.no_grad():
@@ -84,7 +99,7 @@ def test_without_half_every_bit_comes_back(kind: str, tmp_path: Path, images: Te
 
 def test_half_rounds_the_weights_to_float16_and_nothing_else(tmp_path: Path, images: Tensor) -> None:
     network = lived_in(BUILD["timm"]())
-    read = load_pretrained(save(tmp_path, network)).segmenter
+    read = load(save(tmp_path, network)).segmenter
     rounded = copy.deepcopy(network)
     for tensor in rounded.state_dict().values():
         if tensor.ndim > 1:  # not the biases, nor the norms' weights and statistics
@@ -101,7 +116,7 @@ def test_half_gives_the_same_masks_and_labels(tmp_path: Path) -> None:
     Labels must agree wherever the two best classes are further apart than two such errors.
     """
     network, images, tolerance = lived_in(BUILD["timm"]()), torch.rand(2, 3, 50, 70), 2e-3
-    read = load_pretrained(save(tmp_path, network)).segmenter
+    read = load(save(tmp_path, network)).segmenter
     with torch.no_grad():
         masks, expected = (m.mask_logits(images).softmax(dim=1) for m in (read, network))
     torch.testing.assert_close(masks, expected, atol=tolerance, rtol=0)
@@ -120,7 +135,7 @@ def test_an_equal_encoder_is_stored_once_and_shared(standardise: bool, tmp_path:
     alone = len(load_file(save(tmp_path / "alone", network) / "model.safetensors"))
     tensors = load_file(save(tmp_path, network, classifier=classifier, half=False) / "model.safetensors")
     assert len(tensors) == alone + (5 if standardise else 2)  # the statistics, and the last layer
-    read = load_pretrained(tmp_path)
+    read = load(tmp_path)
     assert read.classifier is not None
     assert read.classifier.encoder is read.segmenter.encoder
     assert torch.equal(read.classifier(images), classifier(images))
@@ -137,7 +152,7 @@ def test_different_encoders_are_both_stored(change: str, tmp_path: Path, images:
     else:
         classifier.encoder.stages[1][1].running_mean[0] += 1
     classifier.eval()
-    read = load_pretrained(save(tmp_path, network, classifier=classifier, half=False))
+    read = load(save(tmp_path, network, classifier=classifier, half=False))
     assert read.classifier is not None
     assert torch.equal(read.classifier(images), classifier(images))
     assert equal(read.segmenter, network)
@@ -150,7 +165,7 @@ def test_a_trunk_that_ends_early_comes_back_as_short(tmp_path: Path, images: Ten
     encoder = NamedEncoder("mobilenetv3_small_050", tmp_path / "cut.safetensors", output_stride=16)
     network = lived_in(DecompositionSegmenter(2, copy.deepcopy(encoder), decoder_widths=(8,) * 5))
     classifier = PooledClassifier(copy.deepcopy(network.encoder), 2).eval()
-    read = load_pretrained(save(tmp_path, network, classifier=classifier, half=False))
+    read = load(save(tmp_path, network, classifier=classifier, half=False))
     assert read.classifier is not None
     assert len(read.segmenter.encoder.network.model.blocks[4]) == len(whole.blocks[4]) - 1
     assert torch.equal(read.segmenter.mask_logits(images), network.mask_logits(images))
@@ -159,19 +174,19 @@ def test_a_trunk_that_ends_early_comes_back_as_short(tmp_path: Path, images: Ten
 
 def test_masks_only(tmp_path: Path, images: Tensor) -> None:
     network = lived_in(small())
-    read = load_pretrained(save(tmp_path, network, masks_only=True, half=False)).segmenter
+    read = load(save(tmp_path, network, masks_only=True, half=False)).segmenter
     assert torch.equal(read.mask_logits(images), network.mask_logits(images))
     assert torch.equal(read.predict(images), network.predict(images))
     with pytest.raises(ValueError, match=r"saved with masks_only=True; call `mask_logits` or `predict`"):
         read(images)
-    again = load_pretrained(save(tmp_path / "again", read, half=False)).segmenter
+    again = load(save(tmp_path / "again", read, half=False)).segmenter
     assert torch.equal(again.mask_logits(images), network.mask_logits(images))
 
 
 def test_the_short_form_and_the_card(tmp_path: Path) -> None:
     network = small()
     save(tmp_path, network, half=False, card="# Dogs\n")
-    assert equal(DecompositionSegmenter.from_pretrained(tmp_path), network)
+    assert equal(load(tmp_path).segmenter, network)
     assert (tmp_path / "README.md").read_text() == "# Dogs\n"
     assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors", "README.md"}
 
@@ -181,32 +196,38 @@ def test_random_numbers_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    load_pretrained(save(tmp_path, network))
+    load(save(tmp_path, network))
     assert torch.equal(torch.rand(3), expected)
 
 
 WRONG_CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "unknown encoder": (lambda c: c["encoder"].update(kind="os.system"), "of kind paper or pretrained .*'os.system'"),
-    "no encoder": (lambda c: c.update(encoder=[1]), "'encoder' in the config to be dict, but got"),
+    "unknown encoder": (
+        lambda c: c["encoder"].update(kind="os.system"),
+        "encoder is wrong: .*'os.system'.*'paper', 'small', 'named'",
+    ),
+    "no encoder": (lambda c: c.update(encoder=[1]), r"encoder should be an object, and is \[1\]"),
     "unknown decoder": (
         lambda c: c["mask_decoder"].update(kind="mlp"),
-        "of kind paper or unet or shortcut_unet, but got 'mlp'",
+        "mask_decoder is wrong: .*'mlp'.*'paper', 'unet', 'shortcut_unet'",
     ),
-    "extra key": (lambda c: c.update(colour=1), "the config to hold .*, but got .*'colour'"),
-    "missing key": (lambda c: c.pop("image_size"), "the config to hold .*'image_size'"),
-    "extra value": (lambda c: c["encoder"].update(weights="imagenet"), "encoder of kind 'small' to hold .*'weights'"),
-    "widths that are none": (lambda c: c["encoder"].update(widths=[4, "8"]), "`widths` to be numbers of channels"),
+    "extra key": (lambda c: c.update(colour=1), "but colour is unknown"),
+    "missing key": (lambda c: c.pop("image_size"), "but image_size is missing"),
+    "extra value": (lambda c: c["encoder"].update(weights="imagenet"), "but encoder.small.weights is unknown"),
+    "widths that are none": (
+        lambda c: c["encoder"].update(widths=[4, "8"]),
+        "encoder.small.widths.1 should be a valid integer, and is '8'",
+    ),
     "too few widths": (lambda c: c["mask_decoder"].update(widths=[8]), "`widths` to have one entry for each of the 2"),
-    "size as text": (lambda c: c.update(image_size="64"), "'image_size' in the config to be int, but got '64'"),
-    "no size": (lambda c: c.update(image_size=0), "`image_size` to be at least 1"),
-    "equal names": (lambda c: c.update(class_names=["a", "a"]), "`class_names` to be different names"),
+    "size as text": (lambda c: c.update(image_size="64"), "image_size should be a valid integer, and is '64'"),
+    "no size": (lambda c: c.update(image_size=0), "image_size should be greater than or equal to 1, and is 0"),
+    "equal names": (lambda c: c.update(class_names=["a", "a"]), "class_names should be different names"),
     "one class more": (lambda c: c["class_names"].append("cow"), r"segmenter\.\w+_decoder.* to have shape .*, but got"),
     "other widths": (lambda c: c["encoder"].update(widths=[4, 9]), r"to have shape \(.*\), but got \("),
     "a classifier": (
         lambda c: c.update(classifier={"encoder": None, "standardise": False}),
         "lacks 2, classifier.head",
     ),
-    "half a classifier": (lambda c: c.update(classifier={"encoder": None}), r"classifier to hold \['encoder', 'stand"),
+    "half a classifier": (lambda c: c.update(classifier={"encoder": None}), "classifier.standardise is missing"),
 }
 
 
@@ -215,7 +236,7 @@ def test_configs_that_are_not_the_models(case: str, tmp_path: Path) -> None:
     edit, message = WRONG_CONFIGS[case]
     edit_config(save(tmp_path, small()), edit)
     with pytest.raises(ValueError, match=message):
-        load_pretrained(tmp_path)
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -225,8 +246,10 @@ def test_configs_that_are_not_the_models(case: str, tmp_path: Path) -> None:
 def test_options_cannot_make_timm_read_other_files(options: dict[str, Any], tmp_path: Path) -> None:
     save(tmp_path, BUILD["timm"]())
     edit_config(tmp_path, lambda config: config["encoder"]["options"].update(options))
-    with pytest.raises(ValueError, match="plain values that read no files, but got " + next(iter(options))):
-        load_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=f"(plain values that read no files, but got |encoder.named.options.){next(iter(options))}"
+    ):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["weights", "colour"])
@@ -234,7 +257,7 @@ def test_options_that_the_encoder_does_not_take(name: str, tmp_path: Path) -> No
     save(tmp_path, BUILD["timm"]())
     edit_config(tmp_path, lambda config: config["encoder"]["options"].update({name: "imagenet"}))
     with pytest.raises(ValueError, match=f"(?s)options.*{name}"):
-        load_pretrained(tmp_path)
+        load(tmp_path)
 
 
 class Bomb:
@@ -248,7 +271,7 @@ def test_a_pickle_in_place_of_the_tensors(tmp_path: Path, monkeypatch: pytest.Mo
     for content in (pickle.dumps(Bomb()), b"", (tmp_path / "model.safetensors").read_bytes()[:1000]):
         (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(ValueError, match="to be a safetensors file, but"):
-            load_pretrained(tmp_path)
+            load(tmp_path)
     assert not Path("exploded").exists()
 
 
@@ -256,11 +279,11 @@ def test_files_that_are_missing(tmp_path: Path) -> None:
     save(tmp_path, small())
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"that `save_pretrained` wrote, but no model\.safetensors"):
-        load_pretrained(tmp_path)
+        load(tmp_path)
     (tmp_path / "config.json").write_text("{")
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(ValueError, match=r"config\.json to be JSON, but"):
-        load_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"config\.json to describe a model, but it is not JSON"):
+        load(tmp_path)
 
 
 def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,14 +295,16 @@ def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             return str(save(tmp_path, network, half=False))
         raise OSError("no network")
 
-    monkeypatch.setattr("decomprec.models.pretrained.snapshot_download", fetch)
-    assert equal(load_pretrained("someone/dogs").segmenter, network)
+    monkeypatch.setattr("decomprec.trained_model.snapshot_download", fetch)
+    assert equal(load("someone/dogs").segmenter, network)
     with pytest.raises(FileNotFoundError, match=r"no folder else/where, and the hub gave none \(OSError\); check"):
-        load_pretrained("else/where")
+        load("else/where")
     for source in ("nowhere", "examples/models/nowhere", "./nowhere", "/no/where"):
         with pytest.raises(FileNotFoundError, match=f"folder or an id of the hub .* found no {source}"):
-            load_pretrained(source)
-    assert asked == [(name, ["config.json", "model.safetensors"]) for name in ("someone/dogs", "else/where")]
+            load(source)
+    assert asked == [
+        (name, ["README.md", "config.json", "model.safetensors"]) for name in ("someone/dogs", "else/where")
+    ]
 
 
 class OwnEncoder(SmallEncoder):
@@ -310,8 +335,12 @@ UNFIT: dict[str, tuple[Callable[[], DecompositionSegmenter], dict[str, Any], str
     "changed later": (lambda: with_another_layer(small()), {}, "built it, but segmenter.encoder.another.bias differs"),
     "too large": (lambda: with_weight(small(), 1e5), {}, r"stages.0.0.weight to fit into float16, .* half=False"),
     "too few names": (small, {"class_names": ["dog"]}, r"the 2 classes, but got \['dog'\]"),
-    "equal names": (small, {"class_names": ["dog", "dog"]}, "can be read back, but: .* different names"),
-    "no size": (small, {"image_size": 0}, "can be read back, but: .* `image_size` to be at least 1"),
+    "equal names": (
+        small,
+        {"class_names": ["dog", "dog"]},
+        "can be read back, but class_names should be different names",
+    ),
+    "no size": (small, {"image_size": 0}, "can be read back, but image_size should be greater than or equal to 1"),
     "classifier of others": (
         small,
         {"classifier": PooledClassifier(SmallEncoder((4,)), 2)},
@@ -326,7 +355,7 @@ def test_models_that_cannot_be_saved_leave_the_old_one(case: str, tmp_path: Path
     save(tmp_path, small())
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(ValueError, match=message):
-        save_pretrained(tmp_path, build(), **{"class_names": ["dog", "cat"], "image_size": 64, **options})
+        model(build(), **{"class_names": ["dog", "cat"], **options}).save_pretrained(tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
@@ -362,7 +391,7 @@ def save_finder(red_finder: tuple[DecompositionSegmenter, Path], present: bool) 
     classifier = PooledClassifier(network.encoder, 2)
     nn.init.zeros_(classifier.head.weight)
     nn.init.constant_(classifier.head.bias, 5.0 if present else -5.0)
-    save_pretrained(folder / str(present), network, ["red"], image_size=48, classifier=classifier, masks_only=True)
+    TrainedModel(network, ["red"], 48, classifier).save_pretrained(folder / str(present), masks_only=True)
     return folder / str(present)
 
 
@@ -436,7 +465,7 @@ def test_example_asks_the_classifier_unless_it_is_given_tags(
     assert run_example(monkeypatch, path, "--model", model, "--tags", "red") == 0
     assert "turned.jpg: red " in capsys.readouterr().out
     assert path.with_name("turned_overlay.png").is_file()  # beside the photo
-    assert "among red, but got 'dog'" in run_example(monkeypatch, path, "--model", model, "--tags", "dog")
+    assert "among red, but got ['dog']" in run_example(monkeypatch, path, "--model", model, "--tags", "dog")
 
 
 def test_example_says_what_is_missing(
@@ -455,7 +484,7 @@ def test_example_says_what_is_missing(
     printed = capsys.readouterr()
     assert "turned.jpg: red " in printed.out  # all the same
     assert [line.partition(": ")[0] for line in printed.err.splitlines()] == ["error", "error"]
-    assert "nowhere.jpg: Expected a photo, but there is no such file." in printed.err
+    assert "nowhere.jpg to be an image, but there is no such file." in printed.err
     (tmp_path / "other").mkdir()
     namesake = path.rename(tmp_path / "other" / "see-through.jpg")
     arguments = [photos["see-through"][0], namesake, "--model", model, "--out", tmp_path / "out"]

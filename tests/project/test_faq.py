@@ -27,11 +27,10 @@ from decomprec.data import (
 from decomprec.data.formats.coco import mask_api
 from decomprec.evaluation.label_files import score_label_files
 from decomprec.export import export_masks
-from decomprec.inference import named_tags
 from decomprec.models import SmallEncoder
-from decomprec.models.pretrained import load_pretrained, save_pretrained
 from decomprec.models.weights import clear_download_error
-from decomprec.training import PRESETS, SegmenterModule, StopCollapsed, load_run, train
+from decomprec.trained_model import TrainedModel, load
+from decomprec.training import PRESETS, SegmenterModule, StopCollapsed, train
 from decomprec.training.choose import choose_preset
 
 PAGE = Path(__file__).parents[2] / "docs" / "faq.md"
@@ -141,7 +140,7 @@ CASES: Mapping[str, Callable[[Path], Any]] = {
     "ImageNet weights can't be downloaded": lambda _: no_download(),
     "No GPU": lambda _: torch_device(Device.cuda),
     "No pycocotools": lambda _: mask_api(),
-    "Packages for ONNX are missing": lambda f: export_masks(f / "dogs.onnx", small(), ["dog"], image_size=16),
+    "Packages for ONNX are missing": lambda f: export_masks(TrainedModel(small(), ["dog"], 16), f / "dogs.onnx"),
     "Nothing at the path of the data": lambda folder: load_images(folder / "images"),
     "No folder for each class": lambda folder: TaggedFolder(folder),
     "A column is missing in the CSV file": lambda f: TaggedCSV(table(f, "file,split,tags\na,train,dog\n")),
@@ -175,20 +174,22 @@ CASES: Mapping[str, Callable[[Path], Any]] = {
     "Pixels are not in [0, 1]": lambda _: small()(255 * IMAGES),
     "Tags with the background": lambda _: LOSS(small()(IMAGES), IMAGES, torch.ones(2, 2)),
     "No images to predict": lambda folder: find_images([folder / "holiday"], folder / "drawn"),
-    "A tag that is no class": lambda _: named_tags("dogs", ("dog", "cat")),
+    "A tag that is no class": lambda _: TrainedModel(small(), ["dog"], 16)(
+        torch.zeros(3, 8, 8, dtype=torch.uint8), ["dogs"]
+    ),
     "The run is not finished": lambda folder: (
         PRESETS["demo"].save(folder / "preset.yaml"),
-        load_run(folder),
+        load(folder),
     ),
     "A true mask without a mask": lambda folder: (
         image(folder / "masks" / "a.png", mode="L"),
         image(folder / "truth" / "b.png", mode="L"),
         score_label_files(folder / "masks", folder / "truth"),
     ),
-    "No such model": lambda _: load_pretrained("runs/mime/model"),
-    "Not the folder of a model": lambda folder: load_pretrained(folder),
-    "A network of your own can't be saved": lambda f: save_pretrained(f, own_network(), ["dog"], image_size=16),
-    "The network can't be traced": lambda f: export_masks(f / "dogs.pt2", own_network(), ["dog"], image_size=48),
+    "No such model": lambda _: load("runs/mime/model"),
+    "Not the folder of a model": lambda folder: load(folder),
+    "A network of your own can't be saved": lambda f: TrainedModel(own_network(), ["dog"], 16).save_pretrained(f),
+    "The network can't be traced": lambda f: export_masks(TrainedModel(own_network(), ["dog"], 48), f / "dogs.pt2"),
 }
 
 

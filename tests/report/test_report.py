@@ -30,7 +30,7 @@ from decomprec.data import SyntheticScenes
 from decomprec.report import read_run, write_report
 from decomprec.report.curves import HEIGHT, Chart, Line, read_charts
 from decomprec.report.gallery import Score, choose, confusions, data_uri
-from decomprec.training import load_run
+from decomprec.trained_model import load
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TINY = [
@@ -186,7 +186,7 @@ def test_the_table_is_that_of_results_json(run: Path) -> None:
 
 
 def test_images_are_sorted_by_what_numpy_finds(run: Path) -> None:
-    data, segmenter = scenes(), load_run(run).segmenter
+    data, segmenter = scenes(), load(run).segmenter
     ious, wrong, uncertainties = {}, {}, {}
     for i in range(len(data)):
         item = data[i]
@@ -215,7 +215,7 @@ def test_images_are_sorted_by_what_numpy_finds(run: Path) -> None:
 
 
 def test_the_slider_shows_what_the_model_made_of_the_image(run: Path) -> None:
-    data, segmenter = scenes(), load_run(run).segmenter
+    data, segmenter = scenes(), load(run).segmenter
     page = Page(run / "report.html")
     for i in range(len(data)):
         item = data[i]

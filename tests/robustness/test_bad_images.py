@@ -28,9 +28,8 @@ from decomprec.data import (
     train_transform,
 )
 from decomprec.data.image_io import read_image, read_mask
-from decomprec.inference import image_masks
 from decomprec.models import SmallEncoder
-from decomprec.models.pretrained import Pretrained
+from decomprec.trained_model import TrainedModel
 
 CASES = Cases()
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 36, 3), dtype=np.uint8)
@@ -253,7 +252,7 @@ def _(folder: Path) -> None:
 
 
 def strip(folder: Path, height: int, width: int) -> None:
-    """Through both transforms, with its mask, and through `image_masks`."""
+    """Through both transforms, with its mask, and through `TrainedModel`."""
     pixels = np.zeros((height, width, 3))
     pixels[height // 2, width // 2] = 255
     image = read_image(save(folder / f"{height}_{width}.png", pixels))
@@ -265,7 +264,7 @@ def strip(folder: Path, height: int, width: int) -> None:
         assert transform(tv_tensors.Image(image)).shape == (3, 32, 32)
     assert (eval_transform(32)(tv_tensors.Image(image)) > 200).any()  # of the middle
     segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
-    masks = image_masks(image, Pretrained(segmenter, None, ("dog",), image_size=32))
+    masks = TrainedModel(segmenter, ("dog",), 32)(image).masks
     assert masks.shape == (2, height, width)
     assert masks.isfinite().all()
 

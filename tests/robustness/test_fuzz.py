@@ -21,9 +21,9 @@ from decomprec.cli import app
 from decomprec.data import CocoInstances, TaggedCSV, VOCDevkit
 from decomprec.data.image_io import read_image, read_labels, read_mask
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.models.pretrained import load_pretrained, save_pretrained
 from decomprec.models.weights import load_local
 from decomprec.report.curves import read_charts
+from decomprec.trained_model import TrainedModel, load
 from decomprec.training import PRESETS, Preset
 
 
@@ -159,7 +159,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model")
     network = DecompositionSegmenter(3, SmallEncoder((2, 4)), decoder_widths=(4, 2))
     classifier = PooledClassifier(SmallEncoder((3,)), 3, standardise=True)
-    save_pretrained(path, network, ["cat", "dog"], image_size=32, classifier=classifier)
+    TrainedModel(network, ["cat", "dog"], 32, classifier).save_pretrained(path)
     return path
 
 
@@ -171,7 +171,7 @@ def read_config(model: Path, folder: Path, text: str) -> None:
     target.mkdir(exist_ok=True)
     (target / "config.json").write_text(text, encoding="utf-8", errors="surrogatepass")
     (target / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
-    survives(lambda: load_pretrained(target))
+    survives(lambda: load(target))
 
 
 @fuzzed
@@ -199,7 +199,7 @@ def test_a_bool_is_no_number_in_a_config(model: Path, folder: Path, part: str, v
     (folder / "config.json").write_text(json.dumps({**config, part: values}))
     (folder / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
     with pytest.raises(ValueError, match="Expected"):
-        load_pretrained(folder)
+        load(folder)
 
 
 @fuzzed
@@ -216,7 +216,7 @@ def test_weights_of_a_model(model: Path, folder: Path, data: st.DataObject) -> N
     else:
         changed = data.draw(mutated_bytes(whole[: 8 + length])) + whole[8 + length :]
     (target / "model.safetensors").write_bytes(changed)
-    survives(lambda: load_pretrained(target))
+    survives(lambda: load(target))
     survives(lambda: load_local(SmallEncoder((2, 4)), target / "model.safetensors"))
 
 
@@ -260,7 +260,7 @@ def test_arguments(model: Path, folder: Path, words: list[str]) -> None:
     words = [str(places.get(word, word)) for word in words]
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder / "empty"):
         patch.setattr("decomprec.experiment.run_experiment", lambda *args, **kwargs: None)
-        patch.setattr("decomprec.models.pretrained.snapshot_download", _offline)
+        patch.setattr("decomprec.trained_model.snapshot_download", _offline)
         result = CliRunner().invoke(app, words)
     assert result.exception is None or isinstance(result.exception, SystemExit), words
     assert result.exit_code in (0, 1, 2)

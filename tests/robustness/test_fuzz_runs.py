@@ -23,10 +23,10 @@ from decomprec import DecompositionSegmenter
 from decomprec.cli import app
 from decomprec.data import OxfordPets, SyntheticScenes, TaggedFolder, TaggedRows
 from decomprec.models import SmallEncoder
-from decomprec.models.pretrained import save_pretrained
 from decomprec.report import read_run
 from decomprec.report.render import page
-from decomprec.training import load_run, train
+from decomprec.trained_model import TrainedModel, load
+from decomprec.training import train
 from decomprec.training.checkpoints import WholeCheckpoints
 
 
@@ -130,7 +130,7 @@ def test_names_of_a_run(folder: Path, whole: Files, names: bytes) -> None:
     run = restored(folder, whole)
     weights = run / "segmenter" / "weights.safetensors"
     save_file(load_file(weights), weights, metadata={"class_names": names.decode("latin-1")})
-    survives(lambda: load_run(run))
+    survives(lambda: load(run))
 
 
 PRESET = plain(TINY)
@@ -146,7 +146,7 @@ PRESET = plain(TINY)
 def test_preset_of_a_run(folder: Path, whole: Files, preset: str | bytes) -> None:
     content = preset if isinstance(preset, bytes) else preset.encode(errors="surrogatepass")
     run = restored(folder, whole, **{"preset.yaml": content})
-    survives(lambda: load_run(run))
+    survives(lambda: load(run))
 
 
 @fuzzed
@@ -243,7 +243,7 @@ def called(*words: str | Path) -> None:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.setattr("decomprec.experiment.run_experiment", lambda *args, **kwargs: None)
-        patch.setattr("decomprec.models.pretrained.snapshot_download", offline)
+        patch.setattr("decomprec.trained_model.snapshot_download", offline)
         result = CliRunner().invoke(app, [str(word) for word in words])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -256,7 +256,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model")
     network = DecompositionSegmenter(3, SmallEncoder((2, 4)), decoder_widths=(4, 2))
-    save_pretrained(path, network, ["cat", "dog"], image_size=16)
+    TrainedModel(network, ["cat", "dog"], 16).save_pretrained(path)
     return path
 
 
@@ -324,7 +324,14 @@ def elsewhere(text: str, places: dict[str, Path]) -> str:
     return text
 
 
-TRAINED = {"command": "train", "data": "DATA", "format": "csv", "classes": "cat,dog", "seed": 1, "skip-unreadable": True}
+TRAINED = {
+    "command": "train",
+    "data": "DATA",
+    "format": "csv",
+    "classes": "cat,dog",
+    "seed": 1,
+    "skip-unreadable": True,
+}
 
 
 @fuzzed

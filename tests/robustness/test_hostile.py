@@ -27,9 +27,9 @@ from decomprec.data import OxfordPets, SyntheticScenes
 from decomprec.data.dataset import Record, TaggedImages
 from decomprec.export import export_masks
 from decomprec.models import NamedEncoder, SmallEncoder
-from decomprec.models.pretrained import load_pretrained, save_pretrained
 from decomprec.report import read_run, write_report
-from decomprec.training import Preset, load_run, train
+from decomprec.trained_model import TrainedModel, load
+from decomprec.training import Preset, train
 from decomprec.viz import panel, save_image
 
 MOBILENET = "mobilenetv3_small_050"
@@ -100,7 +100,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     network = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4))
-    save_pretrained(tmp_path / "model", network, ["dog"], image_size=32)
+    TrainedModel(network, ["dog"], 32).save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -156,11 +156,11 @@ def test_a_bomb_as_weights(form: str, run: Path, model: Path, marker: Path, tmp_
     refused(lambda: NamedEncoder("resnet18", path), said)
     refused(lambda: DecompositionSegmenter(2, "resnet18", path), said)
     write_bomb(model / "model.safetensors", marker, form)
-    refused(lambda: load_pretrained(model), said)
+    refused(lambda: load(model), said)
     refused_by_cli("predict", model, tmp_path, "--out", tmp_path / "out")
     for stage in ("segmenter", "guide"):
         write_bomb(run / stage / "weights.safetensors", marker, form)
-        refused(lambda: load_run(run), "safetensors")
+        refused(lambda: load(run), "safetensors")
         refused_by_cli("report", run)
 
 
@@ -182,7 +182,7 @@ def test_python_objects_in_yaml(run: Path, marker: Path, tmp_path: Path) -> None
         for text in (value, f"name: {value}", f"guide: {{options: {value}}}"):
             (run / "preset.yaml").write_text(text)
             refused(lambda: Preset.load(run / "preset.yaml"), "preset.yaml")
-            refused(lambda: load_run(run), "preset.yaml")
+            refused(lambda: load(run), "preset.yaml")
         refused_by_cli("demo", "--preset", run / "preset.yaml", "--out", tmp_path / "new")
         (tmp_path / "config.yaml").write_text(f"command: demo\nseed: {value}\n")
         refused_by_cli("demo", "--config", tmp_path / "config.yaml", "--out", tmp_path / "new")
@@ -199,7 +199,7 @@ def test_aliases_that_stand_for_millions_of_values(run: Path, tmp_path: Path) ->
     for key in ("name", "image_size"):
         others = "\n".join(line for line in preset.splitlines() if not line.startswith(f"{key}:"))
         (run / "preset.yaml").write_text(f"{others}\n{key}: {value}\n")
-        refused(lambda: load_run(run), "preset.yaml")
+        refused(lambda: load(run), "preset.yaml")
         refused_by_cli("demo", "--preset", run / "preset.yaml", "--out", tmp_path / "new")
     (tmp_path / "config.yaml").write_text(f"command: demo\nseed: {value}\n")
     refused_by_cli("demo", "--config", tmp_path / "config.yaml", "--out", tmp_path / "new")
@@ -233,10 +233,10 @@ def test_options_that_would_make_timm_read_files_or_grow(
     config = json.loads((model / "config.json").read_text())
     config["encoder"] = {"kind": "pretrained", "name": MOBILENET, "depth": 2, "options": options}
     (model / "config.json").write_text(json.dumps(config))
-    refused(lambda: load_pretrained(model), "options")
+    refused(lambda: load(model), "options")
     preset = Preset.load(run / "preset.yaml")
     replace(preset, guide=replace(preset.guide, model=MOBILENET, options=options)).save(run / "preset.yaml")
-    refused(lambda: load_run(run), "options")
+    refused(lambda: load(run), "options")
 
 
 @pytest.mark.parametrize("name", ["hf-hub:someone/bomb", "local-dir:/tmp", "../bomb", "tu-hf-hub:someone/bomb"])
@@ -267,13 +267,13 @@ def test_sizes_that_would_fill_the_memory(case: str, model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     ABSURD[case](config)
     (model / "config.json").write_text(json.dumps(config))
-    refused(lambda: load_pretrained(model), "Expected")
+    refused(lambda: load(model), "Expected")
 
 
 def test_a_config_that_is_too_deep_or_too_long(model: Path) -> None:
     for text in ("[" * 200_000, '{"a":' * 200_000, " " * 2_000_000 + "{}"):
         (model / "config.json").write_text(text)
-        refused(lambda: load_pretrained(model), "config.json")
+        refused(lambda: load(model), "config.json")
 
 
 # Tensors
@@ -292,7 +292,7 @@ def test_headers_of_safetensors(model: Path, tmp_path: Path) -> None:
         whole + b"more",
     ):
         weights.write_bytes(content)
-        refused(lambda: load_pretrained(model), "to be a safetensors file")
+        refused(lambda: load(model), "to be a safetensors file")
         refused(lambda: NamedEncoder(MOBILENET, weights), "to be a safetensors file")
 
 
@@ -303,8 +303,8 @@ def test_weights_that_are_no_numbers(value: float, run: Path, model: Path) -> No
         name = next(name for name in tensors if name.endswith("weight"))
         tensors[name].view(-1)[-1] = value
         save_file(tensors, weights, metadata={"class_names": '["a", "b", "c", "d"]'})
-    refused(lambda: load_pretrained(model), "to be finite, but got NaN or infinity")
-    refused(lambda: load_run(run), "to be finite, but got NaN or infinity")
+    refused(lambda: load(model), "to be finite, but got NaN or infinity")
+    refused(lambda: load(run), "to be finite, but got NaN or infinity")
 
 
 def test_weights_of_another_type(model: Path) -> None:
@@ -312,7 +312,7 @@ def test_weights_of_another_type(model: Path) -> None:
     name = next(name for name in tensors if name.endswith("conv.weight") or name.endswith("0.weight"))
     for dtype in (torch.int32, torch.bool, torch.complex64):
         save_file({**tensors, name: tensors[name].to(dtype)}, model / "model.safetensors")
-        refused(lambda: load_pretrained(model), "to be torch.float32, but got")
+        refused(lambda: load(model), "to be torch.float32, but got")
 
 
 # Names
@@ -322,12 +322,12 @@ def test_weights_of_another_type(model: Path) -> None:
 def test_names_of_classes_that_are_no_text(name: str, run: Path, model: Path, tmp_path: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "class_names": [name]}))
-    refused(lambda: load_pretrained(model), "class_names")
+    refused(lambda: load(model), "class_names")
     record = Record(tmp_path / "a.png", (), "a")
     refused(lambda: TaggedImages([record], [name]), "class_names")
     weights = run / "segmenter" / "weights.safetensors"
     save_file(load_file(weights), weights, metadata={"class_names": json.dumps([name, "b", "c", "d"])})
-    refused(lambda: load_run(run), "names of its classes")
+    refused(lambda: load(run), "names of its classes")
 
 
 MARKUP = ["<img src=x onerror=alert(1)>", "$\\frac{$", "../../etc/passwd", "[a](javascript:alert(1))"]
@@ -397,8 +397,8 @@ def test_nothing_of_the_machine_is_told(finished: Path, model: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".pt2", ".onnx"])
 def test_an_exported_model_does_not_know_where_the_code_lay(ending: str, model: Path, tmp_path: Path) -> None:
-    loaded = load_pretrained(model)
-    export_masks(tmp_path / f"masks{ending}", loaded.segmenter, loaded.class_names, image_size=32)
+    loaded = load(model)
+    export_masks(loaded, tmp_path / f"masks{ending}")
     content = (tmp_path / f"masks{ending}").read_bytes()
     if ending == ".pt2":
         with zipfile.ZipFile(tmp_path / "masks.pt2") as archive:

@@ -11,6 +11,7 @@ from decomprec.data import SyntheticScenes
 from decomprec.losses import MaskLoss
 from decomprec.models import NamedEncoder, PaperEncoder, PooledClassifier, SmallEncoder
 from decomprec.priors import HingeAreaLoss
+from decomprec.trained_model import load
 from decomprec.training import (
     PRESETS,
     GuideModule,
@@ -19,7 +20,6 @@ from decomprec.training import (
     build_classifier,
     build_loss,
     build_segmenter,
-    load_run,
     train,
 )
 from decomprec.training.augment import occlude
@@ -209,13 +209,13 @@ def test_few_images_get_the_steps_that_training_needs(scenes, tmp_path: Path) ->
 
 def test_a_finished_run_is_read_back(scenes, tmp_path: Path) -> None:
     trained = train(TINY, *scenes, tmp_path / "run", trainer_options=QUIET)
-    again = load_run(tmp_path / "run")
+    again = load(tmp_path / "run")
     assert again.class_names == scenes[0].class_names
     images = torch.rand(2, 3, 40, 24)
     assert torch.equal(again.classifier(images), trained.classifier(images))
     assert torch.equal(again.segmenter(images).mask_logits, trained.segmenter(images).mask_logits)
     with pytest.raises(ValueError, match="finished run"):
-        load_run(tmp_path)
+        load(tmp_path)
 
 
 def test_a_run_from_a_shortened_trunk_is_read_back_without_it(scenes, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_run_from_a_shortened_trunk_is_read_back_without_it(scenes, tmp_path: 
     )
     trained = train(preset, *scenes, tmp_path / "run", trainer_options=QUIET)
     file.unlink()
-    again = load_run(tmp_path / "run")
+    again = load(tmp_path / "run")
     images = torch.rand(1, 3, 32, 32)
     assert torch.equal(again.segmenter(images).mask_logits, trained.segmenter(images).mask_logits)
 
@@ -316,7 +316,7 @@ def test_a_finished_guide_needs_no_starting_weights_on_resume(scenes, tmp_path: 
         train(preset, *scenes, tmp_path / "run", callbacks=[StopAt(SegmenterModule, 1)], trainer_options=QUIET)
     file.unlink()
     train(preset, *scenes, tmp_path / "run", resume=True, trainer_options=QUIET)
-    assert load_run(tmp_path / "run").class_names == scenes[0].class_names
+    assert load(tmp_path / "run").class_names == scenes[0].class_names
 
 
 def test_the_background_bias_becomes_part_of_the_weights_once(scenes, tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_the_background_bias_becomes_part_of_the_weights_once(scenes, tmp_path: 
     again = train(lower, *scenes, tmp_path / "run", resume=True, trainer_options=QUIET)
     images = torch.rand(1, 3, 32, 32)
     shift = torch.tensor([-1.5, 0, 0])[:, None, None]
-    for found in (trained, again, load_run(tmp_path / "run")):
+    for found in (trained, again, load(tmp_path / "run")):
         with torch.no_grad():
             logits = plain.segmenter.mask_logits(images) + shift
             torch.testing.assert_close(found.segmenter.mask_logits(images), logits, atol=1e-5, rtol=1e-5)
@@ -350,4 +350,4 @@ def test_weights_without_class_names_are_no_run(scenes, tmp_path: Path) -> None:
     weights = tmp_path / "run" / "segmenter" / "weights.safetensors"
     save_file(load_file(weights), weights)
     with pytest.raises(ValueError, match=r"names of its classes"):
-        load_run(tmp_path / "run")
+        load(tmp_path / "run")

@@ -28,13 +28,13 @@ def export(
 
     .onnx needs more packages: pip install "decomprec[onnx]"
     """  # noqa: D301
-    from decomprec.cli.predict import load_model
     from decomprec.export import export_masks
+    from decomprec.trained_model import load
 
-    loaded = load_model(model, "cpu")
-    export_masks(out, loaded.segmenter, loaded.class_names, image_size=loaded.image_size)
+    loaded = load(model)
+    export_masks(loaded, out)
     save_config(context, config_beside(out))
-    names = ", ".join(["background", *loaded.class_names])
+    names = ", ".join(loaded.classes)
     typer.echo(
         f"masks of {names}; seen at {loaded.image_size} pixels (short side); {out.stat().st_size / 1e6:.1f} MB: {out}"
     )

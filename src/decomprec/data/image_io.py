@@ -86,6 +86,23 @@ def upright(image: Image.Image) -> Image.Image:
     return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
 
 
+def stored_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image as `read_image` turns it, by its header alone; (1, 1) if that can't be read.
+
+    Examples:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "wide.png"
+        >>> Image.new("L", (3, 2)).save(file)
+        >>> stored_size(file)
+        (2, 3)
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size if _orientation(image) in _QUARTER_TURNS else image.size[::-1]
+    except Exception:  # Pillow's own are many, and reading the file will say what is wrong
+        return 1, 1
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         orientation: int = image.getexif().get(_EXIF_ORIENTATION, 1)

@@ -23,6 +23,7 @@ class UnetDecoder(nn.Module):
         config: the widths, for `save_pretrained`.
 
     Examples:
+        >>> import torch
         >>> decoder = UnetDecoder((64, 128), out_channels=2)
         >>> decoder([torch.rand(1, 64, 8, 8), torch.rand(1, 128, 4, 4)]).shape
         torch.Size([1, 2, 16, 16])
@@ -66,6 +67,7 @@ class ShortcutDecoder(UnetDecoder):
         widths: channels of the decoder's blocks, from coarse to fine, one for each feature map.
 
     Examples:
+        >>> import torch
         >>> decoder = ShortcutDecoder((64, 128), out_channels=2)
         >>> decoder([torch.rand(1, 64, 8, 8), torch.rand(1, 128, 4, 4)]).shape
         torch.Size([1, 2, 16, 16])

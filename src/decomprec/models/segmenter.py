@@ -84,13 +84,6 @@ class DecompositionSegmenter(nn.Module):
             self.mask_decoder = mask_decoder or UnetDecoder(channels, num_classes, decoder_widths)
             self.image_decoder = image_decoder or UnetDecoder(channels, 3 * num_classes, decoder_widths)
 
-    @staticmethod
-    def from_pretrained(source: str | Path) -> DecompositionSegmenter:
-        """The segmenter of a folder or hub id alone, as `decomprec.models.pretrained.load_pretrained` reads it."""
-        from decomprec.models.pretrained import load_pretrained  # heavy: smp and timm
-
-        return load_pretrained(source).segmenter
-
     def forward(self, images: Tensor) -> Decomposition:
         """Decompose images.
 

@@ -82,7 +82,7 @@ class Card:
 def measure(record: RunRecord, dataset: Any, device: str) -> list[Score]:
     """Score every image of a data set whose items are as of `TaggedImages`, in its order."""
     predict, masked = _predictor(record, device), has_masks(dataset)
-    slots = len(record.trained.class_names) + 1
+    slots = len(record.model.class_names) + 1
     scores: list[Score] = []
     loader = DataLoader(dataset, batch_size=8, collate_fn=collate)
     for batch in tqdm(loader, "measuring"):
@@ -146,12 +146,12 @@ def has_masks(dataset: Any) -> bool:
 def draw(record: RunRecord, dataset: Any, score: Score, device: str) -> Card:
     """Decompose an image, and turn all that is to be seen of it into data: URIs."""
     item = dataset[score.index]
-    class_names = ("background", *record.trained.class_names)
+    class_names = ("background", *record.model.class_names)
     images = item["image"][None]
     labels = _predictor(record, device)(images.to(device)).cpu()
     size = [max(1, round(record.scale * side)) for side in images.shape[-2:]]
     seen = F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0, 1)
-    out = record.trained.segmenter(seen.to(device))
+    out = record.model.segmenter(seen.to(device))
 
     tags = tuple((item["tags"].nonzero().flatten() + 1).tolist())
     found = tuple(k for k in labels.unique().tolist() if k)
@@ -214,5 +214,5 @@ def data_uri(shown: Tensor) -> str:
 
 def _predictor(record: RunRecord, device: str) -> RefinedPredictor:
     """The row "decomprec" of the table: no refinement, images at the size that the segmenter was trained at."""
-    segmenter = record.trained.segmenter.to(device)
+    segmenter = record.model.segmenter.to(device)
     return RefinedPredictor(multi_scale(segmenter.mask_logits, (record.scale,), flip=False))

@@ -9,7 +9,8 @@ from typing import Any
 
 from decomprec.evaluation.comparison import number_cell
 from decomprec.report.curves import Chart, read_charts
-from decomprec.training import Preset, Trained, load_run
+from decomprec.trained_model import TrainedModel, load
+from decomprec.training import Preset
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class RunRecord:
     Attributes:
         folder: of the run.
         preset: its settings.
-        trained: both networks and the names of the classes.
+        model: that was trained.
         charts: the training curves of each stage, by its name.
         results: results.json; empty where there were no masks.
         diagnostics: diagnostics.json, if there is one.
@@ -40,7 +41,7 @@ class RunRecord:
 
     folder: Path
     preset: Preset
-    trained: Trained
+    model: TrainedModel
     charts: dict[str, tuple[Chart, ...]]
     results: dict[str, Any]
     diagnostics: dict[str, Any]
@@ -70,7 +71,7 @@ def read_run(run_dir: str | Path) -> RunRecord:
     folder = Path(run_dir)
     if not folder.is_dir():
         raise FileNotFoundError(f"Expected RUN to be a run folder, but found no {folder}.")
-    trained = load_run(folder)
+    model = load(folder)
     results = _read_json(folder / "results.json")
     if results:
         _check_results(results, folder / "results.json")
@@ -80,7 +81,7 @@ def read_run(run_dir: str | Path) -> RunRecord:
     return RunRecord(
         folder,
         Preset.load(folder / "preset.yaml"),
-        trained,
+        model,
         {stage: read_charts(folder / stage) for stage in ("guide", "segmenter")},
         results,
         diagnostics,

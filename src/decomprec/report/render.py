@@ -56,7 +56,7 @@ def write_report(
     Raises:
         ValueError: if the data set has other classes than the run.
     """
-    class_names = record.trained.class_names
+    class_names = record.model.class_names
     if dataset is not None and tuple(dataset.class_names) != class_names:
         raise ValueError(
             f"Expected DATA to have the classes of the run, {', '.join(class_names)}, but got "
@@ -88,7 +88,7 @@ def page(record: RunRecord, cards: Sequence[Card], scores: Sequence[Score]) -> s
     preset = {"data": "-", "preset": record.preset.name, "image_size": record.preset.image_size}
     return environment.get_template("template.html").render(
         name=record.folder.resolve().name,
-        class_names=("background", *record.trained.class_names),
+        class_names=("background", *record.model.class_names),
         palette=(255 * voc_palette()).int().tolist(),
         numbers=_numbers(record.results),
         table=results_table(record.results) if record.results else None,

@@ -9,7 +9,6 @@ from decomprec.training.modules import GuideModule, SegmenterModule, fit_head
 from decomprec.training.nonfinite import StopNonFinite
 from decomprec.training.presets import PRESETS, GuideSettings, Preset, SegmenterSettings
 from decomprec.training.run import train
-from decomprec.training.saved import Trained, load_run
 
 __all__ = [
     "PRESETS",
@@ -25,12 +24,10 @@ __all__ = [
     "StopCollapsed",
     "StopNonFinite",
     "StoppedRunError",
-    "Trained",
     "WholeCheckpoints",
     "build_classifier",
     "build_loss",
     "build_segmenter",
     "fit_head",
-    "load_run",
     "train",
 ]

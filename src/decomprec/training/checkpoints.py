@@ -11,10 +11,14 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from decomprec._files import write_bytes, written_whole
 from decomprec.training.interruptions import NonFiniteError
+
+FINISHED = "finished.safetensors"
+"""The weights of a stage that has ended."""
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -105,3 +109,14 @@ def check_finite(tensors: dict[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise NonFiniteError(f"The tensor {name} has become NaN or infinite; it was not written.")
+
+
+def save_finished(network: nn.Module, folder: Path) -> None:
+    """Write the last checkpoint of a stage that has ended: its network's weights.
+
+    Raises:
+        NonFiniteError: if a weight is not finite; nothing is written then.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    check_finite(tensors)
+    write_bytes(folder / FINISHED, save(tensors))

@@ -23,12 +23,11 @@ from decomprec._files import remove_partials
 from decomprec.data import TaggedDataModule
 from decomprec.models.weights import load_local
 from decomprec.training.callbacks import SeedEveryEpoch
-from decomprec.training.checkpoints import WholeCheckpoints, WholeCSVLogger, damaged
+from decomprec.training.checkpoints import FINISHED, WholeCheckpoints, WholeCSVLogger, damaged, save_finished
 from decomprec.training.collapse import StopCollapsed
 from decomprec.training.interruptions import StoppedRunError, clear_stops, is_out_of_memory, kept, lost_process
 from decomprec.training.nonfinite import StopNonFinite
 from decomprec.training.presets import GuideSettings, Preset, SegmenterSettings
-from decomprec.training.saved import WEIGHTS, save_weights
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +56,8 @@ def fit_stage(
     options: dict[str, Any],
 ) -> None:
     """Train `network`, or load the weights that a finished stage left; for the arguments see `train`."""
-    if (folder / WEIGHTS).exists():
-        load_local(network, folder / WEIGHTS)
+    if (folder / FINISHED).exists():
+        load_local(network, folder / FINISHED)
         log.info("the %s is trained already", folder.name)
         return
     # The layout in which convolutions are fastest; networks are handed on in the usual one.
@@ -149,10 +148,10 @@ def _fit(
                 raise
             raise damaged(ckpt_path) from error
     if trainer.is_global_zero:
-        save_weights(network, folder, class_names)
+        save_finished(network, folder)
     trainer.strategy.barrier()
     if not trainer.is_global_zero:  # what BatchNorm has recorded can differ
-        load_local(network, folder / WEIGHTS)
+        load_local(network, folder / FINISHED)
 
 
 def _while_restoring(error: BaseException) -> bool:

@@ -11,19 +11,21 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
 
 from decomprec.data import TaggedDataModule
 from decomprec.protocols import TaggedDataset
+from decomprec.trained_model import TrainedModel, model_card
 from decomprec.training.build import (
     build_classifier,
     build_loss,
     build_segmenter,
     start_from_guide,
 )
+from decomprec.training.checkpoints import FINISHED
 from decomprec.training.fit import fit_stage
 from decomprec.training.modules import GuideModule, SegmenterModule, freeze
 from decomprec.training.presets import Preset
-from decomprec.training.saved import WEIGHTS, Trained
 
 
 def train(
@@ -38,12 +40,13 @@ def train(
     callbacks: list[Callback] | None = None,
     compile: bool = False,
     trainer_options: Mapping[str, Any] | None = None,
-) -> Trained:
+) -> TrainedModel:
     """Train the guide, freeze it, and train the segmenter (section 4.3).
 
     The run folder gets, for each stage, checkpoints after every epoch with `preset.yaml` beside them, a CSV log
-    (and TensorBoard's, where it is installed), and at its end the weights as safetensors. Several processes need a
-    folder that all of them see, and each takes a batch of its own in every step.
+    (and TensorBoard's, where it is installed), and at its end the weights; `run_dir/model` gets the model, which
+    `decomprec.load` reads. Several processes need a folder that all of them see, and each takes its own batch in every
+    step.
 
     Args:
         preset: all settings.
@@ -81,7 +84,7 @@ def train(
         for stage in (preset.guide, preset.segmenter)
     ]
     # A finished guide needs no file or download that it once started from.
-    finished = (run_dir / "guide" / WEIGHTS).exists()
+    finished = (run_dir / "guide" / FINISHED).exists()
     L.seed_everything(seed, verbose=False)
     classifier = build_classifier(replace(preset.guide, weights=None) if finished else preset.guide, num_classes)
     L.seed_everything(seed, verbose=False)
@@ -125,7 +128,16 @@ def train(
     )
     fit(segmenter_module, segmenter, data[1], run_dir / "segmenter", preset.segmenter)
 
-    return Trained(segmenter.eval(), classifier.eval(), class_names)
+    size = preset.segmenter.image_size or preset.image_size
+    facts = [f"Preset: {preset.name}; seed: {seed}."]
+    model = TrainedModel(segmenter, class_names, size, classifier, card=model_card(class_names, size, facts))
+    _write(model, run_dir / "model")
+    return model
+
+
+@rank_zero_only
+def _write(model: TrainedModel, folder: Path) -> None:
+    model.save_pretrained(folder, half=False)  # its masks are those that are measured
 
 
 def _check(run_dir: Path, preset: Preset, resume: bool) -> None:
