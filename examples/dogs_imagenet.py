@@ -1,14 +1,10 @@
-"""The paper's experiment: learn to draw objects from image tags alone, and compare with CAM of the same guide.
+"""The paper's experiment (section 4): learn to draw dogs from image tags, and compare with CAM of the same guide.
 
-    uv run examples/dogs_imagenet.py                              # synthetic scenes, minutes on 2 CPU cores
-    uv run examples/dogs_imagenet.py --data folder DIR            # DIR/train/dog, DIR/train/other, DIR/val/...
-    uv run examples/dogs_imagenet.py --data csv TAGS.csv          # columns image, split, tags
-    uv run examples/dogs_imagenet.py --data voc VOCdevkit/VOC2012
-    uv run examples/dogs_imagenet.py --data coco COCO             # COCO/annotations/instances_train2017.json
-    uv run examples/dogs_imagenet.py --data pets ROOT --download
-    uv run examples/dogs_imagenet.py --data imagenet ROOT --preset paper
+    uv run examples/dogs_imagenet.py              # synthetic scenes instead of ImageNet, minutes on 2 CPU cores
+    uv run examples/dogs_imagenet.py IMAGENET     # dogs against the rest of ImageNet-1k, the paper's settings
 
-The run folder gets checkpoints, logs, an image of every epoch, figures and results.json.
+The run folder (--out) gets checkpoints, the model, Figures 2 and 3 of the paper and, with masks, results.json.
+`decomprec train` does the same for your own images; see docs/method/paper_experiment.md.
 """
 
 from __future__ import annotations
@@ -18,80 +14,66 @@ import logging
 import sys
 from pathlib import Path
 
-from decomprec.data import load_images
-from decomprec.data.loading import FORMATS as ON_DISK
-from decomprec.experiment import run_experiment, synthetic_scenes
-from decomprec.protocols import LoadData
-from decomprec.training import PRESETS, Preset, choose
+import torch
+from torch.utils.data import DataLoader, Subset
 
-FORMATS = ("synthetic", *ON_DISK)
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", nargs="+", default=["synthetic"], metavar="X", help=f"{', '.join(FORMATS)}; and a path"
-    )
-    parser.add_argument("--download", action="store_true", help="let --data pets download the images")
-    parser.add_argument("--preset", help=f"{', '.join(PRESETS)}, or a YAML file (default: demo, for images robust)")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="such as segmenter.epochs=3")
-    parser.add_argument("--out", type=Path, default=Path("runs/dogs"), help="run folder")
-    parser.add_argument("--resume", action="store_true", help="go on where the run in --out stopped")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--workers", type=int, help="processes that load images (default: one for each core with a GPU, else 0)"
-    )
-    parser.add_argument("--accelerator", default="auto", help="auto, cpu or gpu, as in Lightning")
-    parser.add_argument("--precision", default="32-true", help="such as bf16-mixed, as in Lightning")
-    parser.add_argument("--compile", action="store_true", help="train through torch.compile")
-    return parser.parse_args()
+from decomprec.data import collate, eval_transform, load_images
+from decomprec.evaluation import compare
+from decomprec.experiment import synthetic_scenes
+from decomprec.refine import RefinedPredictor, guided_filter, multi_scale_tags, pamr
+from decomprec.training import PRESETS, StoppedRunError, train
+from decomprec.viz import figure_pairs, panel, save_image
 
 
-def choose_preset(args: argparse.Namespace) -> Preset:
-    return choose.choose_preset(args.preset or ("demo" if args.data[0] == "synthetic" else "robust"), args.set)
+def main(imagenet: Path | None, out: Path) -> None:
+    if imagenet is None:
+        preset = PRESETS["demo"]
+        load = synthetic_scenes(preset.image_size)
+    else:
+        preset = PRESETS["paper"]
+        load = load_images(imagenet, "imagenet", classes=["dog"], list_file=out / "imagenet_dogs.csv")
+    transform = eval_transform(preset.image_size)
+    train_set = load("train", transform=transform, masks=False)  # images and tags only
+    val_set = load("val", transform=transform, masks=imagenet is None)
 
+    # First the guide on the tags (Eq. 9); then, with the guide frozen, the segmenter (Eq. 7 and 8).
+    model = train(preset, train_set, val_set, out)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)
 
-def data_source(args: argparse.Namespace, preset: Preset) -> LoadData:
-    """What loads the images of --data."""
-    kind, *path = args.data
-    if kind not in FORMATS or len(path) != (kind != "synthetic"):
-        raise ValueError(
-            f"Expected --data to be synthetic, or one of {', '.join(ON_DISK)} and a path; got {args.data}."
-        )
-    if kind == "synthetic":
-        return synthetic_scenes(preset.image_size)
-    return load_images(
-        path[0],
-        kind,
-        classes=("dog",) if kind in ("pets", "imagenet") else None,
-        seed=args.seed,
-        list_file=args.out / "imagenet_dogs.csv",
-        download=args.download,
-    )
+    # Figures 2 and 3: images and label maps; then one of decompositions: masks, image-lets and what they rebuild.
+    for title, dataset in (("figure2_training", train_set), ("figure3_validation", val_set)):
+        images = next(iter(DataLoader(Subset(dataset, range(100)), 100, collate_fn=collate)))["image"]
+        labels = torch.cat([model.segmenter.predict(part.to(device)).cpu() for part in images.split(10)])
+        save_image(figure_pairs(images, labels), out / "figures" / f"{title}.png")
+    batch = collate([val_set[i] for i in range(5)])
+    with torch.inference_mode():
+        decomposition = model.segmenter(batch["image"].to(device))
+    figure = panel(batch["image"], decomposition, val_set.class_names, batch["tags"], batch.get("mask"))
+    save_image(figure, out / "figures" / "panel.png")
 
-
-def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    args = parse_arguments()
-    preset = choose_preset(args)
-    run_experiment(
-        preset,
-        data_source(args, preset),
-        args.out,
-        data=args.data[0],
-        settings=args.set,
-        resume=args.resume,
-        seed=args.seed,
-        workers=args.workers,
-        accelerator=args.accelerator,
-        precision=args.precision,
-        compile=args.compile,
-    )
+    if imagenet is not None:
+        print(f"ImageNet has no masks to measure with; look at {out / 'figures'}")
+        return
+    logits = model.segmenter.mask_logits
+    predictors = {
+        "decomprec": RefinedPredictor(logits),
+        "decomprec, guided filter": RefinedPredictor(logits, guided_filter),
+        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, pamr, multi_scale_tags(model.guide)),
+    }
+    loader = DataLoader(val_set, batch_size=8, collate_fn=collate)
+    results = compare(predictors, model.guide, loader, val_set.class_names, device)
+    results.save(out / "results.json")
+    print(f"\n{results.table()}\n\nmodel, figures and results: {out}")
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("imagenet", nargs="?", type=Path, metavar="IMAGENET", help="folder that holds train/n0*/")
+    parser.add_argument("--out", type=Path, default=Path("runs/dogs"), help="new run folder (default: runs/dogs)")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
-        main()
-    except (ValueError, OSError) as error:
+        main(**vars(parser.parse_args()))
+    except (ValueError, OSError, StoppedRunError) as error:
         sys.exit(f"error: {error}")

@@ -19,7 +19,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("example") / "run"
-    finished = run("--out", out, "--accelerator", "cpu")
+    finished = run("--out", out)
     assert finished.returncode == 0, finished.stderr[-3000:]
     return out, finished.stdout
 
@@ -45,7 +45,6 @@ def test_the_demo_draws_its_figures(demo: tuple[Path, str]) -> None:
     for name in ("figure3_validation", "panel"):
         low, high = Image.open(figures / f"{name}.png").convert("L").getextrema()
         assert high - low > 200
-    assert len(list((demo[0] / "progress").glob("epoch_*.png"))) >= 2
 
 
 def test_the_demo_logs_a_falling_loss(demo: tuple[Path, str]) -> None:
@@ -55,18 +54,9 @@ def test_the_demo_logs_a_falling_loss(demo: tuple[Path, str]) -> None:
     assert total[-1] < total[0]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--data", "folder"], "and a path"),
-        (["--data", "folder", "nowhere"], "nowhere"),
-        (["--preset", "best"], "--preset"),
-        (["--set", "segmenter.epoch=1"], "segmenter.epochs=3"),
-    ],
-)
-def test_wrong_arguments_end_in_one_sentence(arguments: list[str], message: str, tmp_path: Path) -> None:
-    finished = run(*arguments, "--out", tmp_path / "run")
+def test_a_wrong_folder_ends_in_one_sentence(tmp_path: Path) -> None:
+    finished = run("nowhere", "--out", tmp_path / "run")
     assert finished.returncode == 1
     assert "Traceback" not in finished.stderr
-    assert message in finished.stderr.splitlines()[-1]
+    assert "nowhere" in finished.stderr.splitlines()[-1]
     assert not (tmp_path / "run").exists()
