@@ -90,7 +90,7 @@ def finish(*args: Any) -> None:
 
 def result(folder: Path) -> tuple[list[bytes], list[Any]]:
     """What a run ended with: the bytes of its weights, and the curves of its logs."""
-    weights = [(folder / stage / "weights.safetensors").read_bytes() for stage in STAGES]
+    weights = [(folder / stage / "finished.safetensors").read_bytes() for stage in STAGES]
     return weights, [chart.lines for stage in STAGES for chart in read_charts(folder / stage)]
 
 

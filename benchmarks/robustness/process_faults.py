@@ -145,7 +145,7 @@ def steps(folder: Path) -> list[int]:
 
 def same_guide(one: Path, other: Path) -> bool:
     """Whether two runs have the same guide, but for rounding: its features are kept in half precision."""
-    first, second = (load_file(run / "guide" / "weights.safetensors") for run in (one, other))
+    first, second = (load_file(run / "guide" / "finished.safetensors") for run in (one, other))
     return all(torch.allclose(first[name].float(), second[name].float(), rtol=0, atol=1e-3) for name in first)
 
 

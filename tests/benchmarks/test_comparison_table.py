@@ -159,8 +159,8 @@ def test_the_other_trainings_are_what_their_rows_say(finished: tuple[Path, list[
     ours, paper = load(out / "ours"), load(out / "paper")
     for name, tensor in ours.classifier.state_dict().items():
         assert torch.equal(paper.classifier.state_dict()[name], tensor)
-    second = (out / "second_guide" / "weights.safetensors").read_bytes()
-    assert second != (out / "ours" / "guide" / "weights.safetensors").read_bytes()
+    second = (out / "second_guide" / "finished.safetensors").read_bytes()
+    assert second != (out / "ours" / "guide" / "finished.safetensors").read_bytes()
     recipe = runs.Preset.load(out / "paper" / "preset.yaml").segmenter
     assert (recipe.encoder, recipe.decoder_widths, recipe.epochs, recipe.batch_size) == ("guide", (8, 4), 2, 8)
     assert (recipe.content, recipe.absent, recipe.prior, recipe.lambda_mask) == ("components", "ignore", "tags", 1e-3)
@@ -358,10 +358,10 @@ def test_single_changes_with_the_guide_of_a_run(
     weights = {}
     for change in changes:
         run = tmp_path / "runs" / change.name
-        assert load_file(run / "guide" / "weights.safetensors").keys()
-        weights[change.name] = load_file(run / "segmenter" / "weights.safetensors")
+        assert load_file(run / "guide" / "finished.safetensors").keys()
+        weights[change.name] = load_file(run / "segmenter" / "finished.safetensors")
     nothing = weights.pop("nothing")
-    ours = load_file(finished[0] / "ours" / "segmenter" / "weights.safetensors")
+    ours = load_file(finished[0] / "ours" / "segmenter" / "finished.safetensors")
     assert all(torch.equal(tensor, ours[name]) for name, tensor in nothing.items())
     for changed in weights.values():
         assert any(not torch.equal(tensor, nothing[name]) for name, tensor in changed.items())

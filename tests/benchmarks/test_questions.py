@@ -168,8 +168,8 @@ def test_areas_share_a_guide_and_change_the_masks(tmp_path: Path) -> None:
     found = [
         questions.run_variant(variants[name], size, 0, tmp_path) for name in ("hinge (the preset's)", "exact areas")
     ]
-    guides = [path.read_bytes() for path in sorted(tmp_path.glob("*/guide/weights.safetensors"))]
-    segmenters = [path.read_bytes() for path in sorted(tmp_path.glob("*/segmenter/weights.safetensors"))]
+    guides = [path.read_bytes() for path in sorted(tmp_path.glob("*/guide/finished.safetensors"))]
+    segmenters = [path.read_bytes() for path in sorted(tmp_path.glob("*/segmenter/finished.safetensors"))]
     assert guides[0] == guides[1]
     assert segmenters[0] != segmenters[1]
     assert found[0]["guide_accuracy"] == found[1]["guide_accuracy"]

@@ -189,12 +189,12 @@ def test_kinds_of_the_command_line_are_those_of_the_library() -> None:
 
 def test_resume_takes_the_preset_of_the_run(run: Path, data: Path) -> None:
     copied = shutil.copytree(run, run.parent / "resumed")
-    (copied / "segmenter" / "weights.safetensors").unlink()
+    (copied / "segmenter" / "finished.safetensors").unlink()
     (copied / "segmenter" / "last.ckpt").unlink()
-    guide = (copied / "guide" / "weights.safetensors").stat().st_mtime_ns
+    guide = (copied / "guide" / "finished.safetensors").stat().st_mtime_ns
     result = call("train", data, "--out", copied, "--resume", "--workers", "0", "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert (copied / "guide" / "weights.safetensors").stat().st_mtime_ns == guide  # not trained again
+    assert (copied / "guide" / "finished.safetensors").stat().st_mtime_ns == guide  # not trained again
     first, second = weights(run), weights(copied)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert "holds a run; resume it" in sentence("train", data, "--out", run, "--preset", run / "preset.yaml")

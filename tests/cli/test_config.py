@@ -72,7 +72,7 @@ def test_flags_win_over_the_file(run: Path, tmp_path: Path) -> None:
 
 def test_a_run_goes_on_with_its_config(run: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(run, tmp_path / "run")
-    for name in ("weights.safetensors", "last.ckpt"):
+    for name in ("finished.safetensors", "last.ckpt"):
         (copied / "segmenter" / name).unlink()
     good("train", "--config", copied / "config.yaml", "--out", copied, "--resume")
     first, second = weights(run), weights(copied)

@@ -183,7 +183,7 @@ def test_the_mask_decoder_starts_from_the_trained_guide_and_is_trained_on(tmp_pa
     start = build_segmenter(TINY.segmenter, 3, trained.classifier).mask_decoder
     assert isinstance(start, ShortcutDecoder)
     assert torch.equal(start.shortcut.weight, evidence.weight)
-    after = load_file(tmp_path / "run/segmenter/weights.safetensors")["mask_decoder.shortcut.weight"]
+    after = load_file(tmp_path / "run/segmenter/finished.safetensors")["mask_decoder.shortcut.weight"]
     moved = (after - evidence.weight).abs().max()
     # Adam moves a weight by at most about its learning rate in a step, and there were 2 steps.
     assert 0 < moved < 1e-2

@@ -28,7 +28,7 @@ from decomprec.data.dataset import Record, TaggedImages
 from decomprec.export import export_masks
 from decomprec.models import NamedEncoder, SmallEncoder
 from decomprec.report import read_run, write_report
-from decomprec.trained_model import TrainedModel, load
+from decomprec.trained_model import TrainedModel, load, model_card
 from decomprec.training import Preset, train
 from decomprec.viz import panel, save_image
 
@@ -140,7 +140,7 @@ BOMBS = pytest.mark.parametrize("form", ["pickle", "torch.save"])
 @BOMBS
 @pytest.mark.parametrize("stage", ["guide", "segmenter"])
 def test_a_bomb_as_checkpoint(form: str, stage: str, run: Path, marker: Path) -> None:
-    (run / stage / "weights.safetensors").unlink()
+    (run / stage / "finished.safetensors").unlink()
     write_bomb(run / stage / "last.ckpt", marker, form)
     sets = SyntheticScenes(8, 4, size=32, seed=1), SyntheticScenes(4, 4, size=32, seed=3)
     options = {"accelerator": "cpu", "enable_progress_bar": False}
@@ -158,10 +158,12 @@ def test_a_bomb_as_weights(form: str, run: Path, model: Path, marker: Path, tmp_
     write_bomb(model / "model.safetensors", marker, form)
     refused(lambda: load(model), said)
     refused_by_cli("predict", model, tmp_path, "--out", tmp_path / "out")
-    for stage in ("segmenter", "guide"):
-        write_bomb(run / stage / "weights.safetensors", marker, form)
-        refused(lambda: load(run), "safetensors")
-        refused_by_cli("report", run)
+    write_bomb(run / "model" / "model.safetensors", marker, form)
+    refused(lambda: load(run), "safetensors")
+    refused_by_cli("report", run)
+    write_bomb(run / "guide" / "finished.safetensors", marker, form)
+    sets = SyntheticScenes(8, 4, size=32, seed=1), SyntheticScenes(4, 4, size=32, seed=3)
+    refused(lambda: train(Preset.load(run / "preset.yaml"), *sets, run, resume=True), said)
 
 
 # Configs
@@ -182,7 +184,7 @@ def test_python_objects_in_yaml(run: Path, marker: Path, tmp_path: Path) -> None
         for text in (value, f"name: {value}", f"guide: {{options: {value}}}"):
             (run / "preset.yaml").write_text(text)
             refused(lambda: Preset.load(run / "preset.yaml"), "preset.yaml")
-            refused(lambda: load(run), "preset.yaml")
+            refused(lambda: read_run(run), "preset.yaml")
         refused_by_cli("demo", "--preset", run / "preset.yaml", "--out", tmp_path / "new")
         (tmp_path / "config.yaml").write_text(f"command: demo\nseed: {value}\n")
         refused_by_cli("demo", "--config", tmp_path / "config.yaml", "--out", tmp_path / "new")
@@ -199,7 +201,7 @@ def test_aliases_that_stand_for_millions_of_values(run: Path, tmp_path: Path) ->
     for key in ("name", "image_size"):
         others = "\n".join(line for line in preset.splitlines() if not line.startswith(f"{key}:"))
         (run / "preset.yaml").write_text(f"{others}\n{key}: {value}\n")
-        refused(lambda: load(run), "preset.yaml")
+        refused(lambda: read_run(run), "preset.yaml")
         refused_by_cli("demo", "--preset", run / "preset.yaml", "--out", tmp_path / "new")
     (tmp_path / "config.yaml").write_text(f"command: demo\nseed: {value}\n")
     refused_by_cli("demo", "--config", tmp_path / "config.yaml", "--out", tmp_path / "new")
@@ -231,12 +233,13 @@ def test_options_that_would_make_timm_read_files_or_grow(
     refused(lambda: NamedEncoder(MOBILENET, **options), "options")
     refused(lambda: DecompositionSegmenter(2, MOBILENET, encoder_options=options), "options")
     config = json.loads((model / "config.json").read_text())
-    config["encoder"] = {"kind": "pretrained", "name": MOBILENET, "depth": 2, "options": options}
+    config["encoder"] = {"kind": "named", "name": MOBILENET, "depth": 2, "options": options}
     (model / "config.json").write_text(json.dumps(config))
     refused(lambda: load(model), "options")
     preset = Preset.load(run / "preset.yaml")
-    replace(preset, guide=replace(preset.guide, model=MOBILENET, options=options)).save(run / "preset.yaml")
-    refused(lambda: load(run), "options")
+    hostile = replace(preset, guide=replace(preset.guide, model=MOBILENET, options=options))
+    sets = SyntheticScenes(8, 4, size=32, seed=1), SyntheticScenes(4, 4, size=32, seed=3)
+    refused(lambda: train(hostile, *sets, tmp_path / "new"), "options")
 
 
 @pytest.mark.parametrize("name", ["hf-hub:someone/bomb", "local-dir:/tmp", "../bomb", "tu-hf-hub:someone/bomb"])
@@ -298,11 +301,11 @@ def test_headers_of_safetensors(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers(value: float, run: Path, model: Path) -> None:
-    for weights in (model / "model.safetensors", run / "segmenter" / "weights.safetensors"):
+    for weights in (model / "model.safetensors", run / "model" / "model.safetensors"):
         tensors = load_file(weights)
         name = next(name for name in tensors if name.endswith("weight"))
         tensors[name].view(-1)[-1] = value
-        save_file(tensors, weights, metadata={"class_names": '["a", "b", "c", "d"]'})
+        save_file(tensors, weights)
     refused(lambda: load(model), "to be finite, but got NaN or infinity")
     refused(lambda: load(run), "to be finite, but got NaN or infinity")
 
@@ -325,9 +328,9 @@ def test_names_of_classes_that_are_no_text(name: str, run: Path, model: Path, tm
     refused(lambda: load(model), "class_names")
     record = Record(tmp_path / "a.png", (), "a")
     refused(lambda: TaggedImages([record], [name]), "class_names")
-    weights = run / "segmenter" / "weights.safetensors"
-    save_file(load_file(weights), weights, metadata={"class_names": json.dumps([name, "b", "c", "d"])})
-    refused(lambda: load(run), "names of its classes")
+    config = json.loads((run / "model" / "config.json").read_text())
+    (run / "model" / "config.json").write_text(json.dumps({**config, "class_names": [name, "b", "c", "d"]}))
+    refused(lambda: load(run), "class_names")
 
 
 MARKUP = ["<img src=x onerror=alert(1)>", "$\\frac{$", "../../etc/passwd", "[a](javascript:alert(1))"]
@@ -337,12 +340,11 @@ def test_names_that_are_markup_stay_text(run: Path, tmp_path: Path) -> None:
     """Of the report more in test_report.py: there is a browser."""
     out = Decomposition(torch.zeros(1, 5, 8, 8), torch.rand(1, 5, 3, 8, 8))
     save_image(panel(torch.rand(1, 3, 8, 8), out, MARKUP, tags=torch.ones(1, 4)), tmp_path / "panel.png")
-    card = experiment._card(MARKUP, "folder", "demo", 0, 32)
+    card = model_card(MARKUP, 32)
     assert "<img" not in card
     assert "](javascript:" not in card
-    for stage in ("guide", "segmenter"):
-        weights = run / stage / "weights.safetensors"
-        save_file(load_file(weights), weights, metadata={"class_names": json.dumps(MARKUP)})
+    config = json.loads((run / "model" / "config.json").read_text())
+    (run / "model" / "config.json").write_text(json.dumps({**config, "class_names": MARKUP}))
     (run / "results.json").unlink()
     write_report(read_run(run), tmp_path / "report.html")
     assert "<img src=x" not in (tmp_path / "report.html").read_text()

@@ -66,7 +66,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
     process = in_child(run, workers, False, (), Kill(where, stage, epoch))
     process.join(300)
     assert process.exitcode == -signal.SIGKILL
-    assert not (run / "segmenter" / "weights.safetensors").exists()
+    assert not (run / "segmenter" / "finished.safetensors").exists()
     partials = list(run.rglob(".partial-*"))
     assert [partial.name.rpartition("-")[2] for partial in partials] == (["last.ckpt"] if where == "write" else [])
     if stage is SegmenterModule:

@@ -91,4 +91,4 @@ def run(data: Path) -> Path:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "segmenter" / "weights.safetensors")
+    return load_file(run / "segmenter" / "finished.safetensors")

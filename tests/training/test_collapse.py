@@ -290,9 +290,9 @@ def test_a_collapsed_run_keeps_its_checkpoint_and_writes_no_weights(
     for resume in (False, True):
         with pytest.raises(CollapsedRunError, match=f"masks of '{name}' .* epochs 0 and 1"):
             train(preset, *scenes, tmp_path, resume=resume, trainer_options=options)
-        assert not (folder / "weights.safetensors").exists()
+        assert not (folder / "finished.safetensors").exists()
         assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 0
-    assert (tmp_path / "guide" / "weights.safetensors").exists()
+    assert (tmp_path / "guide" / "finished.safetensors").exists()
     rows = logged(folder)
     assert [row["epoch"] for row in rows] == ["0", "1"]
     for row in rows:

@@ -115,7 +115,7 @@ def test_a_run_is_the_same_on_both_and_its_guide_that_of_one_process(both: list[
 
 def test_a_run_folder_is_written_once_and_refused_by_both(folder: Path, both: list[Any]) -> None:
     for stage in ("guide", "segmenter"):
-        weights = load_file(folder / "run" / stage / "weights.safetensors")
+        weights = load_file(folder / "run" / stage / "finished.safetensors")
         assert same(weights, both[1]["run"][stage])
         assert [path.name for path in (folder / "run" / stage / "log").iterdir()] == ["version_0"]
     assert all("ValueError: Expected a new run folder" in part["again"] for part in both)

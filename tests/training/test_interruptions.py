@@ -30,7 +30,7 @@ def sets() -> tuple[SyntheticScenes, SyntheticScenes]:
 
 def run(folder: Path, sets: Any, *callbacks: Callback, settings: tuple[str, ...] = (), **options: Any) -> list[bytes]:
     train(SHORT.with_values(settings), *sets, folder, callbacks=list(callbacks), trainer_options=QUIET, **options)
-    return [(folder / stage / "weights.safetensors").read_bytes() for stage in ("guide", "segmenter")]
+    return [(folder / stage / "finished.safetensors").read_bytes() for stage in ("guide", "segmenter")]
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_a_run_at_its_last_good_checkpoint(
         run(tmp_path / "run", sets)
     checkpoint = torch.load(tmp_path / "run" / "segmenter" / "last.ckpt", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in checkpoint["state_dict"].values())
-    assert not (tmp_path / "run" / "segmenter" / "weights.safetensors").exists()
+    assert not (tmp_path / "run" / "segmenter" / "finished.safetensors").exists()
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

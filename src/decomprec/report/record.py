@@ -71,6 +71,8 @@ def read_run(run_dir: str | Path) -> RunRecord:
     folder = Path(run_dir)
     if not folder.is_dir():
         raise FileNotFoundError(f"Expected RUN to be a run folder, but found no {folder}.")
+    if not (folder / "preset.yaml").is_file():
+        raise ValueError(f"Expected {folder} to hold a finished run, but it has no preset.yaml.")
     model = load(folder)
     results = _read_json(folder / "results.json")
     if results:
