@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from decomprec.evaluation.metrics import Loader, ScoreAccumulator, SegmentationScores, in_eval_mode, masked_batches
+from decomprec._modes import in_eval_mode
+from decomprec.evaluation.metrics import Loader, ScoreAccumulator, SegmentationScores, masked_batches
 from decomprec.protocols import Localiser
 
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))

@@ -10,8 +10,9 @@ from einops import rearrange
 from torch import Tensor
 
 from decomprec import functional as DF
+from decomprec._modes import in_eval_mode
 from decomprec.decomposition import Decomposition
-from decomprec.evaluation.metrics import Loader, finite, in_eval_mode
+from decomprec.evaluation.metrics import Loader, finite
 from decomprec.protocols import View
 from decomprec.views import component_view
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from decomprec._modes import in_eval_mode
 from decomprec.checks import check_tags
 from decomprec.data.samples import IGNORE
 from decomprec.protocols import Predictor
@@ -257,19 +257,6 @@ def masked_batches(
             raise ValueError(f"Expected batches to hold a 'name' for `per_image`, but got only {sorted(batch)}.")
         tensors = batch["image"].to(device), batch["tags"].to(device), batch["mask"].to(device)
         yield *tensors, batch["name"] if named else None
-
-
-@contextmanager
-def in_eval_mode(module: object) -> Iterator[None]:
-    """Put a module into eval mode, and every part of it back into its own mode afterwards."""
-    modes = [(part, part.training) for part in module.modules()] if isinstance(module, nn.Module) else []
-    for part, _ in modes:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def nan_mean(values: Sequence[float]) -> float:
