@@ -146,6 +146,5 @@ def labels_from_logits(mask_logits: Tensor, tags: Tensor | None = None) -> Tenso
     """
     if tags is not None:
         check_tags(tags, batch=mask_logits.shape[0], num_classes=mask_logits.shape[1])
-        absent = DF.with_background(tags) == 0
-        mask_logits = mask_logits.masked_fill(absent[:, :, None, None], -torch.inf)
+        mask_logits = DF.mask_absent(mask_logits, tags)
     return mask_logits.argmax(dim=1)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decomprec import functional as DF
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.protocols import Refinement
-from decomprec.refine import pamr
+from decomprec.refine import pamr, rescale, resize
 
 
 def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpness: float = 2.0) -> nn.Conv2d:
@@ -119,18 +118,6 @@ class EvidenceMasks(nn.Module):
         check_tags(tags, batch=len(images), num_classes=self.layer.out_channels)
         height, width = images.shape[-2:]
         half = (max(1, height // 2), max(1, width // 2))
-        logits = [_resize(self.layer(self.encoder(_scaled(images, scale))[-1]).float(), half) for scale in self.scales]
-        absent = DF.with_background(tags)[:, :, None, None] == 0
-        masks = torch.stack(logits).mean(dim=0).masked_fill(absent, -torch.inf).softmax(dim=1)
-        return _resize(self.refine(_resize(images, half).clamp(0, 1), masks), (height, width))
-
-
-def _scaled(images: Tensor, scale: float) -> Tensor:
-    height, width = (max(1, round(scale * size)) for size in images.shape[-2:])
-    return _resize(images, (height, width)).clamp(0, 1)
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(x.shape[-2:]) == size:
-        return x
-    return F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
+        logits = [resize(self.layer(self.encoder(rescale(images, scale))[-1]).float(), half) for scale in self.scales]
+        masks = DF.mask_absent(torch.stack(logits).mean(dim=0), tags).softmax(dim=1)
+        return resize(self.refine(resize(images, half).clamp(0, 1), masks), (height, width))

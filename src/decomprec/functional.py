@@ -110,6 +110,41 @@ def with_background(tags: Tensor) -> Tensor:
     return F.pad(tags, (1, 0), value=1)
 
 
+def mask_absent(maps: Tensor, tags: Tensor, value: float = -torch.inf) -> Tensor:
+    """Fill the slots of absent classes; the background is always present.
+
+    Args:
+        maps: mask logits, or masks, shape (B, K, H, W).
+        tags: y without the background, shape (B, K-1), {0, 1}.
+        value: what absent slots hold. The default is for logits: a softmax turns it into 0, and no argmax finds it.
+
+    Returns:
+        Maps (B, K, H, W).
+
+    Examples:
+        >>> mask_absent(torch.zeros(1, 3, 1, 1), torch.tensor([[0.0, 1.0]])).flatten()
+        tensor([0., -inf, 0.])
+    """
+    _check_shape("tags", tags, (maps.shape[0], maps.shape[1] - 1))
+    return maps.masked_fill(with_background(tags)[:, :, None, None] == 0, value)
+
+
+def mask_entropy(masks: Tensor) -> Tensor:
+    """Entropy of the masks at each pixel, -Σ_k M_k ln M_k, averaged over the pixels.
+
+    Args:
+        masks: M, shape (B, K, H, W), non-negative, summing to one over K.
+
+    Returns:
+        Entropies (B,), from 0 (certain) to ln K (undecided), float32 or float64.
+
+    Examples:
+        >>> mask_entropy(torch.tensor([0.5, 0.5]).view(1, 2, 1, 1))  # ln 2
+        tensor([0.6931])
+    """
+    return torch.special.entr(_full_precision(masks)).sum(dim=1).mean(dim=(-2, -1))
+
+
 def mask_loss(areas: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy-like fit of the areas to the tags (Eq. 4), averaged over K and the batch.
 

@@ -157,7 +157,7 @@ def mean_masks(
         for mirrored in (False, True)[: 1 + flip]:
             logits = mask_logits(view.flip(-1) if mirrored else view)
             mask = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
-            masks.append(_resize(mask.flip(-1) if mirrored else mask, height, width))
+            masks.append(resize(mask.flip(-1) if mirrored else mask, (height, width)))
     mean = torch.stack(masks).mean(dim=0)
     return mean.clamp(min=torch.finfo(mean.dtype).tiny)
 
@@ -243,16 +243,38 @@ class RefinedPredictor:
         logits = self.mask_logits(images)
         if self.background_bias:
             logits = torch.cat([logits[:, :1] + self.background_bias, logits[:, 1:]], dim=1)
-        absent = None
         if tags is not None:
             check_tags(tags, batch=logits.shape[0], num_classes=logits.shape[1], name=name)
-            absent = DF.with_background(tags)[:, :, None, None] == 0
-            logits = logits.masked_fill(absent, -torch.inf)
+            logits = DF.mask_absent(logits, tags)
         masks = logits.softmax(dim=1)
         if self.refine is not None:
             masks = self.refine(images, masks)
-        # No refinement revives an absent class.
-        return masks if absent is None else masks.masked_fill(absent, 0)
+        # A refinement could revive an absent class.
+        return masks if tags is None else DF.mask_absent(masks, tags, 0)
+
+
+def resize(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize images or masks (B, C, H, W) to `size` (height, width), bilinearly and with antialiasing.
+
+    Rounding can take the values slightly beyond their range; clamp them where that matters.
+
+    Examples:
+        >>> resize(torch.tensor([[[[0.0, 1.0, 1.0, 1.0]]]]), (1, 2))
+        tensor([[[[0.5714, 1.0000]]]])
+    """
+    if images.shape[-2:] == tuple(size):
+        return images
+    return F.interpolate(images, size=tuple(size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def rescale(images: Tensor, scale: float) -> Tensor:
+    """Images (B, C, H, W) in [0, 1] at `scale` times their height and width, see `resize`.
+
+    Examples:
+        >>> rescale(torch.rand(1, 3, 16, 24), 0.5).shape
+        torch.Size([1, 3, 8, 12])
+    """
+    return resize(images, [max(1, round(scale * side)) for side in images.shape[-2:]]).clamp(0, 1)
 
 
 def _check_scales(scales: Sequence[float]) -> None:
@@ -263,10 +285,7 @@ def _check_scales(scales: Sequence[float]) -> None:
 def _views(images: Tensor, scales: Sequence[float]) -> list[Tensor]:
     """The images at several scales of their height and width."""
     check_images(images)
-    height, width = images.shape[-2:]
-    return [
-        _resize(images, max(1, round(scale * height)), max(1, round(scale * width))).clamp(0, 1) for scale in scales
-    ]
+    return [rescale(images, scale) for scale in scales]
 
 
 def _check_maps(images: Tensor, maps: Tensor, name: str, channels: str) -> None:
@@ -301,9 +320,3 @@ def _affinities(images: Tensor, dilations: Sequence[int]) -> Tensor:
     scale = 1 / (0.1 * sigma * images.shape[1])
     scores = [-((n - images).abs_() * scale).sum(dim=1, keepdim=True) for n in _neighbours(images, dilations)]
     return torch.stack(scores).softmax(dim=0)
-
-
-def _resize(x: Tensor, height: int, width: int) -> Tensor:
-    if x.shape[-2:] == (height, width):
-        return x
-    return F.interpolate(x, size=(height, width), mode="bilinear", antialias=True, align_corners=False)

@@ -1,4 +1,4 @@
-"""Images of label maps and decompositions: overlays, Figures 2 and 3, and a panel per image."""
+"""Overlays of label maps, Figures 2 and 3, and panels of decompositions."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from decomprec._files import written_whole
 from decomprec.checks import check_decomposition, check_images, check_tags
 from decomprec.decomposition import Decomposition
 
-_DPI = 128  # a power of two, so that sizes in inches are whole pixels
-_CELL = 192  # pixels that the longer side of a panel's image should have, roughly
+_DPI = 128  # a power of two makes sizes in inches whole pixels
+_CELL = 192  # approximate longer side of a panel's image, in pixels
 _GAP = 8
-_HEAD, _FOOT = 48, 26  # pixels for the titles, and for the line under each row
+_HEAD, _FOOT = 48, 26  # pixels for the titles and for the line under each row
 
 
 def voc_palette(n: int = 256) -> Tensor:
-    """The colours of Pascal VOC label maps: the bits of a label, three at a time, become the high bits of R, G, B.
+    """The colours of Pascal VOC label maps: bits 0, 3 and 6 of a label are the high bits of red, and so on.
 
     Args:
-        n: number of labels, at most 256. Label 255 (ignore) is cream.
+        n: number of labels, 1 to 256. Label 255 (ignore) is cream.
 
     Returns:
         Colours (n, 3), float32, in [0, 1].
 
     Raises:
-        ValueError: for another `n`.
+        ValueError: if `n` is out of range.
 
     Examples:
         >>> (voc_palette(4) * 255).int().tolist()
@@ -47,7 +47,7 @@ def voc_palette(n: int = 256) -> Tensor:
 
 
 def overlay(images: Tensor, labels: Tensor, alpha: float = 0.5) -> Tensor:
-    """Lay the VOC colours of label maps over images; the background stays as it is.
+    """Blend the VOC colours of label maps into images; the background is left unchanged.
 
     Args:
         images: (B, 3, H, W), in [0, 1].
@@ -58,7 +58,7 @@ def overlay(images: Tensor, labels: Tensor, alpha: float = 0.5) -> Tensor:
         (B, 3, H, W), in [0, 1].
 
     Raises:
-        ValueError: if shapes, types or ranges are not these.
+        ValueError: if a shape, type or range differs from this.
 
     Examples:
         >>> overlay(torch.ones(1, 3, 1, 2), torch.tensor([[[0, 1]]]))[0, :, 0].T
@@ -74,18 +74,18 @@ def overlay(images: Tensor, labels: Tensor, alpha: float = 0.5) -> Tensor:
 
 
 def figure_pairs(images: Tensor, labels: Tensor, columns: int = 10) -> Tensor:
-    """Figures 2 and 3: squares with the image on the left and its overlay on the right, row by row.
+    """Figures 2 and 3: a grid of pairs, the image on the left and its overlay on the right.
 
     Args:
         images: (B, 3, H, W), in [0, 1]; in the paper 50 with the class, then 50 without.
-        labels: (B, H, W), integers.
-        columns: squares in a row.
+        labels: (B, H, W), integers in 0 to 255.
+        columns: pairs in a row, at least 1.
 
     Returns:
-        One image (3, H', W'), in [0, 1], with two white pixels around each square.
+        One image (3, H', W'), in [0, 1], with a white border of two pixels around each pair.
 
     Raises:
-        ValueError: as for `overlay`, or for no column.
+        ValueError: if a shape, type or range differs from this.
 
     Examples:
         >>> figure_pairs(torch.rand(6, 3, 8, 8), torch.zeros(6, 8, 8, dtype=torch.int64), columns=3).shape
@@ -94,7 +94,7 @@ def figure_pairs(images: Tensor, labels: Tensor, columns: int = 10) -> Tensor:
     if columns < 1:
         raise ValueError(f"Expected `columns` to be at least 1, but got {columns!r}.")
     pairs = torch.cat([images, overlay(images, labels)], dim=-1)
-    if len(pairs) == 1:  # make_grid puts no border around a single image
+    if len(pairs) == 1:  # make_grid omits the border of a single image
         return torch.nn.functional.pad(pairs[0], (2, 2, 2, 2), value=1)
     grid: Tensor = make_grid(pairs, nrow=columns, padding=2, pad_value=1)
     return grid
@@ -108,21 +108,21 @@ def panel(
     truth: Tensor | None = None,
     guide_probabilities: Tensor | None = None,
 ) -> Figure:
-    """Show decompositions, one image a row: input, reconstruction, prediction, mask-lets, components.
+    """Show decompositions, one image per row: input, reconstruction, prediction, mask-lets, components.
 
-    The prediction is `out.labels()`, without the help of tags. Titles have the class's colour in the overlay.
+    The prediction is `out.labels()`, without tags. Titles have the colour of the class in the overlay.
 
     Args:
         images: I, (B, 3, H, W), in [0, 1].
         out: their decomposition.
         class_names: of the K-1 classes without the background.
         tags: (B, K-1), written under each row.
-        truth: label maps (B, H, W), shown beside the prediction.
-        guide_probabilities: what the guide sees in each component, (B, K, K-1), in [0, 1]; under each component
-            stands that of its own class, under the background that of the likeliest class.
+        truth: label maps (B, H, W), shown next to the prediction.
+        guide_probabilities: of the guide for each component, (B, K, K-1), in [0, 1]. Each component is labelled with
+            the probability of its own class, the background with the highest one.
 
     Raises:
-        ValueError: if shapes don't fit each other.
+        ValueError: if shapes don't match.
 
     Examples:
         >>> out = Decomposition(torch.zeros(2, 2, 8, 8), torch.rand(2, 2, 3, 8, 8))
@@ -144,7 +144,7 @@ def panel(
             f"but got {tuple(guide_probabilities.shape)}."
         )
 
-    # A name may hold anything; a line break would tear the titles.
+    # A line break in a name would break the layout of the titles.
     class_names = [" ".join(name.split()) for name in class_names]
     names = ["background", *class_names]
     columns = [("input", images), ("reconstruction", out.reconstruction), ("prediction", overlay(images, out.labels()))]
@@ -155,7 +155,7 @@ def panel(
     columns += [(f"component\n{name}", out.components[:, k]) for k, name in enumerate(names)]
 
     longer = max(height, width)
-    # Whole multiples keep the pixels square and sharp; only large images are reduced.
+    # Whole multiples keep pixels sharp; only large images are reduced.
     scale = round(_CELL / longer) or _CELL / longer
     cell_height, cell_width = round(height * scale), round(width * scale)
     total_width = _GAP + len(columns) * (cell_width + _GAP)
@@ -192,8 +192,8 @@ def save_image(image: Tensor | Figure, path: str | Path) -> None:
     """Write an image (3, H, W) in [0, 1] or a figure; a reader sees the old file or the whole new one.
 
     Args:
-        image: what to write.
-        path: its ending tells the format, such as .png or .jpg.
+        image: an image or a figure.
+        path: of the file; the suffix selects the format, such as .png or .jpg.
 
     Examples:
         >>> import tempfile
@@ -211,14 +211,14 @@ def save_image(image: Tensor | Figure, path: str | Path) -> None:
 
 
 def save_label_map(labels: Tensor, path: str | Path) -> None:
-    """Write a label map as Pascal VOC has them: an 8-bit PNG whose values are the labels, with VOC's palette.
+    """Write a label map in the format of Pascal VOC: an 8-bit PNG with VOC's palette whose values are the labels.
 
     Args:
-        labels: (H, W), integers of 0 to 255; 255 is ignore.
+        labels: (H, W), integers in 0 to 255; 255 is ignore.
         path: of the PNG; a reader sees the old file or the whole new one.
 
     Raises:
-        ValueError: if shape, type or range are not these.
+        ValueError: if the shape, type or range differs from this.
 
     Examples:
         >>> import tempfile
@@ -240,7 +240,7 @@ def save_label_map(labels: Tensor, path: str | Path) -> None:
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    image.save(path, compress_level=1)  # of PNG: several times as fast as the default
+    image.save(path, compress_level=1)  # several times as fast as the default for PNG
 
 
 def _check_label_maps(labels: Tensor, images: Tensor, name: str) -> None:
@@ -259,7 +259,7 @@ def _check_label_range(labels: Tensor, name: str) -> None:
 
 
 def _fit(title: str, pixels: int) -> str:
-    """Cut lines that are wider than a cell; a letter takes about 7 pixels."""
+    """Truncate lines that are wider than a cell, at about 7 pixels per letter."""
     most = max(pixels // 7, 2)
     return "\n".join(line if len(line) <= most else f"{line[: most - 1]}…" for line in title.splitlines())
 

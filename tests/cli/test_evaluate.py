@@ -103,7 +103,7 @@ def test_what_evaluate_refuses(tmp_path: Path) -> None:
     save(true, np.array([[0, 7, 255]], dtype=np.uint8))
     assert f"{true} to hold labels of 0 to 1, but got 7" in sentence("evaluate", masks, truth)
     save(true, np.array([[0, 255, 255]], dtype=np.uint8))
-    assert f"{truth} to hold the numbers of classes, 1 to 1, but its files hold only 0 and 255" in sentence(
+    assert f"{truth} to hold the numbers of classes, 1 to 1, but it holds only 0 and 255" in sentence(
         "evaluate", masks, truth
     )
     mask.write_text("no image")
@@ -226,15 +226,73 @@ def test_truth_of_a_voc_devkit(tmp_path: Path) -> None:
 def test_what_evaluate_refuses_of_coco(tmp_path: Path) -> None:
     masks = folder_of(tmp_path / "masks", random_masks(1, [0, 1]), ["a", "b", "c"], ["dog"])
     truth = coco_of(tmp_path / "true.json", random_masks(2, [0, 1]), ["a", "b", "d"], {1: "dog"})
-    assert f"got none for {truth}/d.png" in sentence("evaluate", masks, truth)
+    assert f"got none for d.jpg in {truth}" in sentence("evaluate", masks, truth)
     small = coco_of(tmp_path / "small.json", [np.ones((9, 7), dtype=np.uint8)], ["a"], {1: "dog"})
     save(masks / "a.png", np.zeros((4, 4), dtype=np.uint8))
-    assert f"to have the size of {small}/a.png, 7 x 9, but got 4 x 4" in sentence("evaluate", masks, small)
+    assert f"{masks / 'a.png'} to have the size of a.jpg in {small}, 7 x 9, but got 4 x 4" in sentence(
+        "evaluate", masks, small
+    )
     (tmp_path / "no.json").write_text("{}")
     assert "to hold COCO's instance annotations" in sentence("evaluate", masks, tmp_path / "no.json")
     assert "to hold COCO's instance annotations" in sentence("evaluate", tmp_path / "no.json", truth)
     (masks / "classes.txt").write_text("background\ndog\ncow")
     assert f"{truth} to have the classes of the masks, but it lacks cow" in sentence("evaluate", masks, truth)
+
+
+def test_what_evaluate_refuses_names_the_file_that_was_given(tmp_path: Path) -> None:
+    """Of COCO masks: a label beyond the truth's size, an image too many, an object that can't be drawn."""
+    maps = random_masks(1, [0, 1])
+    truth = folder_of(tmp_path / "truth", maps, ["a", "b", "c"], ["dog"])
+    masks = coco_of(tmp_path / "masks.json", [np.ones((9, 7), dtype=np.uint8)] * 2, ["a", "b"], {1: "dog"})
+    assert f"{masks} to hold a mask for each truth, but got none for {truth / 'c.png'}" in sentence(
+        "evaluate", masks, truth
+    )
+    content = json.loads(masks.read_text())
+    content["images"] += [{"id": 7, "file_name": "deep/c.jpg", "height": 9, "width": 7}]
+    content["images"] += [{"id": 8, "file_name": "deeper/c.jpg", "height": 9, "width": 7}]
+    masks.write_text(json.dumps(content))
+    assert f"one mask for {truth / 'c.png'}, but got 2, deep/c.jpg in {masks} first" in sentence(
+        "evaluate", masks, truth
+    )
+    (truth / "c.png").unlink()
+    save(truth / "a.png", np.zeros((4, 4), dtype=np.uint8))
+    assert f"a.jpg in {masks} to have the size of {truth / 'a.png'}, 4 x 4, but got 7 x 9" in sentence(
+        "evaluate", masks, truth
+    )
+    save(truth / "a.png", np.full((9, 7), 2, dtype=np.uint8))
+    assert f"{truth / 'a.png'} to hold labels of 0 to 1, but got 2" in sentence("evaluate", masks, truth)
+    content["annotations"][0]["segmentation"] = [[1, 2]]
+    masks.write_text(json.dumps(content))
+    assert f"a segmentation of a.jpg in {masks} to be polygons or RLE" in sentence("evaluate", masks, truth)
+
+
+def test_classes_that_voc_lacks(tmp_path: Path) -> None:
+    root = tmp_path / "VOC2012"
+    for folder in ("JPEGImages", "ImageSets"):
+        (root / folder).mkdir(parents=True)
+    masks = folder_of(tmp_path / "masks", random_masks(1, [0, 1]), ["a", "b", "c"], ["dragon", "dog"])
+    assert f"{root} to have the classes of the masks, but it lacks dragon" in sentence("evaluate", masks, root)
+
+
+def test_two_coco_files_with_their_categories_in_another_order(tmp_path: Path) -> None:
+    names = ["a", "deep/b", "c"]
+    masks, truths = random_masks(7, [0, 4, 9]), random_masks(8, [0, 1, 2, 3, 255])
+    drawn = coco_of(tmp_path / "masks.json", masks, names, {9: "cat", 4: "dog"})
+    true = coco_of(tmp_path / "true.json", truths, names, {1: "cat", 2: "sofa", 3: "dog"})
+    found = scores(drawn, true, tmp_path / "s.json")
+    known = relabelled(truths, {0: 0, 1: 2, 2: 0, 3: 1, 255: 255})
+    np.testing.assert_allclose(found["iou"], jaccard(relabelled(masks, {0: 0, 4: 1, 9: 2}), known, 3), atol=1e-6)
+    assert found["class_names"] == ["dog", "cat"]  # by id, in the masks
+
+
+def test_evaluate_writes_nothing_but_what_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    labels = random_masks(9, [0, 1])
+    masks = folder_of(tmp_path / "masks", labels, ["a", "b", "c"], ["dog"])
+    truth = coco_of(tmp_path / "true.json", labels, ["a", "b", "c"], {1: "dog"})
+    before = sorted(tmp_path.rglob("*"))
+    assert call("evaluate", masks, truth).exit_code == 0
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", ["../../out/a.jpg", "/out/a.jpg"])

@@ -195,3 +195,29 @@ def test_losses_do_not_heed_autocast(size: tuple[int, int, int, int, int]) -> No
         cast = results(case)
     for i in (2, 3, 4, 5, 6, 7):  # recon, areas, mask, guide, cls
         assert torch.equal(torch.as_tensor(plain[i][0]), torch.as_tensor(cast[i][0]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@given(size=sizes)
+def test_entropy_is_that_of_plain_loops(size: tuple[int, int, int, int, int], dtype: torch.dtype) -> None:
+    masks = Case(*size, dtype).masks
+    for found, slots in zip(DF.mask_entropy(masks).tolist(), masks.double(), strict=True):
+        pixels = slots.flatten(1).T.tolist()
+        expected = -math.fsum(m * math.log(m) for pixel in pixels for m in pixel if m) / len(pixels)
+        assert found == pytest.approx(expected, abs=TOLERANCE[torch.float32])
+
+
+@pytest.mark.parametrize("value", [-math.inf, 0.0])
+@given(size=sizes)
+def test_absent_slots_alone_are_filled(size: tuple[int, int, int, int, int], value: float) -> None:
+    case = Case(*size, torch.float32)
+    found = DF.mask_absent(case.masks, case.tags, value)
+    for b, k in itertools.product(*map(range, case.masks.shape[:2])):
+        present = k == 0 or case.tags[b, k - 1] == 1
+        expected = case.masks[b, k] if present else torch.full_like(case.masks[b, k], value)
+        assert torch.equal(found[b, k], expected)
+
+
+def test_absent_slots_of_other_tags_raise() -> None:
+    with pytest.raises(ValueError, match=r"Expected `tags` to have shape \(1, 2\), but got \(1, 3\)"):
+        DF.mask_absent(torch.zeros(1, 3, 2, 2), torch.ones(1, 3))

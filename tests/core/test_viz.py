@@ -111,7 +111,7 @@ def test_panel_keeps_texts_inside_the_figure_and_off_the_images():
     names = ["a name that is much too long for a title", "pottedplant", "dog"]
     figure = panel(images, out, names, torch.ones(3, 3), guide_probabilities=torch.rand(3, 4, 3))
     render(figure)
-    boxes = [ax.get_window_extent() for ax in figure.axes]
+    cells = [ax.get_window_extent() for ax in figure.axes]
     titles = [ax.title for ax in figure.axes if ax.get_title()]
     opinions = [text for ax in figure.axes for text in ax.texts]
     assert [t.get_text().splitlines()[-1] for t in titles[:3]] == ["input", "reconstruction", "prediction"]
@@ -120,7 +120,7 @@ def test_panel_keeps_texts_inside_the_figure_and_off_the_images():
     for box in boxes:
         assert 0 <= box.x0 < box.x1 <= figure.bbox.width
         assert 0 <= box.y0 < box.y1 <= figure.bbox.height
-        assert not any(box.overlaps(other) for other in boxes)
+        assert not any(box.overlaps(cell) for cell in cells)
     for i, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[i + 1 :])
 

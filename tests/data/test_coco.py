@@ -198,6 +198,38 @@ def test_labels_that_are_no_class_are_not_written(label: int) -> None:
         CocoWriter(["car", "cat", "dog"]).add("a.png", torch.tensor([[0, label]]))
 
 
+def test_the_order_of_adding_changes_nothing(tmp_path: Path) -> None:
+    order = ["2.png", "none.png", "missing.png", "0.png"]
+    for file, names, options in (
+        ("sorted", list(label_maps()), {}),
+        ("reversed", list(label_maps())[::-1], {}),
+        ("ordered", list(label_maps())[::-1], {"order": order}),
+    ):
+        writer = CocoWriter(["car", "cat", "dog"])
+        for name in names:
+            writer.add(name, label_maps()[name])
+        writer.save(tmp_path / file, **options)
+    assert (tmp_path / "sorted").read_bytes() == (tmp_path / "reversed").read_bytes()
+    for file, expected in (
+        ("sorted", ["0.png", "1.png", "2.png", "3.png", "none.png"]),
+        ("ordered", ["2.png", "none.png", "0.png", "1.png", "3.png"]),
+    ):
+        content = json.loads((tmp_path / file).read_text())
+        assert [(image["id"], image["file_name"]) for image in content["images"]] == list(enumerate(expected, 1))
+        owners = [annotation["image_id"] for annotation in content["annotations"]]
+        assert owners == sorted(owners)
+        assert [annotation["id"] for annotation in content["annotations"]] == list(range(1, len(owners) + 1))
+        for name, labels in coco_label_maps(tmp_path / file):
+            assert torch.equal(labels, label_maps()[name].masked_fill(label_maps()[name] == 255, 0))
+
+
+def test_an_image_is_added_once() -> None:
+    writer = CocoWriter(["car"])
+    writer.add("a.png", torch.ones(2, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"not added before, but got 'a\.png'"):
+        writer.add("a.png", torch.zeros(2, 2, dtype=torch.int64))
+
+
 def test_predict_writes_the_same_masks_twice(tmp_path: Path) -> None:
     torch.manual_seed(1)
     segmenter = DecompositionSegmenter(3, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()

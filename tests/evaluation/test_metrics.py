@@ -11,7 +11,6 @@ from decomprec.evaluation import (
     CentredEllipse,
     EveryPixel,
     Results,
-    Row,
     SegmentationScores,
     best_cam_threshold,
     compare,
@@ -19,6 +18,7 @@ from decomprec.evaluation import (
     evaluate,
     guide_accuracy,
 )
+from decomprec.evaluation.comparison import Row
 from decomprec.evaluation.metrics import image_iou
 from decomprec.models import PooledClassifier, SmallEncoder
 
@@ -151,7 +151,7 @@ def test_scores_record_the_iou_of_each_image_by_its_name_if_asked():
     assert plain.per_image is None
     assert plain.to_dict() == {**scores.to_dict(), "per_image": None}
     del data[1]["name"]
-    with pytest.raises(ValueError, match="Expected batches to hold a 'name'"):
+    with pytest.raises(ValueError, match="Expected batches with a 'name'"):
         evaluate(predictor, data, 3, use_tags=False, per_image=True)
 
 
@@ -179,7 +179,7 @@ def test_segmenter_predicts_as_it_stands():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mask": None}, "Expected batches to hold a 'mask'"),
+        ({"mask": None}, "Expected batches with a 'mask'"),
         ({"mask": torch.zeros(2, 8, 8, dtype=torch.int64)}, "shape of the truth"),
         ({"mask": torch.full((2, 4, 4), 3)}, "Expected the truth to lie in 0 to 2"),
         ({"image": torch.full((2, 3, 4, 4), 1.5)}, "Expected predicted labels to lie in 0 to 2"),
@@ -323,7 +323,7 @@ def test_compare_reports_further_maps_and_records_images():
         threshold, scores = best_cam_threshold(classifier, data, 3, tags, maps=brightness)
         assert (further.settings, further.scores) == ({"threshold": threshold}, scores)
         assert scores != cam.scores
-    with pytest.raises(ValueError, match="Expected `maps` to leave the name 'CAM'"):
+    with pytest.raises(ValueError, match="Expected no `maps` called 'CAM'"):
         compare({}, classifier, data, ["cat", "dog"], maps={"CAM": brightness})
     with pytest.raises(ValueError, match="one map for each of the classes"):
         compare({}, classifier, data, ["cat", "dog"], maps={"one": lambda images: images[:, :1]})

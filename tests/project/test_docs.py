@@ -15,7 +15,8 @@ import pytest
 import yaml
 from benchmarks.tables.pages import fill
 
-from decomprec.evaluation import Results, Row, SegmentationScores
+from decomprec.evaluation import Results, SegmentationScores
+from decomprec.evaluation.comparison import Row
 from decomprec.training import PRESETS, Preset
 
 ROOT = Path(__file__).parents[2]

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from decomprec import experiment
 from decomprec.cli import app
 from decomprec.data import SyntheticScenes
 from decomprec.report import read_run, write_report
-from decomprec.report.curves import HEIGHT, Chart, Line, read_charts
+from decomprec.report.curves import Chart, Line, read_charts
 from decomprec.report.gallery import Score, choose, confusions, data_uri
 from decomprec.trained_model import load
 
@@ -59,7 +60,7 @@ def sentence(*words: str | Path) -> str:
 class Page(HTMLParser):
     """The elements of a page in their order: tag, attributes, and the text inside."""
 
-    VOID = ("img", "input", "meta", "line", "circle", "polyline")
+    VOID = ("img", "input", "meta")
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -175,7 +176,7 @@ def test_the_table_is_that_of_results_json(run: Path) -> None:
     for row in results["rows"]:
         numbers = [row["mean_foreground_iou"], row["mean_iou"], row["mean_false_area"], *row["iou"][1:]]
         cells = ["-" if number is None else f"{number:.3f}" for number in numbers]
-        assert ["Tags of the images given" if row["tags"] else "Images alone", row["method"], *cells] in rows
+        assert ["With tags at test time" if row["tags"] else "Without tags at test time", row["method"], *cells] in rows
     columns = ["method", "foreground IoU", "IoU with background", "area where absent", *results["class_names"]]
     assert ["".join(text) for _, attrs, text in page.elements if attrs.get("scope") == "col"] == columns
     assert any(f"on {results['rows'][0]['images']} validation images" in text for text in page.text("p"))
@@ -206,9 +207,9 @@ def test_images_are_sorted_by_what_numpy_finds(run: Path) -> None:
         assert float(card["data-uncertainty"]) == pytest.approx(uncertainties[card["data-name"]], abs=1e-5)
     assert [card["data-name"] for card in cards] == sorted(ious, key=ious.__getitem__)
     worst = sorted(wrong, key=lambda name: -wrong[name])[:6]
-    shown = [text for text in page.text("p") if text.endswith("of the pixels are wrong")]
-    assert shown == [f"{name}, {100 * wrong[name]:.0f} % of the pixels are wrong" for name in worst]
-    assert any(f"reach an IoU of {np.median(list(ious.values())):.3f}." in text for text in page.text("p"))
+    shown = [text for text in page.text("p") if text.endswith("of the pixels wrong")]
+    assert shown == [f"{name}, {100 * wrong[name]:.0f} % of the pixels wrong" for name in worst]
+    assert any(f"The median IoU is {np.median(list(ious.values())):.3f}." in text for text in page.text("p"))
 
 
 def test_the_slider_shows_what_the_model_made_of_the_image(run: Path) -> None:
@@ -301,26 +302,92 @@ def test_curves_are_those_of_the_logs(tmp_path: Path, run: Path) -> None:
     with next((run / "guide").glob("log/*/metrics.csv")).open() as file:
         losses = [float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]]
     label = next(
-        svg["aria-label"] for svg in Page(run / "report.html").attributes("svg") if "Eq. 9" in svg["aria-label"]
+        image["aria-label"]
+        for image in Page(run / "report.html").attributes("div", role="img")
+        if "Eq. 9" in image["aria-label"]
     )
     assert f"validation from {losses[0]:.4g} to {losses[-1]:.4g}" in " ".join(label.split())
 
 
-def test_a_chart_keeps_to_its_frame_and_its_ticks() -> None:
-    chart = Chart(
-        "loss", (Line("train", tuple(range(1000)), tuple(i % 2 for i in range(1000))), Line("val", (999,), (4,)))
-    )
-    train, val = chart.drawn()
-    points = [tuple(map(float, point.split(","))) for point in train.points.split()]
-    assert len(points) <= 200
-    assert not train.dots
-    ((x, y),) = val.dots
-    ticks = {tick.text: tick.place for tick in chart.y_ticks()}
-    assert y == ticks["4"] < ticks["2"] < ticks["0"] < HEIGHT  # up is more
-    assert points[0][0] < points[-1][0] <= x + 0.1
-    assert all(abs(y - (ticks["0"] + (ticks["4"] - ticks["0"]) / 8)) < 3 for _, y in points)  # they average 1/2
+class Drawn:
+    """What an SVG chart shows, in the units of its own ticks."""
+
+    def __init__(self, chart: Chart) -> None:
+        self.svg = chart.svg()
+        self.root = ElementTree.fromstring(self.svg)
+        self.frame = [float(side) for side in self.root.attrib["viewBox"].split()[2:]]
+        ticks = {
+            axis: [group for group in self.root.iter(SVG + "g") if group.attrib.get("id", "").startswith(axis)]
+            for axis in ("xtick_", "ytick_")
+        }
+        texts = {axis: [next(group.iter(SVG + "text")) for group in groups] for axis, groups in ticks.items()}
+        self.ticks = {axis: [float(text.text or "") for text in found] for axis, found in texts.items()}
+        self.places = [(float(text.attrib["x"]), float(text.attrib["y"])) for found in texts.values() for text in found]
+        columns = [float(text.attrib["x"]) for text in texts["xtick_"]]
+        rows = [self.points(next(group.iter(SVG + "path")).attrib["d"])[0][1] for group in ticks["ytick_"]]
+        self.x = np.polynomial.Polynomial.fit(columns, self.ticks["xtick_"], 1)
+        self.y = np.polynomial.Polynomial.fit(rows, self.ticks["ytick_"], 1)
+
+    @staticmethod
+    def points(path: str) -> list[list[float]]:
+        return [[float(number) for number in pair.split()] for pair in re.findall(r"[\d.]+ [\d.]+", path)]
+
+    def line(self, name: str) -> list[tuple[float, float]]:
+        """The points of a line, in steps and values."""
+        paths = (path.attrib for path in self.root.iter(SVG + "path"))
+        lines = [path["d"] for path in paths if f"fill: none; stroke: var(--{name})" in path["style"]]
+        points = max(map(self.points, lines), key=len)
+        assert all(0 <= x <= self.frame[0] and 0 <= y <= self.frame[1] for x, y in points)
+        return [(self.x(x), self.y(y)) for x, y in points]
+
+    def dots(self, name: str) -> list[tuple[float, float]]:
+        uses = [use.attrib for use in self.root.iter(SVG + "use") if f"var(--{name})" in use.attrib["style"]]
+        return [(self.x(float(use["x"])), self.y(float(use["y"]))) for use in uses]
 
 
+def test_a_chart_shows_the_values_at_its_ticks() -> None:
+    steps = (0, 100, 250, 300)
+    drawn = Drawn(Chart("loss", (Line("train", steps, (-2.0, 0.5, 3.0, 1.0)), Line("val", (150, 200), (4.0, 0.0)))))
+    expected = list(zip(steps, (-2.0, 0.5, 3.0, 1.0), strict=True))
+    np.testing.assert_allclose(drawn.line("train"), expected, atol=0.02 * 6)
+    np.testing.assert_allclose(drawn.dots("train"), expected, atol=0.02 * 6)
+    np.testing.assert_allclose(drawn.dots("val"), [(150, 4), (200, 0)], atol=0.02 * 6)
+    assert all(len(ticks) >= 2 for ticks in drawn.ticks.values())
+    assert all(0 <= x <= drawn.frame[0] and 0 <= y <= drawn.frame[1] for x, y in drawn.places)
+
+
+def test_long_lines_are_averaged_and_single_points_are_seen() -> None:
+    noise = Line("train", tuple(range(1000)), tuple(float(i % 2) for i in range(1000)))
+    drawn = Drawn(Chart("loss", (noise, Line("val", (999,), (4.0,)))))
+    train = drawn.line("train")
+    assert len(train) <= 200
+    assert not drawn.dots("train")
+    np.testing.assert_allclose(drawn.dots("val"), [(999, 4)], atol=1)
+    assert all(abs(value - 0.5) < 0.1 for _, value in train)
+    assert train[0][0] == pytest.approx(3, abs=2)
+    assert train[-1][0] == pytest.approx(996, abs=3)
+
+
+@pytest.mark.parametrize(
+    "values", [(5.0, 5.0), (1e99, -1e99), (1e99, 1e99), (0.0, 1e-320), (1e-300, 2e-300), (0.123456, 0.123457)]
+)
+@pytest.mark.parametrize("steps", [(0, 1), (0, 10**12), (10**12 - 1, 10**12), (7, 8)])
+@pytest.mark.filterwarnings("error")
+def test_extreme_ranges_stay_in_the_frame(steps: tuple[int, int], values: tuple[float, float]) -> None:
+    root = ElementTree.fromstring(Chart("loss", (Line("train", steps, values),)).svg())
+    uses = [(float(use.attrib["x"]), float(use.attrib["y"])) for use in root.iter(SVG + "use")]
+    assert len(uses) == 2
+    assert all(0 <= x <= 320 and 0 <= y <= 150 for x, y in uses)
+
+
+def test_a_chart_is_the_same_twice_and_holds_no_markup_of_others() -> None:
+    chart = Chart("</svg><script>hacked()</script>", (Line("train", (0, 1), (2.0, 3.0)),))
+    assert chart.svg() == chart.svg()
+    assert "hacked" not in chart.svg()
+    assert not re.search(r"\d{4}-\d\d-\d\d|<metadata|<\?xml|<!DOCTYPE|url\(|#0101", chart.svg())
+
+
+SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = ['"><img src=x onerror=hacked()>', "'-hacked()-'", "<script>hacked()<", "{{ 7 * 7 }}"]
 END = "</script></pre></title></style><script>hacked()</script>"
 
@@ -336,6 +403,9 @@ def hostile(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "results.json").write_text(json.dumps(results))
     preset = (folder / "preset.yaml").read_text()
     (folder / "preset.yaml").write_text(preset.replace("name: demo", f"name: {json.dumps(END)}"))
+    log_of(folder / "guide", 99, [{"epoch": 9, "step": 10**6, "val/new": 1}])
+    log = folder / "guide/log/version_99/metrics.csv"
+    log.write_text(log.read_text().replace("val/new", f"val/{END}"))
     data = image_folder(root / "data", HOSTILE, '<svg onload=hacked()>" x={}')
     for file in list((data / "val").rglob("*.png"))[:1]:
         shutil.copy(file, os.fsencode(file.parent) + b"/caf\xe9.png")  # a name that is no text
@@ -358,6 +428,8 @@ def test_hostile_names_stay_text(hostile: Path) -> None:
         assert name in page.text("header")[0]
     assert END in page.text("table")[0]
     assert END in page.text("pre")[0]
+    assert END in page.text("figcaption")
+    assert any(END in image["aria-label"] for image in page.attributes("div", role="img"))
     assert page.text("dd").count(END) == 1
     assert END in page.text("dt")
     assert any(name.startswith('<svg onload=hacked()>" x=') for name in page.text("h3"))
@@ -395,7 +467,7 @@ def test_a_run_without_its_images(run: Path, tmp_path: Path) -> None:
     assert not page.cards()
     assert not page.attributes("table")
     assert "decomprec report RUN DATA" in page.text("code")
-    assert any("There is no table of results" in text for text in page.text("p"))
+    assert any("contains no results.json" in text for text in page.text("p"))
 
 
 def test_images_without_masks_are_sorted_by_uncertainty(run: Path, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def predict(
         for last in writing:
             last.result()
     if annotations is not None:
-        annotations.save(out / "annotations.json")
+        annotations.save(out / "annotations.json", order=[f"{name}{path.suffix}" for name, path in named.items()])
     counts = ", ".join(f"{class_name} in {found[class_name]}" for class_name in loaded.class_names)
     typer.echo(f"{len(names) - failed} of {len(names)} images drawn ({counts}): {out}")
     if failed:

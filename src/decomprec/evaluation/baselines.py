@@ -1,4 +1,4 @@
-"""Predictors that every result is compared with: two that look at no pixel, and maps of the same guide."""
+"""Baselines: two that ignore the pixels, and localisation maps of the same guide."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from decomprec.evaluation.metrics import Loader, ScoreAccumulator, SegmentationScores, in_eval_mode, masked_batches
+from decomprec._modes import in_eval_mode
+from decomprec.evaluation.metrics import Loader, ScoreAccumulator, SegmentationScores, masked_batches
 from decomprec.protocols import Localiser
 
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """0.05 to 0.95 in steps of 0.05."""
 
 Maps = Callable[[Tensor], Tensor]
-"""Localisation maps (B, K-1, h, w), of any resolution and scale, of images (B, 3, H, W)."""
+"""Maps images (B, 3, H, W) to localisation maps (B, K-1, h, w) of any resolution and scale."""
 
 
 class EveryPixel:
-    """Every pixel is of the image's class. Several classes get equal vertical stripes, in their order.
+    """Gives every pixel the image's class; several classes get equal vertical stripes, in order.
 
     Args:
-        classifier: finds the classes (probability above 0.5) when no tags are given.
+        classifier: predicts the classes (probability above 0.5) if no tags are given.
 
     Examples:
         >>> EveryPixel()(torch.rand(1, 3, 1, 4), torch.tensor([[1.0, 0.0, 1.0]]))
@@ -38,20 +39,20 @@ class EveryPixel:
         """Label maps (B, H, W) of images (B, 3, H, W).
 
         Raises:
-            ValueError: without tags and classifier.
+            ValueError: if there are neither tags nor a classifier.
         """
         return _stripes(candidate_classes(images, tags, self.classifier), *images.shape[-2:])
 
 
 class CentredEllipse:
-    """An ellipse of the image's proportions in its middle; several classes share it as in `EveryPixel`.
+    """Draws an ellipse with the image's proportions at its centre; several classes split it into stripes.
 
     Args:
-        share: of the image that it covers, up to π/4, where it touches the borders.
-        classifier: finds the classes (probability above 0.5) when no tags are given.
+        share: of the image that the ellipse covers, up to π/4, where it touches the borders.
+        classifier: predicts the classes (probability above 0.5) if no tags are given.
 
     Raises:
-        ValueError: for another share.
+        ValueError: if the share is out of range.
 
     Examples:
         >>> CentredEllipse(share=0.5)(torch.rand(1, 3, 4, 4), torch.tensor([[1.0]]))
@@ -71,7 +72,7 @@ class CentredEllipse:
         """Label maps (B, H, W) of images (B, 3, H, W).
 
         Raises:
-            ValueError: without tags and classifier.
+            ValueError: if there are neither tags nor a classifier.
         """
         y, x = ((torch.arange(size) + 0.5) / size - 0.5 for size in images.shape[-2:])
         # In the unit square the ellipse is a circle of area πr² = share.
@@ -82,17 +83,17 @@ class CentredEllipse:
 class CamPredictor:
     """Class activation maps of a classifier, or other localisation maps, cut at a threshold.
 
-    The maps are enlarged bilinearly, their negative parts dropped, and each is divided by its maximum over the
-    image. A pixel is of the candidate class whose map is highest there, or background if that is below the
-    threshold. Candidates are the tags or, without them, the classes that the classifier finds (above 0.5).
+    Maps are enlarged bilinearly, clamped to positive values and divided by their maximum over the image. A pixel gets
+    the candidate class with the highest map, or the background if that is below the threshold. Candidates are the tags
+    or, without tags, the classes that the classifier predicts (probability above 0.5).
 
     Args:
-        classifier: gives logits and maps; a module is put into eval mode meanwhile.
+        classifier: returns logits and maps. A module runs in eval mode.
         threshold: above 0, at most 1.
-        maps: gives the localisation maps (B, K-1, h, w) of images instead of `classifier.activation_maps`.
+        maps: maps images to localisation maps (B, K-1, h, w), in place of `classifier.activation_maps`.
 
     Raises:
-        ValueError: for another threshold.
+        ValueError: if the threshold is out of range.
 
     Examples:
         >>> from decomprec.models import PooledClassifier, SmallEncoder
@@ -112,7 +113,7 @@ class CamPredictor:
         """Label maps (B, H, W) of images (B, 3, H, W).
 
         Raises:
-            ValueError: if there isn't a map for each class.
+            ValueError: if the number of maps differs from that of the classes.
         """
         candidates = candidate_classes(images, tags, self.classifier)
         return _cut(*_strongest(normalised_maps(self.classifier, self.maps, images), candidates), self.threshold)
@@ -128,22 +129,23 @@ def best_cam_threshold(
     device: torch.device | str = "cpu",
     maps: Maps | None = None,
 ) -> tuple[float, SegmentationScores]:
-    """The threshold at which CAM has its highest mean foreground IoU, and its scores there.
+    """Find the threshold with CAM's highest mean foreground IoU; return it and the scores.
 
-    The threshold is chosen by the masks of the very data that the scores are about: this is the best case of
-    the baseline, not a fair result. For that, give the threshold to a `CamPredictor` and score it on other data.
+    The threshold is chosen with the masks of the scored data: this is the best case of the baseline, not a fair result.
+    For a fair one, pass the threshold to a `CamPredictor` and score it on other data.
 
     Args:
-        classifier: as for `CamPredictor`.
-        loader: gives batches with "image", "tags" and "mask"; gone through once.
+        classifier: returns logits and maps. A module runs in eval mode.
+        loader: yields batches with "image", "tags" and "mask"; read once.
         num_classes: K, background included.
         use_tags: whether the candidates are the tags.
-        thresholds: to choose from, above 0 and at most 1; the first wins a tie.
-        device: where batches are moved to.
-        maps: as for `CamPredictor`.
+        thresholds: candidates, above 0 and at most 1; the first wins a tie.
+        device: to which batches are moved.
+        maps: maps images to localisation maps (B, K-1, h, w), in place of `classifier.activation_maps`.
 
     Raises:
-        ValueError: if `thresholds` is empty or out of range, or as for `evaluate`.
+        ValueError: if `thresholds` is empty or out of range, a batch lacks the mask, shapes or labels don't fit, or
+            `loader` is empty.
 
     Examples:
         >>> from decomprec.models import PooledClassifier, SmallEncoder
@@ -162,13 +164,13 @@ def best_cam_threshold(
 
 
 class CamSweep:
-    """Collects the scores of localisation maps, such as CAM, at every threshold; the maps are made once.
+    """Accumulates the scores of localisation maps, such as CAM, at every threshold.
 
     Args:
         num_classes: K, background included.
         use_tags: whether the candidates are the tags.
         thresholds: above 0 and at most 1.
-        device: where the maps will be.
+        device: of the maps.
 
     Raises:
         ValueError: if `thresholds` is empty or out of range.
@@ -199,13 +201,13 @@ class CamSweep:
             accumulator.update(_cut(strength, classes, threshold), truth, tags)
 
     def best(self) -> tuple[float, SegmentationScores]:
-        """The first threshold of highest mean foreground IoU, and the scores there."""
+        """The first threshold with the highest mean foreground IoU, and the scores."""
         scores = [(threshold, accumulator.compute()) for threshold, accumulator in self.accumulators]
         return max(scores, key=lambda pair: -1 if math.isnan(q := pair[1].mean_foreground_iou) else q)
 
 
 def candidate_classes(images: Tensor, tags: Tensor | None, classifier: Callable[[Tensor], Tensor] | None) -> Tensor:
-    """Which classes may occur, (B, K-1) bool: the tags or, without them, what the classifier finds.
+    """Classes that may occur, (B, K-1) bool: the tags or, without tags, the classifier's predictions.
 
     Examples:
         >>> candidate_classes(torch.rand(1, 3, 8, 8), None, lambda images: torch.tensor([[-1.0, 2.0]]))
@@ -214,13 +216,13 @@ def candidate_classes(images: Tensor, tags: Tensor | None, classifier: Callable[
     if tags is not None:
         return tags == 1
     if classifier is None:
-        raise ValueError("Expected `tags` or a classifier that finds them, but got neither.")
+        raise ValueError("Expected `tags` or a classifier that predicts them, but got neither.")
     with torch.inference_mode(), in_eval_mode(classifier):
         return classifier(images) > 0
 
 
 def normalised_maps(classifier: Localiser, maps: Maps, images: Tensor) -> Tensor:
-    """What `normalise_maps` makes of the maps of images, with the classifier behind them in eval mode.
+    """The maps of images after `normalise_maps`, computed with the classifier in eval mode.
 
     Examples:
         >>> from decomprec.models import PooledClassifier, SmallEncoder
@@ -233,7 +235,7 @@ def normalised_maps(classifier: Localiser, maps: Maps, images: Tensor) -> Tensor
 
 
 def normalise_maps(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps (B, K-1, h, w) at the images' size (H, W): without negative parts, each with a maximum of 1 (or 0).
+    """Resize maps (B, K-1, h, w) to `size` (H, W), clamp them to positive values, and scale each to a maximum of 1.
 
     Examples:
         >>> normalise_maps(torch.tensor([[[[-1.0, 1.0, 4.0]]]]), size=(1, 3))
@@ -245,7 +247,7 @@ def normalise_maps(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _stripes(candidates: Tensor, height: int, width: int) -> Tensor:
-    """Equal vertical stripes of the candidate classes, in their order; background where there are none."""
+    """Equal vertical stripes of the candidate classes, in order; only background without candidates."""
     first = candidates.long().argsort(dim=1, descending=True, stable=True) + 1
     count = candidates.sum(dim=1, keepdim=True)
     column = torch.arange(width, device=candidates.device)

@@ -1,9 +1,9 @@
-"""Label maps as instance annotations in COCO's JSON format, for the tools that read those."""
+"""Label maps as instance annotations in COCO's JSON format."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,16 @@ from decomprec.data.samples import IGNORE
 
 
 class CocoWriter:
-    """Collects label maps and writes them as one COCO file: an annotation, in RLE, for each class in each image.
+    """Collects label maps and writes them as one COCO file: one RLE annotation for each class in each image.
 
-    `decomprec.data.CocoInstances` and `decomprec.data.coco_label_maps` read it, and so does whatever reads COCO.
-    Category k is label k; the background and 255 (ignore) are no category.
+    `decomprec.data.CocoInstances`, `decomprec.data.coco_label_maps` and other readers of COCO files read it. Category k
+    is label k; background and 255 (ignore) get no annotation.
 
     Args:
-        class_names: Of the K-1 classes.
+        class_names: of the K-1 classes.
 
     Raises:
-        ValueError: If pycocotools is missing, or (on `add`) a label is no class.
+        ValueError: if pycocotools is missing.
 
     Examples:
         >>> import tempfile, torch
@@ -41,24 +41,30 @@ class CocoWriter:
     def __init__(self, class_names: Sequence[str]) -> None:
         self._api = mask_api()
         self.class_names = tuple(class_names)
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
+        self._images: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
 
     def add(self, file_name: str, labels: Tensor) -> None:
-        """Add an image's label map (H, W), integers in 0 to K-1, or 255."""
+        """Add an image's label map; the order of the calls does not matter.
+
+        Args:
+            file_name: of the image.
+            labels: (H, W), integers in 0 to K-1, or 255.
+
+        Raises:
+            ValueError: if a label is no class, or the image was added before.
+        """
         height, width = labels.shape
         values = labels.cpu().numpy()
         present = [k for k in np.unique(values).tolist() if k not in (0, IGNORE)]
         if present and (min(present) < 0 or max(present) > len(self.class_names)):
             raise ValueError(f"Expected `labels` to lie in 0 to {len(self.class_names)}, but got {present}.")
-        image_id = len(self._images) + 1
-        self._images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
+        if file_name in self._images:
+            raise ValueError(f"Expected `file_name` of an image that was not added before, but got {file_name!r}.")
+        annotations = []
         for k in present:
             code = self._api.encode(np.asfortranarray(values == k, dtype=np.uint8))
-            self._annotations.append(
+            annotations.append(
                 {
-                    "id": len(self._annotations) + 1,
-                    "image_id": image_id,
                     "category_id": k,
                     "segmentation": {"size": [height, width], "counts": code["counts"].decode("ascii")},
                     "area": int(self._api.area(code)),
@@ -66,10 +72,26 @@ class CocoWriter:
                     "iscrowd": 0,
                 }
             )
+        self._images[file_name] = {"file_name": file_name, "height": height, "width": width}, annotations
 
-    def save(self, path: str | Path) -> None:
-        """Write everything that was added."""
+    def save(self, path: str | Path, order: Iterable[str] = ()) -> None:
+        """Write all images; a reader sees the old file or the whole new one.
+
+        Args:
+            path: of the JSON file.
+            order: file names in the order of the images and ids. Names that were not added are skipped; images that
+                are not named follow, sorted by name.
+        """
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for file_name in dict.fromkeys([*order, *sorted(self._images)]):
+            if file_name in self._images:
+                image, regions = self._images[file_name]
+                image_id = len(images) + 1
+                images.append({"id": image_id, **image})
+                for region in regions:
+                    annotations.append({"id": len(annotations) + 1, "image_id": image_id, **region})
         categories = [{"id": k, "name": name} for k, name in enumerate(self.class_names, 1)]
-        content = {"images": self._images, "categories": categories, "annotations": self._annotations}
+        content = {"images": images, "categories": categories, "annotations": annotations}
         with written_whole(path) as partial:
             partial.write_text(json.dumps(content), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""One table with the model and its baselines."""
+"""One table of models and baselines."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Row:
 
     Attributes:
         method: its name.
-        tags: whether it was told the tags of the images.
-        scores: what it reached.
-        settings: numbers that were chosen for it, by name.
+        tags: whether it was given the tags of the images.
+        scores: of the data set.
+        settings: numbers chosen for it, by name.
     """
 
     method: str
@@ -44,13 +44,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """What `compare` found.
+    """The results of `compare`.
 
     Attributes:
-        rows: one for each method with and without tags.
+        rows: for each method, one with tags and one without.
         class_names: of the K-1 foreground classes.
-        guide: the accuracy of the classifier behind CAM, see `guide_accuracy`.
-        run: how they came about, such as the command, the seed and the machine.
+        guide: accuracy of the classifier behind CAM, see `guide_accuracy`.
+        run: provenance, such as the command, the seed and the machine.
 
     Examples:
         >>> scores = SegmentationScores(iou=(0.75, 0.5), false_area=(0.125,), images=4, images_with=(2,))
@@ -67,7 +67,7 @@ class Results:
     run: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON knows it, with None for undefined numbers."""
+        """All results as JSON values, None for undefined numbers."""
         rows = [
             {"method": row.method, "tags": row.tags, "settings": row.settings, **row.scores.to_dict()}
             for row in self.rows
@@ -80,9 +80,9 @@ class Results:
         }
 
     def table(self) -> str:
-        """A Markdown table that also reads well as plain text: IoU per class (if there are at most 7) and means.
+        """A Markdown table, aligned to be read as plain text: IoU per class (for at most 7 classes) and means.
 
-        The last column is the mean predicted share of a class on images without it.
+        The last column is the mean predicted share of a class in images without it.
         """
         per_class = len(self.class_names) <= MAX_CLASS_COLUMNS
         head = ["method", "tags at test time", *(self.class_names if per_class else ())]
@@ -111,25 +111,25 @@ def compare(
     maps: Mapping[str, Maps] | None = None,
     per_image: bool = False,
 ) -> Results:
-    """Score predictors beside CAM of their guide, a centred ellipse and "every pixel", with and without tags.
+    """Score predictors, CAM of their guide, a centred ellipse and "every pixel", each with and without tags.
 
-    Without tags the baselines ask the classifier which classes occur. CAM and further maps stand at their best
-    thresholds for this very data: see `best_cam_threshold`. A row at a threshold that was chosen on other data is a
-    predictor like any other: `CamPredictor`.
+    Without tags, the baselines use the classes that the classifier predicts. CAM and other maps are cut at their best
+    threshold for the scored data, see `best_cam_threshold`. For a threshold from other data, pass a `CamPredictor`.
 
     Args:
-        predictors: by the name of their row, such as `model.predict`, for a model on `device`.
-        classifier: the guide's classifier, on `device`.
-        loader: gives batches with "image", "tags" and "mask"; gone through once, so a progress bar can wrap it.
+        predictors: by row name, such as `model.predict`, on `device`.
+        classifier: of the guide, on `device`.
+        loader: yields batches with "image", "tags" and "mask"; read once, so a progress bar can wrap it.
         class_names: of the K-1 foreground classes.
-        device: where batches are moved to.
-        ellipse_share: of the image; 0.5 is what Eq. 4 favours for one tag.
-        maps: further localisation maps, by the name of their row: each takes images (B, 3, H, W) and gives maps
-            (B, K-1, h, w), which are enlarged, cut at thresholds and reported as CAM's are.
-        per_image: whether the predictors' scores record the IoU of every image by its "name" in the batch.
+        device: to which batches are moved.
+        ellipse_share: of the image; the default is the area that Eq. 4 favours for one tag.
+        maps: other localisation maps by row name: functions from images (B, 3, H, W) to maps (B, K-1, h, w), which are
+            enlarged, cut at thresholds and reported like CAM.
+        per_image: record the IoU of every image under its "name" in the batch, for `predictors`.
 
     Raises:
-        ValueError: if `maps` has a "CAM" of its own, or as for `evaluate`.
+        ValueError: if `maps` has an entry "CAM", a batch lacks the mask or a required name, shapes or labels don't fit,
+            or `loader` is empty.
 
     Examples:
         >>> from decomprec.models import PooledClassifier, SmallEncoder
@@ -141,7 +141,7 @@ def compare(
     """
     maps = maps or {}
     if "CAM" in maps:
-        raise ValueError("Expected `maps` to leave the name 'CAM' to the guide's own maps, but got it; rename yours.")
+        raise ValueError("Expected no `maps` called 'CAM', the name of the guide's own maps; rename yours.")
     maps = {"CAM": classifier.activation_maps, **maps}
     num_classes = len(class_names) + 1
     ellipse, everywhere = CentredEllipse(ellipse_share), EveryPixel()
@@ -190,7 +190,7 @@ class _Contest:
 
 
 def text_table(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that also reads well as plain text; the first line is its head."""
+    """A Markdown table, aligned to be read as plain text; the first line is the header."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     ruled = [lines[0], ["-" * width for width in widths], *lines[1:]]
     return "\n".join(
@@ -199,5 +199,5 @@ def text_table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def number_cell(value: float | None) -> str:
-    """A number with three decimals, or "-" where it is undefined."""
+    """A number with three decimals, or "-" if it is undefined."""
     return "-" if value is None or value != value else f"{value:.3f}"

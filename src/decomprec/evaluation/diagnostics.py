@@ -1,4 +1,4 @@
-"""What a decomposition is like inside: reconstruction, the guide's view of the components, masks and areas."""
+"""Diagnostics of decompositions: reconstruction, the guide's view of the components, masks and areas."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from einops import rearrange
 from torch import Tensor
 
 from decomprec import functional as DF
+from decomprec._modes import in_eval_mode
 from decomprec.decomposition import Decomposition
-from decomprec.evaluation.metrics import Loader, finite, in_eval_mode
+from decomprec.evaluation.metrics import Loader, finite
 from decomprec.protocols import View
 from decomprec.views import component_view
 
@@ -24,17 +25,16 @@ def decomposition_diagnostics(
     device: torch.device | str = "cpu",
     view: View = component_view,
 ) -> dict[str, float | None]:
-    """Describe a model's decompositions of a data set; no masks are needed.
+    """Summarise a model's decompositions of a data set, without true masks.
 
-    Give a second guide that the model was not trained with, and the difference to the first says how much
-    the components are made to please the first.
+    Compare the guide of the training with a second one: the difference shows how much the components exploit the first.
 
     Args:
-        model: maps images (B, 3, H, W) on `device` to a `Decomposition`; modules are in eval mode meanwhile.
+        model: maps images (B, 3, H, W) on `device` to a `Decomposition`. Modules run in eval mode.
         guide: maps images (N, 3, H, W) in [0, 1] to logits (N, K-1).
-        loader: gives batches with "image" and "tags".
-        device: where batches are moved to.
-        view: what the guide is shown of a decomposition.
+        loader: yields batches with "image" and "tags".
+        device: to which batches are moved.
+        view: selects what the guide sees of a decomposition.
 
     Returns:
         Means, None where there is nothing to average:
@@ -45,7 +45,7 @@ def decomposition_diagnostics(
         "background_area", "present_area" and "absent_area" (ŷ of the background, of present and absent classes).
 
     Raises:
-        ValueError: if there is no batch.
+        ValueError: if `loader` is empty.
 
     Examples:
         >>> model = lambda images: Decomposition(torch.zeros(2, 2, 8, 8), images[:, None].repeat(1, 2, 1, 1, 1))
@@ -62,7 +62,7 @@ def decomposition_diagnostics(
             for name, values in _describe(model(images), images, present, guide, view).items():
                 parts[name].append(values.flatten().cpu().double())
     if not parts:
-        raise ValueError("Expected `loader` to give at least one image, but got none.")
+        raise ValueError("Expected `loader` to yield at least one image, but got none.")
     return {name: finite(torch.cat(values).mean().item()) for name, values in parts.items()}
 
 
@@ -78,7 +78,7 @@ def _describe(
         "recon_error": (out.reconstruction - images).square().mean(dim=(1, 2, 3)),
         "present_recognised": own[present],
         "background_empty": ~seen[:, 0].any(dim=1),
-        "mask_entropy": torch.special.entr(out.masks.float()).sum(dim=1).mean(dim=(1, 2)),
+        "mask_entropy": DF.mask_entropy(out.masks),
         "background_area": areas[:, 0],
         "present_area": areas[:, 1:][present],
         "absent_area": areas[:, 1:][~present],

@@ -1,37 +1,38 @@
-"""Scores of label maps over a data set, and of the guide's tags."""
+"""Scores of label maps and of a classifier's tags over a data set."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from decomprec._modes import in_eval_mode
 from decomprec.checks import check_tags
 from decomprec.data.samples import IGNORE
 from decomprec.protocols import Predictor
 
 Loader = Iterable[Mapping[str, Any]]
-"""Gives batches with "image" (B, 3, H, W), "tags" (B, K-1) and, for segmentation scores, "mask" (B, H, W)."""
+"""Yields batches with "image" (B, 3, H, W), "tags" (B, K-1) and, for segmentation scores, "mask" (B, H, W)."""
 
 
 @dataclass(frozen=True)
 class SegmentationScores:
-    """How well label maps fit the truth over a data set. Undefined numbers are NaN.
+    """Scores of label maps over a data set. Undefined numbers are NaN.
 
     Attributes:
-        iou: intersection over union of each of the K classes, background first, over all pixels of the data
-            set that are not 255. NaN for a class that occurs neither in the predictions nor in the truth.
-        false_area: for each of the K-1 classes, its mean predicted share of the image on images whose tags
-            lack it, in [0, 1]; NaN if there are none. None if tags were given, since it is then 0 by design.
+        iou: intersection over union of each of the K classes, background first, over all pixels of the data set that
+            are not 255. NaN for a class in neither the predictions nor the truth.
+        false_area: for each of the K-1 classes, its mean predicted share of the images whose tags lack it, in [0, 1];
+            NaN without such images. None if the predictor was given the tags, where it is 0 by design.
         images: number of images.
         images_with: number of images tagged with each of the K-1 classes.
-        per_image: name and `image_iou` of every image, in their order; None if it wasn't asked for.
+        per_image: name and IoU of every image, in order: the mean over the classes in its prediction or truth. None if
+            not requested.
 
     Examples:
         >>> scores = SegmentationScores(iou=(0.9, 0.5, math.nan), false_area=None, images=4, images_with=(3, 0))
@@ -49,21 +50,21 @@ class SegmentationScores:
 
     @property
     def mean_iou(self) -> float:
-        """Mean over the classes that occur, background included."""
+        """Mean over the classes with a defined IoU, background included."""
         return nan_mean(self.iou)
 
     @property
     def mean_foreground_iou(self) -> float:
-        """Mean over the classes that occur, without the background."""
+        """Mean over the classes with a defined IoU, without the background."""
         return nan_mean(self.iou[1:])
 
     @property
     def mean_false_area(self) -> float | None:
-        """Mean of `false_area` over the classes that some image lacks."""
+        """Mean of `false_area` over the classes that are absent from some image."""
         return None if self.false_area is None else nan_mean(self.false_area)
 
     def to_dict(self) -> dict[str, Any]:
-        """All numbers as JSON knows them, with None for NaN."""
+        """All numbers as JSON values, None for NaN."""
         return {
             "iou": [finite(x) for x in self.iou],
             "mean_iou": finite(self.mean_iou),
@@ -77,12 +78,12 @@ class SegmentationScores:
 
 
 class ScoreAccumulator:
-    """Collects label maps batch by batch; `compute` gives the scores of all of them.
+    """Accumulates label maps batch by batch; `compute` returns the scores of all of them.
 
     Args:
         num_classes: K, background included.
-        use_tags: whether the predictions were made with tags.
-        device: where the label maps will be.
+        use_tags: whether the predictor was given the tags.
+        device: of the label maps.
 
     Examples:
         >>> accumulator = ScoreAccumulator(num_classes=2, use_tags=False)
@@ -95,7 +96,7 @@ class ScoreAccumulator:
     def __init__(self, num_classes: int, use_tags: bool, device: torch.device | str = "cpu") -> None:
         self.num_classes = num_classes
         self.use_tags = use_tags
-        # The labels are checked in update(): torchmetrics' own check counts values but doesn't look at their range.
+        # update() checks the labels: torchmetrics checks how many values there are, but not their range.
         self._iou = MulticlassJaccardIndex(
             num_classes, average=None, ignore_index=IGNORE, validate_args=False, zero_division=math.nan
         ).to(device)
@@ -105,15 +106,15 @@ class ScoreAccumulator:
         self._per_image: list[tuple[str, float]] = []
 
     def update(self, labels: Tensor, truth: Tensor, tags: Tensor, names: Sequence[str] | None = None) -> None:
-        """Add label maps and truth, both (B, H, W), tags (B, K-1) and, for a record per image, the B names.
+        """Add label maps and truth, both (B, H, W), tags (B, K-1) and, for the IoU of each image, the B names.
 
         Raises:
-            ValueError: if shapes differ, or a label is no class (or, in the truth, 255).
+            ValueError: if shapes differ, or a label is no class (255 is allowed in the truth).
         """
         if labels.shape != truth.shape:
             raise ValueError(
                 f"Expected predicted labels to have the shape of the truth, {tuple(truth.shape)}, "
-                f"but got {tuple(labels.shape)}; resize images and masks alike."
+                f"but got {tuple(labels.shape)}; resize images and masks to the same size."
             )
         _check_labels(labels, self.num_classes, "predicted labels")
         _check_labels(truth[truth != IGNORE], self.num_classes, "the truth")
@@ -128,13 +129,13 @@ class ScoreAccumulator:
         self._false_area += (torch.stack(shares, dim=1).cpu().double() * ~present).sum(dim=0)
 
     def compute(self) -> SegmentationScores:
-        """The scores of everything added so far.
+        """The scores of all label maps so far.
 
         Raises:
-            ValueError: if nothing was added.
+            ValueError: if there are none.
         """
         if self._images == 0:
-            raise ValueError("Expected `loader` to give at least one image, but got none.")
+            raise ValueError("Expected `loader` to yield at least one image, but got none.")
         false_area = self._false_area / (self._images - self._images_with)  # 0 / 0 is NaN
         return SegmentationScores(
             iou=tuple(self._iou.compute().tolist()),
@@ -146,15 +147,15 @@ class ScoreAccumulator:
 
 
 def image_iou(labels: Tensor, truth: Tensor, num_classes: int) -> Tensor:
-    """Intersection over union of each image alone: the mean over the classes in its prediction or its truth.
+    """Intersection over union of each image, averaged over the classes in its prediction or truth.
 
     Args:
-        labels: predicted, (B, H, W), integers in 0 to K-1.
-        truth: (B, H, W), integers in 0 to K-1, or 255 for pixels that are left out.
+        labels: predictions (B, H, W), integers in 0 to K-1.
+        truth: (B, H, W), integers in 0 to K-1, or 255 to leave a pixel out.
         num_classes: K, background included.
 
     Returns:
-        (B,), float32; NaN for an image whose pixels are all left out.
+        (B,), float32; NaN for an image without a pixel that counts.
 
     Examples:
         >>> image_iou(torch.tensor([[[0, 0, 1, 1]]]), torch.tensor([[[0, 1, 1, 255]]]), num_classes=2)
@@ -180,15 +181,15 @@ def evaluate(
     """Score a predictor on a data set with masks.
 
     Args:
-        predictor: maps images, and tags or None, to label maps on `device`.
-        loader: gives batches with "image", "tags" and "mask".
+        predictor: maps images and tags (or None) to label maps on `device`, such as `model.predict`.
+        loader: yields batches with "image", "tags" and "mask".
         num_classes: K, background included.
-        use_tags: whether the predictor is told the tags.
-        device: where batches are moved to.
-        per_image: whether to record the IoU of every image by its "name" in the batch.
+        use_tags: whether the predictor gets the tags.
+        device: to which batches are moved.
+        per_image: record the IoU of every image under its "name" in the batch.
 
     Raises:
-        ValueError: if a batch has no mask or no name that is needed, shapes or labels don't fit, or there is no batch.
+        ValueError: if a batch lacks the mask or a required name, shapes or labels don't fit, or `loader` is empty.
 
     Examples:
         >>> batch = {"image": torch.rand(1, 3, 2, 2), "tags": torch.ones(1, 1), "mask": torch.eye(2).long()[None]}
@@ -206,19 +207,19 @@ def evaluate(
 def guide_accuracy(
     classifier: Callable[[Tensor], Tensor], loader: Loader, device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
-    """How often a classifier's decisions at a probability of 0.5 are right.
+    """Accuracy of a classifier's tags at a probability of 0.5.
 
     Args:
-        classifier: maps images (B, 3, H, W) on `device` to logits (B, K-1); a module is put into eval mode meanwhile.
-        loader: gives batches with "image" and "tags".
-        device: where batches are moved to.
+        classifier: maps images (B, 3, H, W) on `device` to logits (B, K-1). A module runs in eval mode.
+        loader: yields batches with "image" and "tags".
+        device: to which batches are moved.
 
     Returns:
-        "per_class" (a list), "mean" over classes, "exact_match" (share of images with every class right) and
-        "images" (their number).
+        "per_class" (a list), "mean" over classes, "exact_match" (share of images with every class right) and "images"
+        (their number).
 
     Raises:
-        ValueError: if there is no batch.
+        ValueError: if `loader` is empty.
 
     Examples:
         >>> batch = {"image": torch.zeros(2, 3, 8, 8), "tags": torch.tensor([[1.0, 0.0], [1.0, 1.0]])}
@@ -234,9 +235,9 @@ def guide_accuracy(
 
 
 def accuracy(right: Sequence[Tensor]) -> dict[str, Any]:
-    """What `guide_accuracy` returns, from batches (B, K-1) of whether each decision was right."""
+    """The result of `guide_accuracy`, from batches (B, K-1) of whether each decision was right."""
     if not right:
-        raise ValueError("Expected `loader` to give at least one image, but got none.")
+        raise ValueError("Expected `loader` to yield at least one image, but got none.")
     decisions = torch.cat(list(right)).double()
     return {
         "per_class": decisions.mean(dim=0).tolist(),
@@ -249,27 +250,14 @@ def accuracy(right: Sequence[Tensor]) -> dict[str, Any]:
 def masked_batches(
     loader: Loader, device: torch.device | str, named: bool = False
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Sequence[str] | None]]:
-    """Images, tags and masks of every batch, on `device`, and its names if `named`."""
+    """Images, tags and masks of every batch on `device`, and its names if `named`."""
     for batch in loader:
         if "mask" not in batch:
-            raise ValueError(f"Expected batches to hold a 'mask', but got only {sorted(batch)}; turn masks on.")
+            raise ValueError(f"Expected batches with a 'mask', but got only {sorted(batch)}; load with masks=True.")
         if named and "name" not in batch:
-            raise ValueError(f"Expected batches to hold a 'name' for `per_image`, but got only {sorted(batch)}.")
+            raise ValueError(f"Expected batches with a 'name' for `per_image`, but got only {sorted(batch)}.")
         tensors = batch["image"].to(device), batch["tags"].to(device), batch["mask"].to(device)
         yield *tensors, batch["name"] if named else None
-
-
-@contextmanager
-def in_eval_mode(module: object) -> Iterator[None]:
-    """Put a module into eval mode, and every part of it back into its own mode afterwards."""
-    modes = [(part, part.training) for part in module.modules()] if isinstance(module, nn.Module) else []
-    for part, _ in modes:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def nan_mean(values: Sequence[float]) -> float:
@@ -279,7 +267,7 @@ def nan_mean(values: Sequence[float]) -> float:
 
 
 def finite(value: float | None) -> float | None:
-    """The value, or None for NaN, which JSON doesn't know."""
+    """The value, or None for NaN, which JSON lacks."""
     return None if value is None or math.isnan(value) else value
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from decomprec._modes import in_eval_mode
 from decomprec.checks import check_images, check_tags
 from decomprec.decomposition import Decomposition, labels_from_logits
 from decomprec.models.decoders import UnetDecoder
@@ -118,14 +119,8 @@ class DecompositionSegmenter(nn.Module):
         """
         if tags is not None:
             check_tags(tags, batch=len(images), num_classes=self.num_classes)
-        training = [(module, module.training) for module in self.modules()]  # parts may be frozen in eval mode
-        self.eval()
-        try:
-            with torch.inference_mode():
-                return labels_from_logits(self.mask_logits(images), tags)
-        finally:
-            for module, mode in training:
-                module.training = mode
+        with torch.inference_mode(), in_eval_mode(self):
+            return labels_from_logits(self.mask_logits(images), tags)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         check_images(images)

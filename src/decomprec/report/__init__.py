@@ -1,6 +1,6 @@
-"""A run as one page: results, curves, images, settings."""
+"""One HTML page per run: results, curves, images and settings."""
 
-from decomprec.report.record import RunRecord, read_run
+from decomprec.report.record import read_run
 from decomprec.report.render import write_report
 
-__all__ = ["RunRecord", "read_run", "write_report"]
+__all__ = ["read_run", "write_report"]

@@ -1,22 +1,38 @@
-"""Training curves: from the CSV logs of a run's stages to lines in an image."""
+"""Training curves: the CSV logs of a stage as SVG charts."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-WIDTH, HEIGHT = 320, 150
-"""Of a chart, in its own units."""
+_MOST_POINTS = 160  # more are noise and bytes on a chart of this size
+_LAST_STEP, _LARGEST = 10**12, 1e100  # steps and values that an axis can show
+_DOTS = 12  # lines of few points get dots: a single point would be invisible
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 8, 20
-_MOST_POINTS = 160  # more than this on 264 units is only noise and bytes
-_LAST_STEP, _LARGEST = 10**12, 1e100  # what is beyond has no place on an axis
-_DOTS = 12  # so few points are drawn as dots too, a single one would be invisible otherwise
+# Placeholders in matplotlib's output for the variables of style.css, which differ between light and dark pages.
+_COLOURS = {"train": "#010101", "val": "#010102", "quiet": "#010103", "edge": "#010104"}
+_STYLE: Any = {
+    "axes.edgecolor": _COLOURS["edge"],
+    "axes.formatter.useoffset": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.unicode_minus": False,
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 11.0,
+    "grid.color": _COLOURS["edge"],
+    "svg.fonttype": "none",  # text, not outlines
+    "svg.hashsalt": "decomprec",  # ids do not change from run to run
+    "xtick.color": _COLOURS["quiet"],
+    "ytick.color": _COLOURS["quiet"],
+}
 
 _TITLES = {
     "loss": "Loss (Eq. 9)",
@@ -42,7 +58,7 @@ class Line:
 
     Attributes:
         name: "train" or "val".
-        steps: of training, rising.
+        steps: of training, ascending.
         values: finite.
     """
 
@@ -52,75 +68,47 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A tick of an axis: its place in the chart's units, and what stands there."""
-
-    place: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A line in the chart's units: `points` of an SVG polyline, and the few points that get a dot."""
-
-    line: Line
-    points: str
-    dots: tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True)
 class Chart:
-    """The lines of one quantity, such as a loss in training and validation.
+    """One quantity, such as a loss.
 
     Attributes:
-        title: what the quantity is.
-        lines: one or two.
+        title: name of the quantity.
+        lines: in training, in validation, or both.
     """
 
     title: str
     lines: tuple[Line, ...]
 
-    def x_ticks(self) -> list[Tick]:
-        """A few steps of training."""
-        low, high = self._steps
-        return [Tick(self._x(step), f"{step:g}") for step in _ticks(low, high, integer=True)]
+    def svg(self) -> str:
+        """The lines over the steps, 320 x 150 points, as an SVG element that takes its colours from the page.
 
-    def y_ticks(self) -> list[Tick]:
-        """A few values."""
-        low, high = self._values
-        return [Tick(self._y(value), f"{value:.4g}") for value in _ticks(low, high)]
-
-    def drawn(self) -> list[Drawn]:
-        """All lines; long ones are averaged over neighbouring steps."""
-        drawn = []
-        for line in self.lines:
-            steps, values = _thinned(line.steps), _thinned(line.values)
-            places = [(self._x(step), self._y(value)) for step, value in zip(steps, values, strict=True)]
-            points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-            drawn.append(Drawn(line, points, tuple(places) if len(places) <= _DOTS else ()))
-        return drawn
-
-    @property
-    def _steps(self) -> tuple[float, float]:
-        return _range(step for line in self.lines for step in line.steps)
-
-    @property
-    def _values(self) -> tuple[float, float]:
-        return _range(value for line in self.lines for value in line.values)
-
-    def _x(self, step: float) -> float:
-        low, high = self._steps
-        return _LEFT + (step - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
-
-    def _y(self, value: float) -> float:
-        low, high = self._values
-        return HEIGHT - _BOTTOM - (value - low) / (high - low) * (HEIGHT - _BOTTOM - _TOP)
+        Long lines are averaged over neighbouring steps. The element holds numbers only, not the title.
+        """
+        with mpl.rc_context(_STYLE):
+            figure = Figure(figsize=(320 / 72, 150 / 72), layout="constrained")
+            axes = figure.add_subplot()
+            for line in self.lines:
+                steps, values = _thinned(line.steps), _thinned(line.values)
+                marker = "o" if len(steps) <= _DOTS else ""
+                dashes = "--" if line.name == "val" else "-"
+                axes.plot(steps, values, dashes, marker=marker, ms=5, color=_COLOURS[line.name], clip_on=False)
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(4))
+            axes.tick_params(length=0)
+            axes.grid(axis="y", clip_on=False)
+            file = io.StringIO()
+            metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            figure.savefig(file, format="svg", transparent=True, metadata=metadata)
+        svg = file.getvalue()
+        for variable, placeholder in _COLOURS.items():
+            svg = svg.replace(placeholder, f"var(--{variable})")
+        return svg[svg.index("<svg") :]  # HTML takes neither the XML declaration nor the document type
 
 
 def read_charts(stage: Path) -> tuple[Chart, ...]:
-    r"""The charts of a stage's folder, the known ones first; none if there is no log.
+    r"""The charts of a stage's folder, known quantities first; none without a log.
 
-    A run that was resumed has left several logs. What a later one repeats of an earlier one counts once.
+    A resumed run has several logs. Where a later one repeats steps of an earlier one, the later one counts.
 
     Args:
         stage: such as `run/"segmenter"`.
@@ -169,22 +157,10 @@ def _add(logged: dict[tuple[str, str], dict[int, float]], file: Path) -> None:
     for row in rows:
         for column, cell in row.items():
             name, _, quantity = column.partition("/")
-            if quantity and cell and abs(float(cell)) < _LARGEST:  # NaN is not
+            if quantity and cell and abs(float(cell)) < _LARGEST:  # leaves out NaN too
                 logged.setdefault((quantity, name), {})[int(row["step"])] = float(cell)
 
 
-def _thinned(values: Sequence[float]) -> list[float]:
+def _thinned(values: tuple[float, ...]) -> list[float]:
     parts = np.array_split(np.asarray(values, dtype=float), min(len(values), _MOST_POINTS))
     return [float(part.mean()) for part in parts]
-
-
-def _range(values: Iterable[float]) -> tuple[float, float]:
-    known = list(values)
-    low, high = min(known), max(known)
-    margin = 0.5 * abs(low) or 0.5
-    return (low, high) if low < high else (low - margin, high + margin)
-
-
-def _ticks(low: float, high: float, integer: bool = False) -> list[float]:
-    ticks = MaxNLocator(4, integer=integer).tick_values(low, high)
-    return [float(tick) for tick in ticks if low <= tick <= high]

@@ -1,4 +1,4 @@
-"""Validation images: how well each is segmented, and what its decomposition looks like."""
+"""Validation images of the report: scores and decompositions."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from decomprec import functional as DF
 from decomprec.data import IGNORE, collate
-from decomprec.evaluation import image_iou
-from decomprec.refine import RefinedPredictor, multi_scale
+from decomprec.evaluation.metrics import image_iou
+from decomprec.refine import RefinedPredictor, multi_scale, resize
 from decomprec.report.record import RunRecord
 from decomprec.viz import overlay
 
 SIDE = 192
-"""Pixels of the longer side of an image in the page, at most."""
+"""Longest side of an image in the page, in pixels."""
 
-_LOSSLESS = 96  # up to here compression would blur what is enlarged, and saves little
-_COMPONENTS = 3  # beside the background's; an image has few classes, a model may have many
+_LOSSLESS = 96  # smaller images are enlarged on the page, where compression would show, and are small files anyway
+_COMPONENTS = 3  # shown besides the background's; an image has few classes, a model may have many
 
 
 @dataclass(frozen=True)
 class Score:
-    """How one image fared; all numbers are of the masks without the help of tags.
+    """Scores of one image, predicted without tags.
 
     Attributes:
         index: in the data set.
-        iou: as of `image_iou`, None where no mask is known.
-        wrong: share of the known pixels whose label is wrong, 0 where no mask is known.
-        uncertainty: entropy of the masks, mean over pixels, as a share of ln K.
+        iou: mean over the classes in the prediction or the truth; None without a true mask.
+        wrong: share of the known pixels whose label is wrong, 0 without a true mask.
+        uncertainty: entropy of the masks, averaged over the pixels, divided by ln K.
     """
 
     index: int
@@ -49,7 +49,13 @@ class Score:
 
 @dataclass(frozen=True)
 class View:
-    """One image of the slider: its kind, what it shows, and the image itself as a data: URI."""
+    """One stop of the slider.
+
+    Attributes:
+        kind: "photograph", "mask", "truth", "components" or "reconstruction".
+        title: caption.
+        uri: the image as a data: URI.
+    """
 
     kind: str
     title: str
@@ -61,13 +67,13 @@ class Card:
     """A validation image of the page.
 
     Attributes:
-        name: what it is called.
-        score: how it fared.
-        tags: labels of the classes that it has.
+        name: of the image.
+        score: of the image.
+        tags: labels of its classes.
         found: labels of the classes in its predicted label map.
         views: photograph, mask, truth (if known), components and reconstruction.
         problems: the largest confusions, in words.
-        pixelated: whether it is so small that its pixels should stay visible.
+        pixelated: whether the image is small and should be enlarged without interpolation.
     """
 
     name: str
@@ -80,14 +86,14 @@ class Card:
 
 
 def measure(record: RunRecord, dataset: Any, device: str) -> list[Score]:
-    """Score every image of a data set whose items are as of `TaggedImages`, in its order."""
+    """Score every image of a data set like `decomprec.data.TaggedImages`, in order."""
     predict, masked = _predictor(record, device), has_masks(dataset)
     slots = len(record.model.class_names) + 1
     scores: list[Score] = []
     loader = DataLoader(dataset, batch_size=8, collate_fn=collate)
     for batch in tqdm(loader, "measuring"):
         masks = predict.masks(batch["image"].to(device)).cpu()
-        entropy = torch.special.entr(masks).sum(dim=1).mean(dim=(1, 2)) / math.log(slots)
+        entropy = DF.mask_entropy(masks) / math.log(slots)
         labels = masks.argmax(dim=1)
         truth = batch["mask"] if masked else torch.full_like(labels, IGNORE)
         known = truth != IGNORE
@@ -99,10 +105,10 @@ def measure(record: RunRecord, dataset: Any, device: str) -> list[Score]:
 
 
 def choose(scores: Sequence[Score], most: int) -> list[Score]:
-    """Which images to show, worst first.
+    """Choose at most `most` images to show, worst first.
 
-    If there are more: a sixth with the lowest IoU, one with the most wrong pixels, one with the least certain masks,
-    and the others evenly from the worst to the best.
+    Of more images, a sixth each has the lowest IoU, the most wrong pixels and the least certain masks; the rest is
+    spread evenly from the worst to the best.
 
     Examples:
         >>> scores = [Score(i, iou=i / 100, wrong=0.1, uncertainty=0.5) for i in range(100)]
@@ -122,35 +128,35 @@ def choose(scores: Sequence[Score], most: int) -> list[Score]:
 
 
 def lowest_iou(score: Score) -> tuple[float, float]:
-    """Sorts the lowest IoU first; images whose masks aren't known follow, the least certain first."""
+    """Sort key: lowest IoU first, then images without a true mask, least certain first."""
     return (math.inf if score.iou is None else score.iou, -score.uncertainty)
 
 
 def most_wrong(score: Score) -> float:
-    """Sorts the images first in which most pixels are wrong."""
+    """Sort key: most wrong pixels first."""
     return -score.wrong
 
 
 def least_certain(score: Score) -> float:
-    """Sorts the least certain first."""
+    """Sort key: least certain first."""
     return -score.uncertainty
 
 
 def has_masks(dataset: Any) -> bool:
-    """Whether any true mask is known: without a file, `TaggedImages` gives label maps that tell nothing."""
+    """Whether any true mask is known; `TaggedImages` fills missing ones with 255."""
     records = getattr(dataset, "records", None)
     return records is None or any(record.mask for record in records)
 
 
 @torch.inference_mode()
 def draw(record: RunRecord, dataset: Any, score: Score, device: str) -> Card:
-    """Decompose an image, and turn all that is to be seen of it into data: URIs."""
+    """Decompose an image and encode all its views as data: URIs."""
     item = dataset[score.index]
     class_names = ("background", *record.model.class_names)
     images = item["image"][None]
     labels = _predictor(record, device)(images.to(device)).cpu()
     size = [max(1, round(record.scale * side)) for side in images.shape[-2:]]
-    seen = F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0, 1)
+    seen = resize(images, size).clamp(0, 1)
     out = record.model.segmenter(seen.to(device))
 
     tags = tuple((item["tags"].nonzero().flatten() + 1).tolist())
@@ -198,7 +204,7 @@ def confusions(labels: Tensor, truth: Tensor, class_names: Sequence[str]) -> tup
 
 
 def data_uri(shown: Tensor) -> str:
-    """An image (3, H, W) in [0, 1] as a WebP of at most 192 pixels, in a data: URI.
+    """Encode an image (3, H, W) in [0, 1] as a data: URI of a WebP of at most 192 x 192 pixels.
 
     Examples:
         >>> data_uri(torch.zeros(3, 4, 4))[:23]
@@ -213,6 +219,6 @@ def data_uri(shown: Tensor) -> str:
 
 
 def _predictor(record: RunRecord, device: str) -> RefinedPredictor:
-    """The row "decomprec" of the table: no refinement, images at the size that the segmenter was trained at."""
+    """The predictor of the row "decomprec" in the table: no refinement, images at the segmenter's training size."""
     segmenter = record.model.segmenter.to(device)
     return RefinedPredictor(multi_scale(segmenter.mask_logits, (record.scale,), flip=False))

@@ -1,4 +1,4 @@
-"""What a run folder tells without its images."""
+"""A run folder without its images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Table:
 
     Attributes:
         head: of all columns but the first.
-        groups: rows with the same knowledge: whether the tags were given, and each row's method and cells.
+        groups: rows without and with tags: whether the tags were given, and the method and cells of each row.
     """
 
     head: tuple[str, ...]
@@ -34,9 +34,9 @@ class RunRecord:
         folder: of the run.
         preset: its settings.
         model: that was trained.
-        charts: the training curves of each stage, by its name.
-        results: results.json; empty where there were no masks.
-        diagnostics: diagnostics.json, if there is one.
+        charts: training curves of each stage, by its name.
+        results: content of results.json; empty if there were no true masks.
+        diagnostics: content of diagnostics.json; empty without one.
     """
 
     folder: Path
@@ -48,29 +48,29 @@ class RunRecord:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """How the results came about: data, settings, seed, machine."""
+        """Provenance of the results: data, settings, seed, machine."""
         facts: dict[str, Any] = self.results.get("run", {})
         return facts
 
     @property
     def scale(self) -> float:
-        """Of the images that the segmenter is shown, against those that are measured."""
+        """Side of the segmenter's images divided by that of the scored images."""
         return (self.preset.segmenter.image_size or self.preset.image_size) / self.preset.image_size
 
 
 def read_run(run_dir: str | Path) -> RunRecord:
-    """Read all that a run left but its images and figures; nothing is downloaded or unpickled.
+    """Read a run's settings, networks, logs and results; nothing is downloaded or unpickled.
 
     Args:
-        run_dir: folder of a finished run, as of `train` or `run_experiment`.
+        run_dir: folder of a finished run.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it holds no finished run, or a file in it isn't what a run writes.
+        ValueError: if it holds no finished run, or a file is malformed.
     """
     folder = Path(run_dir)
     if not folder.is_dir():
-        raise FileNotFoundError(f"Expected RUN to be a run folder, but found no {folder}.")
+        raise FileNotFoundError(f"Expected `run_dir` to be a run folder, but found no {folder}.")
     if not (folder / "preset.yaml").is_file():
         raise ValueError(f"Expected {folder} to hold a finished run, but it has no preset.yaml.")
     model = load(folder)
@@ -79,7 +79,7 @@ def read_run(run_dir: str | Path) -> RunRecord:
         _check_results(results, folder / "results.json")
     diagnostics = _read_json(folder / "diagnostics.json")
     if unfit := [name for name, value in diagnostics.items() if not _is_number(value)]:
-        raise ValueError(f"Expected {folder / 'diagnostics.json'} to hold numbers, but {unfit[0]!r} is none.")
+        raise ValueError(f"Expected {folder / 'diagnostics.json'} to hold numbers, but {unfit[0]!r} is not one.")
     return RunRecord(
         folder,
         Preset.load(folder / "preset.yaml"),
@@ -91,7 +91,7 @@ def read_run(run_dir: str | Path) -> RunRecord:
 
 
 def results_table(results: dict[str, Any]) -> Table:
-    """The rows of results.json, those that were told the tags apart from those that were not.
+    """The rows of results.json, grouped by whether the tags were given.
 
     Examples:
         >>> row = {"method": "decomprec", "tags": False, "iou": [0.9, 0.5], "mean_foreground_iou": 0.5}
@@ -114,7 +114,7 @@ def results_table(results: dict[str, Any]) -> Table:
 
 
 def _check_results(results: dict[str, Any], path: Path) -> None:
-    """Raise a ValueError unless results.json holds what a page shows of it."""
+    """Raise a ValueError unless results.json holds everything the page shows."""
     rows, guide = results.get("rows"), results.get("guide_accuracy")
     means = ("mean_foreground_iou", "mean_iou", "mean_false_area", "images")
     fits = {
@@ -133,11 +133,11 @@ def _check_results(results: dict[str, Any], path: Path) -> None:
         if not all(fits.values()):
             break
     if unfit := [name for name, fit in fits.items() if not fit]:
-        raise ValueError(f"Expected {path} to be results of a run, but its {unfit[0]!r} is missing or something else.")
+        raise ValueError(f"Expected {path} to be the results of a run, but {unfit[0]!r} is missing or malformed.")
 
 
 def _is_number(value: Any) -> bool:
-    """Whether JSON's value can be shown as a number; None is undefined."""
+    """Whether a JSON value can be shown as a number; None counts as undefined."""
     whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
     return value is None or whole or isinstance(value, float)
 

@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing else."""
+"""Render a run as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from decomprec._files import written_whole
 from decomprec.evaluation.comparison import number_cell
-from decomprec.report.curves import HEIGHT, WIDTH
 from decomprec.report.gallery import Card, Score, choose, draw, least_certain, measure, most_wrong
 from decomprec.report.record import RunRecord, results_table
 from decomprec.training import Preset
@@ -30,8 +29,8 @@ _FAILURES = 6
 _LINE_NAMES = {"train": "training", "val": "validation"}
 _DIAGNOSTICS = {
     "recon_error": "reconstruction error (Eq. 2)",
-    "present_recognised": "present classes that the guide sees in their component",
-    "background_empty": "background components where it sees no class",
+    "present_recognised": "present classes recognised in their component",
+    "background_empty": "background components without any class",
     "mask_entropy": "entropy of the masks (per pixel)",
     "background_area": "area of the background",
     "present_area": "area of present classes",
@@ -42,41 +41,41 @@ _DIAGNOSTICS = {
 def write_report(
     record: RunRecord, path: str | Path, dataset: Any = None, *, images: int = 48, device: str = "cpu"
 ) -> None:
-    """Write a page with the table of results, the training curves, validation images and all settings.
+    """Write an HTML page with the table of results, the training curves, validation images and all settings.
 
-    The page loads nothing: images are part of it, and its security policy forbids the rest.
+    The page contains its images and loads nothing; its content security policy blocks everything else.
 
     Args:
-        record: of a finished run, as of `read_run`.
+        record: of a finished run, see `read_run`.
         path: of the HTML file; a reader sees the old file or the whole new one.
-        dataset: validation images as of `TaggedImages`, with masks where they are known; None leaves them out.
-        images: how many of them are shown, at most; all are measured.
-        device: where the networks run.
+        dataset: validation images, like `decomprec.data.TaggedImages`, with masks if known; None leaves them out.
+        images: number of images shown, at most; all are scored.
+        device: of the networks.
 
     Raises:
-        ValueError: if the data set has other classes than the run.
+        ValueError: if the classes of the data set differ from those of the run.
     """
     class_names = record.model.class_names
     if dataset is not None and tuple(dataset.class_names) != class_names:
         raise ValueError(
-            f"Expected DATA to have the classes of the run, {', '.join(class_names)}, but got "
-            f"{', '.join(dataset.class_names)}; give the data that it was trained on."
+            f"Expected `dataset` to have the classes of the run, {', '.join(class_names)}, but got "
+            f"{', '.join(dataset.class_names)}; pass the data of its training."
         )
     scores = [] if dataset is None else measure(record, dataset, device)
     chosen = tqdm(choose(scores, images), "drawing", disable=not scores)
     text = page(record, [draw(record, dataset, score, device) for score in chosen], scores)
     with written_whole(path) as partial:
-        # Names of files may hold bytes that are no text.
+        # File names can hold bytes that are not text.
         partial.write_text(text, encoding="utf-8", errors="replace")
 
 
 def page(record: RunRecord, cards: Sequence[Card], scores: Sequence[Score]) -> str:
-    """The HTML of the page.
+    """Render the HTML.
 
     Args:
         record: of the run.
-        cards: those that are shown, in their first order.
-        scores: of all images that were measured.
+        cards: images to show, in their initial order.
+        scores: of all images.
     """
     environment = Environment(
         loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -84,7 +83,7 @@ def page(record: RunRecord, cards: Sequence[Card], scores: Sequence[Score]) -> s
     script = (_PAGE / "script.js").read_text(encoding="utf-8")
     ious = [score.iou for score in scores if score.iou is not None]
     sorts = [("worst", "Lowest IoU"), ("best", "Highest IoU")] if ious else []
-    kinds = {view.kind: None for card in cards for view in card.views}  # a set that keeps the order
+    kinds = {view.kind: None for card in cards for view in card.views}  # an ordered set
     preset = {"data": "-", "preset": record.preset.name, "image_size": record.preset.image_size}
     return environment.get_template("template.html").render(
         name=record.folder.resolve().name,
@@ -95,7 +94,6 @@ def page(record: RunRecord, cards: Sequence[Card], scores: Sequence[Score]) -> s
         image_count=record.results["rows"][0]["images"] if record.results else 0,
         diagnostics=[(_DIAGNOSTICS.get(name, name), number_cell(x)) for name, x in record.diagnostics.items()],
         stages=record.charts,
-        chart_size=(WIDTH, HEIGHT),
         line_names=_LINE_NAMES,
         cards=cards,
         failures=sorted([p for p in cards if p.score.wrong], key=lambda p: most_wrong(p.score))[:_FAILURES],
@@ -113,7 +111,7 @@ def page(record: RunRecord, cards: Sequence[Card], scores: Sequence[Score]) -> s
 
 
 def _settings(preset: Preset) -> str:
-    """The preset as YAML; of files with weights the names, not the folders of the machine that they lay on."""
+    """The preset as YAML; paths of weights are cut to their file names."""
     values = json.loads(json.dumps(dataclasses.asdict(preset)))  # lists for tuples, as YAML has them
     for stage, key in (("guide", "weights"), ("segmenter", "encoder_weights")):
         values[stage][key] = values[stage][key] and re.split(r"[/\\]", values[stage][key])[-1]
@@ -121,7 +119,7 @@ def _settings(preset: Preset) -> str:
 
 
 def _numbers(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """The few numbers that matter most, each with what it is."""
+    """The most important numbers, each with a label."""
     if not results:
         return []
     rows = [row for row in results["rows"] if not row["tags"]] or results["rows"]

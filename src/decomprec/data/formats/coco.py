@@ -3,8 +3,9 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,14 +122,32 @@ def coco_label_maps(annotations: str | Path) -> Iterator[tuple[str, Tensor]]:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not of this format, or pycocotools is missing.
     """
-    file = _CocoFile.read(Path(annotations))
+    _, readers = coco_readers(Path(annotations))
+    return ((file_name, read()) for file_name, read in readers)
+
+
+def coco_readers(
+    annotations: Path, classes: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], list[tuple[str, Callable[[], Tensor]]]]:
+    """The categories of a COCO file by id, and a function for each image, by file name, that draws its label map.
+
+    Args:
+        annotations: the JSON file.
+        classes: category names in the order of their labels; objects of others are background. None for all, by id.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not of this format.
+    """
+    file = _CocoFile.read(annotations)
     check_class_names(file.names, masks=True)
-    labels = file.labels(file.names)
-    return ((image.file_name, _label_map(image, labels)) for image in file.images)
+    labels = file.labels(file.names if classes is None else classes)
+    return file.names, [(image.file_name, partial(_label_map, image, labels)) for image in file.images]
 
 
 @dataclass
 class _Entry:
+    path: Path  # of the annotations
     file_name: str
     height: int
     width: int
@@ -157,7 +176,7 @@ class _CocoFile:
             content = json.loads(read_text(path))
             categories = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
             images = {
-                entry["id"]: _Entry(str(entry["file_name"]), int(entry["height"]), int(entry["width"]))
+                entry["id"]: _Entry(path, str(entry["file_name"]), int(entry["height"]), int(entry["width"]))
                 for entry in content["images"]
             }
             if len(images) < len(content["images"]):
@@ -220,7 +239,7 @@ def _region(segmentation: Any, image: _Entry) -> Any:
         region = api.decode(code).astype(bool)
     except Exception as error:  # pycocotools raises bare exceptions
         raise ValueError(
-            f"Expected a segmentation of {image.file_name} to be polygons or RLE, but: {error}."
+            f"Expected a segmentation of {image.file_name} in {image.path} to be polygons or RLE, but: {error}."
         ) from error
     return region
 

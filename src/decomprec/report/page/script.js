@@ -3,7 +3,7 @@ const gallery = document.getElementById("gallery");
 const said = document.getElementById("said");
 const cards = gallery ? [...gallery.children] : [];
 
-// Between two stops the image above fades in over the one below.
+// Between two stops, the next image fades in over the current one.
 function show(card, value) {
   const images = [...card.querySelectorAll("img")];
   const below = Math.floor(value);
@@ -54,7 +54,7 @@ for (const button of document.querySelectorAll("[data-show]")) {
   });
 }
 
-// One slider has been moved: the images no longer show the same.
+// After one slider moves, the images no longer show the same view.
 function slide(card, value) {
   mark(document.querySelectorAll("[data-show]"), null);
   show(card, value);
