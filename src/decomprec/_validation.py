@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with values from a file or a call, in half a sentence."""
+"""Turn pydantic's errors into half a sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, to stand after "but": where it is, what was expected and what came.
+    """Describe the first problem, to stand after "but": the place, what was expected and what came.
 
     Examples:
         >>> from pydantic import BaseModel

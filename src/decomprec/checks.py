@@ -1,4 +1,4 @@
-"""Checks of what enters the library: one ValueError that names the argument, what was expected and what came."""
+"""Checks of arguments. Each raises one ValueError: the argument, what was expected, what came."""
 
 from __future__ import annotations
 

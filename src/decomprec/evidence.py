@@ -1,4 +1,4 @@
-"""What a guide alone tells about where its classes are: a start for the mask decoder, and seeds to learn from."""
+"""Masks from a guide alone: a start for the mask decoder, and seeds to learn from."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from decomprec.refine import pamr, rescale, resize
 def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpness: float = 2.0) -> nn.Conv2d:
     """The 1x1 convolution that turns a classifier's coarsest features into mask logits, without any training.
 
-    What speaks for class j at a pixel with the features f is their sum over the channels of positive weight. Divided
-    by its mean over the training images, it is on one scale for all classes and images:
+    The evidence for class j at a pixel with features f is their sum over the channels of positive weight. Divided by
+    its mean over the training images, it has one scale for all classes and images:
 
         e_j = Σ_c max(w_jc, 0) f_c / Σ_c max(w_jc, 0) μ_c
 
@@ -76,10 +76,10 @@ class EvidenceMasks(nn.Module):
     refined at half the images' resolution, at a quarter of the cost.
 
     Args:
-        classifier: as of `evidence_layer`; what it is trained to later is not seen.
+        classifier: trained, with `standardise=True`, on features that are not negative. Its weights are copied.
         scales: of the images that the classifier sees; larger ones show finer parts.
-        threshold: as of `evidence_layer`.
-        sharpness: as of `evidence_layer`.
+        threshold: t of `evidence_layer`, positive.
+        sharpness: s of `evidence_layer`, positive.
         refine: maps images and masks to masks.
 
     Examples:

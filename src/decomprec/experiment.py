@@ -1,4 +1,4 @@
-"""The whole experiment in one run folder: both stages, figures, the table beside its baselines, the model."""
+"""A whole experiment in one run folder: both stages, figures, and the table with its baselines."""
 
 from __future__ import annotations
 
@@ -64,12 +64,11 @@ def run_experiment(
         preset: all settings.
         load: gives the images.
         run_dir: must be new, unless the run is resumed.
-        data: what the images are, in a word, for whoever reads the results.
-        settings: how the preset was changed, likewise.
+        data: name of the data, for readers of the results.
+        settings: how the preset was changed, for the same readers.
         resume: go on where an earlier run in this folder stopped.
         seed: of everything that is random.
-        workers: processes that load images; None for one for each core beside a GPU, and none where they would take
-            the cores from the training.
+        workers: processes that load images; None is one for each core with a GPU, else 0.
         accelerator: as in Lightning.
         precision: as in Lightning.
         compile: train through `torch.compile`.
@@ -78,8 +77,7 @@ def run_experiment(
             (`TaggedImages.in_memory`).
 
     Raises:
-        ValueError: as for `train`.
-        StoppedRunError, OSError, KeyboardInterrupt: as for `train`.
+        ValueError, StoppedRunError, OSError, KeyboardInterrupt: see `train`.
     """
     started = time.monotonic()
     device = "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
@@ -156,13 +154,13 @@ def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, de
 def _measure(
     run_dir: Path, model: TrainedModel, unseen: Any, run: dict[str, Any], device: str, scale: float
 ) -> Results | None:
-    """The table of results beside the baselines, and what the decompositions are like inside."""
+    """The table of results with its baselines, and diagnostics of the decompositions."""
     loader = DataLoader(unseen, batch_size=8, collate_fn=collate)
     diagnostics = decomposition_diagnostics(model.segmenter, model.guide, loader, device)
     write_text(run_dir / "diagnostics.json", json.dumps(diagnostics, indent=2) + "\n")
     records = getattr(unseen, "records", None)
     if records is not None and not any(record.mask for record in records):
-        print("no masks: look at the figures, and at the areas of present and absent classes in diagnostics.json")
+        print("no masks to measure with: see figures/, and the areas in diagnostics.json")
         return None
     logits = multi_scale(model.segmenter.mask_logits, (scale,), flip=False)
     predictors = {

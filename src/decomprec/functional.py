@@ -19,7 +19,7 @@ Absent = Literal["ignore", "reject"]
 
 
 def components(masks: Tensor, imagelets: Tensor) -> Tensor:
-    """What each slot contributes to the reconstruction, Î_k = M_k · X_k (above Eq. 6).
+    """Components: what each slot contributes to the reconstruction, Î_k = M_k · X_k (above Eq. 6).
 
     Args:
         masks: M, shape (B, K, H, W), non-negative, summing to one over K.
@@ -181,10 +181,10 @@ def cls_loss(
     slots: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """What the guide should see in each component: its own class and no other (Eq. 6).
+    """Cross-entropy of the guide on the components: each shows its class and no other (Eq. 6).
 
     A present class k is asked for by -log g_k(Î_k); every other class j is refused in Î_k by
-    -log(1 - g_j(Î_k)). The background (slot 0) has no class of its own, so it refuses all of them.
+    -log(1 - g_j(Î_k)). The background (slot 0) has no class, so it refuses all of them.
 
     Args:
         guide_logits: g before its sigmoid, on every component, shape (B, K, K-1), or on those of `slots`, (B, S, K-1).

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class Frozen(nn.Module):
     """A trained module that is used and that nothing trains, wakes or saves any more.
 
-    The module stays in eval mode whatever `train()` is called on, none of its parameters needs a gradient
+    The module stays in eval mode when `train()` is called, none of its parameters needs a gradient
     (gradients still flow through it to its input), and neither `parameters()` nor `state_dict()` of a module
     that holds this one lists them: it takes part in no optimiser and no checkpoint. It follows `to()`.
 
@@ -32,7 +32,7 @@ class Frozen(nn.Module):
         self.train(False)
 
     def forward(self, *inputs: Tensor) -> Any:
-        """What the module gives."""
+        """The module's output."""
         return self._frozen[0](*inputs)
 
     def train(self, mode: bool = True) -> Self:

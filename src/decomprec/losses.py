@@ -64,7 +64,7 @@ class MaskLoss(nn.Module):
 
 
 class ClsLoss(nn.Module):
-    """What the guide should see in each component: its own class and no other (Eq. 6).
+    """Cross-entropy of the guide on the components: each shows its class and no other (Eq. 6).
 
     Its main cost is the guide, run forward and backward on B · K images. With `absent_slots` those are B · (1 +
     number present + `absent_slots`), for an unbiased estimate of the loss and its gradient that draws from torch's
@@ -76,8 +76,8 @@ class ClsLoss(nn.Module):
         view: what the guide is shown of the decomposition; the paper shows the components on black.
         absent_slots: how many absent classes, drawn anew for each image and call, stand for all of its absent
             ones; background and present classes are always shown. None shows every slot. The view is given `Slots`.
-        chunk: the guide is shown at most this many images at once and runs again in the backward pass, so that
-            its activations need memory for no more; None shows all at once.
+        chunk: the guide is shown at most this many images at once and runs again in the backward pass,
+            which bounds the memory of its activations; None shows all at once.
 
     Raises:
         ValueError: for another `absent`, or an `absent_slots` or `chunk` below 1.
@@ -152,7 +152,7 @@ class ClsLoss(nn.Module):
 
 def _draw_slots(tags: Tensor, absent_slots: int) -> tuple[Tensor, Tensor, Tensor]:
     slots, weights = DF.choose_slots(tags, torch.rand(tags.shape, device=tags.device), absent_slots)
-    # What only pads is not worth a pass of the guide.
+    # Padding is not worth a pass of the guide.
     return slots, weights, weights.flatten().nonzero().squeeze(1)
 
 

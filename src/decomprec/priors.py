@@ -78,7 +78,7 @@ class EdgeAwareSmoothness(nn.Module):
         masks, images = out.masks.float(), images.float()
         penalty = masks.new_zeros(())
         for dim in (-2, -1):
-            if masks.shape[dim] == 1:  # nothing beside it
+            if masks.shape[dim] == 1:  # no neighbour
                 continue
             edges = images.diff(dim=dim).abs().mean(dim=1, keepdim=True)
             penalty = penalty + (masks.diff(dim=dim).abs() * torch.exp(-self.sharpness * edges)).mean()

@@ -31,7 +31,7 @@ class Encoder(Protocol):
 
 
 class Decoder(Protocol):
-    """What makes masks or image-lets of an encoder's features, such as `UnetDecoder`; an `nn.Module`."""
+    """Turns an encoder's features into masks or image-lets, like `UnetDecoder`; an `nn.Module`."""
 
     def __call__(self, features: Sequence[Tensor], /) -> Tensor:
         """Return (B, C, H, W) before softmax or sigmoid: C is K for the masks and 3K for the image-lets."""
@@ -47,7 +47,7 @@ class Guide(Protocol):
 
 
 class View(Protocol):
-    """What the guide is shown: one image per slot.
+    """Makes the images that the guide sees: one per slot.
 
     A view that looks at `masks`, `imagelets` and `components` only can be asked for some slots of a decomposition.
     """
@@ -58,7 +58,7 @@ class View(Protocol):
 
 
 class Fill(Protocol):
-    """What a `FilledView` shows outside the masks, such as `mean_fill`."""
+    """Fills the space outside the masks in a `FilledView`, like `mean_fill`."""
 
     def __call__(self, images: Tensor, /) -> Tensor:
         """Return images in [0, 1] of the images' shape (B, 3, H, W) and dtype."""
@@ -66,7 +66,7 @@ class Fill(Protocol):
 
 
 class ReconTerm(Protocol):
-    """What can stand in for `ReconLoss`."""
+    """A replacement for `ReconLoss`."""
 
     def __call__(self, reconstruction: Tensor, images: Tensor, /) -> Tensor:
         """Return a scalar, small where the reconstruction (B, 3, H, W) is like the images (B, 3, H, W)."""
@@ -74,7 +74,7 @@ class ReconTerm(Protocol):
 
 
 class MaskTerm(Protocol):
-    """What can stand in for `MaskLoss`: an area prior, such as `HingeAreaLoss`."""
+    """A replacement for `MaskLoss`: an area prior, like `HingeAreaLoss`."""
 
     def __call__(self, areas: Tensor, targets: Tensor, /) -> Tensor:
         """Return a scalar, small where areas (B, K) fit the tags (B, K-1) or, if it takes them, known areas (B, K)."""
@@ -82,7 +82,7 @@ class MaskTerm(Protocol):
 
 
 class ExtraLoss(Protocol):
-    """A further term, such as `EdgeAwareSmoothness`, or what can stand in for `ClsLoss`."""
+    """A further term, such as `EdgeAwareSmoothness`, or a replacement for `ClsLoss`."""
 
     def __call__(self, out: Decomposition, images: Tensor, tags: Tensor, /) -> Tensor:
         """Return a scalar for a decomposition of `images` (B, 3, H, W) with `tags` (B, K-1)."""
@@ -126,7 +126,7 @@ class Localiser(Protocol):
 
 
 class TaggedDataset(Protocol):
-    """What can be trained on and evaluated, such as `TaggedImages`."""
+    """A data set to train or evaluate on, like `TaggedImages`."""
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -141,7 +141,7 @@ class TaggedDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return ``image``, ``tags``, ``name`` and, for evaluation, ``mask``, as of `make_item`."""
+        """Return ``image``, ``tags``, ``name`` and, for evaluation, ``mask``."""
         ...
 
 
@@ -149,5 +149,5 @@ class LoadData(Protocol):
     """Gives the images of a split, such as a `TaggedFolder`."""
 
     def __call__(self, split: str, *, transform: Transform | None, masks: bool) -> Any:
-        """A data set as of `TaggedImages`; `split` is "train" or "val"."""
+        """Return the data set of a split, "train" or "val"."""
         ...

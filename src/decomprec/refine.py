@@ -1,4 +1,4 @@
-"""From soft masks to label maps: test-time averaging, tags, and masks that follow the image's own edges."""
+"""From soft masks to label maps: tags, test-time augmentation, and masks that follow the image's edges."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from decomprec.protocols import Refinement
 def guided_filter(images: Tensor, masks: Tensor, radius: int = 4, eps: float = 1e-3) -> Tensor:
     """Make masks follow the edges of their images (He et al., Guided Image Filtering, 2010).
 
-    In every window a mask is fitted as a linear function of the image's colours, so that it can change only
-    where the colours do.
+    In every window a mask is fitted as a linear function of the image's colours: it can change only where
+    the colours do.
 
     Args:
         images: (B, 3, H, W), in [0, 1].
@@ -56,7 +56,7 @@ def pamr(images: Tensor, maps: Tensor, iterations: int = 10, dilations: Sequence
         maps_i <- Σ_j α_ij maps_j,    α_i = softmax_j( -mean_c |I_ic - I_jc| / (0.1 σ_ic) )
 
     σ_ic is the standard deviation of channel c over the pixel and these neighbours. The paper divides by σ²;
-    dividing by 0.1 σ instead makes the weights the same whatever the contrast of the image.
+    dividing by 0.1 σ instead makes the weights independent of the image's contrast.
 
     Args:
         images: (B, 3, H, W), in [0, 1]; beyond the border, the border's pixels are repeated.

@@ -255,7 +255,7 @@ class TrainedModel:
                     yield index, Prediction(images[index], found, self.classes)
 
     def components(self, image: ImageLike, size: int | None = None) -> Tensor:
-        """What each class contributes to an image's reconstruction, Î_k = M_k X_k (Eq. 1).
+        """Contribution of each class to an image's reconstruction, Î_k = M_k X_k (Eq. 1).
 
         The masks are the segmenter's own, neither refined nor held to tags.
 
@@ -267,7 +267,7 @@ class TrainedModel:
             (K, 3, h, w), float32 in [0, 1], as large as the segmenter sees the image.
 
         Raises:
-            ValueError: as for `__call__`, or if the model was saved with `masks_only=True`.
+            ValueError: if it is no image, or the model was saved with `masks_only=True`.
         """
         return image_components(_pixels(image), self.segmenter, self._size(size))
 
@@ -408,7 +408,7 @@ def model_card(class_names: Sequence[str], image_size: int, facts: Sequence[str]
 
 
 def _escaped(name: str) -> str:
-    """A name as Markdown text, whatever is in it."""
+    """A name as Markdown text."""
     return re.sub(r"([\\`*_\[\]()#])", r"\\\1", html.escape(name))
 
 

@@ -29,8 +29,8 @@ class FilledView:
     """Show each slot's content inside its mask and something else outside: M_k · content + (1 - M_k) · fill.
 
     A component on black is out of distribution for most classifiers, and its outline alone can tell the
-    class; varied fills take both away. Content other than the image-lets leaves the guide only the masks to
-    push, so that no texture in X can fool it.
+    class; varied fills take both away. With content other than the image-lets, gradients reach only the
+    masks, and no texture in X can fool the guide.
 
     Args:
         content: "imagelets" (X_k), "stopped" (X_k without a gradient) or "images" (I itself for every slot).
@@ -68,7 +68,7 @@ class FilledView:
         fills = torch.stack([fill(images) for fill in self.fills])
         fill = fills[torch.randint(len(self.fills), (1,), device=images.device)]
         masks = rearrange(out.masks, "b k h w -> b k 1 h w")
-        # Under autocast the parts come in half precision beside full-precision images; lerp wants one dtype.
+        # Under autocast the parts are in half precision and the images in full; lerp wants one dtype.
         return torch.lerp(rearrange(fill, "1 b c h w -> b 1 c h w"), content.to(images.dtype), masks.to(images.dtype))
 
 

@@ -34,7 +34,7 @@ class DecompositionSegmenter(nn.Module):
         encoder_options: passed on to a named encoder's network, such as {"pad_type": "same"}.
         decoder_widths: channels of each decoder block from coarse to fine; for decoders of smp.
         mask_decoder: a module of your own, of the form of `Decoder`, from the list of features to (B, K, H, W).
-        image_decoder: likewise to (B, 3K, H, W), before the sigmoid.
+        image_decoder: a module of your own from the list of features to (B, 3K, H, W), before the sigmoid.
 
     Raises:
         ValueError: for fewer than 2 classes, an unknown encoder, or options that the encoder doesn't take.

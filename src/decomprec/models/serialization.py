@@ -31,7 +31,7 @@ _MOST_BYTES = 2**20  # of a config
 
 
 class Networks(NamedTuple):
-    """What a folder holds.
+    """Content of a model folder.
 
     Attributes:
         segmenter: the network f.
@@ -287,7 +287,7 @@ def _fill(config: _Config, weights: Path) -> Networks:
 def _parts(
     segmenter: DecompositionSegmenter, classifier: PooledClassifier | None, shared: bool | None = None
 ) -> nn.ModuleDict:
-    """What is saved, under the names that its tensors have in the file."""
+    """The modules that are saved, under the names that their tensors have in the file."""
     parts = nn.ModuleDict({"segmenter": segmenter})
     if classifier is not None:
         if shared is None:

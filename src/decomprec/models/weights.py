@@ -41,7 +41,7 @@ def load_local(network: nn.Module, path: str | Path) -> None:
     """Load a network's weights in place from a safetensors file; nothing is unpickled.
 
     The file may end early: of a stage (an `nn.Sequential`), the last blocks that it lacks altogether are
-    taken out of the network, so that no random block stands behind pretrained ones. It may also hold more than
+    taken out of the network: no random block follows pretrained ones. It may also hold more than
     the network, such as another classification head.
 
     Args:
@@ -105,7 +105,7 @@ def _drop_absent_blocks(network: nn.Module, held: Collection[str]) -> None:
 
 @contextmanager
 def clear_download_error(name: str) -> Iterator[None]:
-    """Turn whatever a failed download raises into one ConnectionError that says what to do instead."""
+    """Turn any error of a failed download into one ConnectionError that says what to do instead."""
     try:
         yield
     except TypeError:  # an option that the network doesn't take
