@@ -512,7 +512,7 @@ def test_what_report_refuses(run: Path, tmp_path: Path) -> None:
 
 def test_the_same_in_python(run: Path, tmp_path: Path) -> None:
     record = read_run(run)
-    assert record.trained.class_names == scenes().class_names
+    assert record.model.class_names == scenes().class_names
     write_report(record, tmp_path / "page.html", scenes(), images=3)
     first = Page(run / "report.html").cards()[0]
     cards = Page(tmp_path / "page.html").cards()
