@@ -29,7 +29,7 @@ from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.robustness.kill_test import CONTEXT, SETTINGS, STAGES
+from benchmarks.robustness.random_kills import CONTEXT, SETTINGS, STAGES
 from decomprec._files import written_whole
 from decomprec.data import SyntheticScenes, train_transform
 from decomprec.training import PRESETS, GuideModule, SegmenterModule, StoppedRunError, train

@@ -22,21 +22,11 @@ from benchmarks.questions.data import (
     with_areas,
 )
 from benchmarks.tables.pages import fill
+from support.tiny import tiny_words
 
 from decomprec.data import SyntheticScenes, TaggedDataModule
 
-TINY = [
-    "--scenes=16",
-    "--test-scenes=12",
-    "--pixels=32",
-    "--set",
-    "guide.epochs=1",
-    "guide.batch_size=8",
-    "guide.options={widths: [4, 8]}",
-    "segmenter.epochs=1",
-    "segmenter.batch_size=8",
-    "segmenter.decoder_widths=[8, 4]",
-]
+SIZES = ["--scenes=16", "--test-scenes=12", "--pixels=32"]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +134,7 @@ def test_negatives_show_the_context_and_nothing_else() -> None:
 
 
 def test_a_small_run(tmp_path: Path) -> None:
-    arguments = ["classes", "--out", str(tmp_path / "runs"), "--results", str(tmp_path), *TINY]
+    arguments = ["classes", "--out", str(tmp_path / "runs"), "--results", str(tmp_path), *SIZES, "--set", *tiny_words()]
     questions.QUESTIONS["classes"], all_variants = lambda size: [next(all_variants(size))], questions.classes
     try:
         questions.main(arguments)
@@ -163,7 +153,7 @@ def test_a_small_run(tmp_path: Path) -> None:
 
 
 def test_areas_share_a_guide_and_change_the_masks(tmp_path: Path) -> None:
-    size = questions.Size(16, 12, 32, tuple(TINY[4:]))
+    size = questions.Size(16, 12, 32, tuple(tiny_words()))
     variants = {variant.name: variant for variant in questions.areas(size)}
     found = [
         questions.run_variant(variants[name], size, 0, tmp_path) for name in ("hinge (the preset's)", "exact areas")

@@ -26,6 +26,8 @@ from decomprec.models.weights import load_local
 from decomprec.report.curves import read_charts
 from decomprec.training import PRESETS, Preset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

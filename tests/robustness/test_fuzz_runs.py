@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.fuzzing import IMAGES, TINY, encoded, fuzzed, mutated_bytes, mutated_values, plain, survives
+from support.tiny import QUIET
 from typer.testing import CliRunner
 
 from decomprec import DecompositionSegmenter
@@ -28,6 +29,8 @@ from decomprec.report import read_run
 from decomprec.report.render import page
 from decomprec.training import load_run, train
 from decomprec.training.checkpoints import WholeCheckpoints
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +47,7 @@ class Enough(Callback):
 
 def go_on(run: Path, *callbacks: Callback, resume: bool = True) -> None:
     sets = SyntheticScenes(4, 2, size=32, seed=1), SyntheticScenes(2, 2, size=32, seed=2)
-    options = {"accelerator": "cpu", "enable_progress_bar": False}
-    train(TINY, *sets, run, resume=resume, callbacks=list(callbacks), trainer_options=options)
+    train(TINY, *sets, run, resume=resume, callbacks=list(callbacks), trainer_options=QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +326,14 @@ def elsewhere(text: str, places: dict[str, Path]) -> str:
     return text
 
 
-TRAINED = {"command": "train", "data": "DATA", "format": "csv", "classes": "cat,dog", "seed": 1, "skip-unreadable": True}
+TRAINED = {
+    "command": "train",
+    "data": "DATA",
+    "format": "csv",
+    "classes": "cat,dog",
+    "seed": 1,
+    "skip-unreadable": True,
+}
 
 
 @fuzzed

@@ -1,6 +1,6 @@
 """Kill trainings at random moments, resume them, and see whether they end as if nothing had happened.
 
-    uv run python -m benchmarks.robustness.kill_test --kills 20 --json benchmarks/results/robustness/kills.json
+    uv run python -m benchmarks.robustness.random_kills --kills 20 --json benchmarks/results/robustness/kills.json
 
 A tiny training of both stages, with augmentation, sampled slots, occlusion and one cycle of the learning rate, is
 killed (SIGKILL) in each phase in turn, in an occurrence of that phase and at a moment of it that are drawn by seed;
@@ -51,7 +51,7 @@ SETTINGS = [
 ]
 STAGES = ("guide", "segmenter")
 CONTEXT: Any = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["benchmarks.robustness.kill_test"])  # each child starts in milliseconds
+CONTEXT.set_forkserver_preload(["benchmarks.robustness.random_kills"])  # each child starts in milliseconds
 
 
 def train_tiny(
