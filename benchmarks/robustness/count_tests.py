@@ -9,7 +9,6 @@ made. What a test expects is written in it: to be read, to be refused in a sente
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections import Counter
@@ -19,8 +18,8 @@ import hypothesis
 import pytest
 import torch
 
+from benchmarks.files import save
 from benchmarks.robustness.case_counter import CountedCases
-from decomprec._files import written_whole
 
 TESTS = Path(__file__).parents[2] / "tests"
 GROUPS = {
@@ -85,8 +84,7 @@ def main() -> None:
         "torch": torch.__version__,
         "hypothesis": hypothesis.__version__,
     }
-    with written_whole(args.json) as partial:
-        partial.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    save(table, args.json)
 
 
 if __name__ == "__main__":

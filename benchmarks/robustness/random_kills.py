@@ -11,7 +11,6 @@ them load their images by two workers, and are resumed with none.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import random
@@ -27,7 +26,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from decomprec._files import written_whole
+from benchmarks.files import save
 from decomprec.data import SyntheticScenes, train_transform
 from decomprec.report.curves import read_charts
 from decomprec.training import PRESETS, train
@@ -190,8 +189,7 @@ def main() -> None:
         "torch": torch.__version__,
         "lightning": L.__version__,
     }
-    with written_whole(args.json) as partial:
-        partial.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    save(table, args.json)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 from decomprec.training import PRESETS, Preset
 
 QUIET: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False}
+BARE = QUIET | {"enable_model_summary": False, "logger": False, "enable_checkpointing": False}  # writes nothing
 TINY: dict[str, Any] = {
     "image_size": 32,
     "guide.options": {"widths": [4, 8]},

@@ -7,7 +7,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
-from support.tiny import QUIET, tiny
+from support.tiny import BARE, QUIET, tiny
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -84,13 +84,9 @@ def fit(
     )
     trainer = L.Trainer(
         max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         num_sanity_val_steps=sanity,
         callbacks=[StopCollapsed(["dog"], patience)],
+        **BARE,
     )
     trainer.fit(module, DataLoader(items[:1] * steps), DataLoader(items, batch_size=len(items)))
     return trainer

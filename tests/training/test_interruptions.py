@@ -11,7 +11,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from support.tiny import QUIET, tiny
+from support.tiny import BARE, QUIET, tiny
 from support.two_processes import scenes, segmenter_module
 from torch import Tensor
 
@@ -217,13 +217,9 @@ def test_no_step_is_made_that_is_not_finite(kind: str, accumulate: int) -> None:
     trainer = L.Trainer(
         max_epochs=3,
         precision="64-true",
-        accelerator="cpu",
         accumulate_grad_batches=accumulate,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         callbacks=[StopNonFinite(), Look()],
+        **BARE,
     )
     batches = TaggedDataModule(data, scenes(2, 2), batch_size=4, accumulate=accumulate)
     with pytest.raises(NonFiniteError) as caught:

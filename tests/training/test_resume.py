@@ -10,6 +10,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from support.tiny import BARE
 from support.two_processes import Plain, scenes, segmenter_module
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -116,12 +117,8 @@ def test_a_step_in_parts_is_the_step(stage: Any) -> None:
             max_epochs=2,
             accumulate_grad_batches=accumulate,
             precision="64-true",
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
             num_sanity_val_steps=0,
+            **BARE,
         )
         data = scenes(26, 1, transform=train_transform(16))
         trainer.fit(module, TaggedDataModule(data, scenes(3, 2), batch_size=8, accumulate=accumulate))
