@@ -134,15 +134,17 @@ def test_negatives_show_the_context_and_nothing_else() -> None:
 
 
 def test_a_small_run(tmp_path: Path) -> None:
-    arguments = ["classes", "--out", str(tmp_path / "runs"), "--results", str(tmp_path), *SIZES, "--set", *tiny_words()]
+    results = tmp_path / "questions"
+    arguments = ["classes", "--out", str(tmp_path / "runs"), "--results", str(results)]
+    arguments += [*SIZES, "--set", *tiny_words()]
     questions.QUESTIONS["classes"], all_variants = lambda size: [next(all_variants(size))], questions.classes
     try:
         questions.main(arguments)
-        again = (tmp_path / "questions_classes.json").read_text()
+        again = (results / "classes.json").read_text()
         questions.main(arguments)  # reads what was measured
     finally:
         questions.QUESTIONS["classes"] = all_variants
-    assert (tmp_path / "questions_classes.json").read_text() == again
+    assert (results / "classes.json").read_text() == again
     (variant,) = json.loads(again)["variants"]
     (run,) = variant["runs"]
     assert run["figures"]["IoU, tags"] == pytest.approx(run["rows"][0]["mean_foreground_iou"])
