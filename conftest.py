@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS.parent))  # `benchmarks` is no part of the package
+sys.path.insert(0, str(BENCHMARKS.parent))  # `benchmarks` is not part of the package
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,6 +15,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # With several workers, long files first: one that starts last would keep all but one worker waiting.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if config.getoption("--benchmark"):
         return
     measured = [item for item in items if item.path.is_relative_to(BENCHMARKS)]

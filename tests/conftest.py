@@ -2,6 +2,9 @@ import os
 import sys
 from pathlib import Path
 
+# Before torch is imported, and for the processes that tests start: on tiny networks more threads only wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from hypothesis import settings
@@ -9,7 +12,7 @@ from torch import nn
 
 from decomprec import FrozenGuide
 
-sys.path.insert(0, str(Path(__file__).parent))  # `from reference import ...`: the tests are no package
+sys.path.insert(0, str(Path(__file__).parent))  # `from support.reference import ...`: tests/ is not a package
 
 settings.register_profile("decomprec", deadline=None, max_examples=25, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("decomprec")

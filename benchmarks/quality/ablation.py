@@ -2,8 +2,8 @@
 
     uv run python -m benchmarks.quality.ablation --train DIR --eval DIR --guide runs/quality/ours --json FILE
 
-Every row of `benchmarks.means.CHANGES` (or of --only) trains a segmenter with the guide of --guide and the settings of
-its run, but for the one change. A row that has been measured in --out is not run again.
+Each row of `benchmarks.quality.changes.CHANGES` (or of --only) trains a segmenter with the guide of --guide and the
+settings of its run, except for the one change. Rows already measured in --out are not run again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.files import save
-from benchmarks.quality.means import CHANGES, Change
+from benchmarks.quality.changes import CHANGES, Change
 from benchmarks.quality.photographs import evaluation_images, of_half, training_images
 from benchmarks.quality.runs import Conditions
 from benchmarks.questions.experiments import slug

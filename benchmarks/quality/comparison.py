@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from benchmarks.quality.diagnostics import diagnose
 from benchmarks.quality.measure import SUPERVISED, Networks, draw_ranked, measure
-from benchmarks.quality.opinions import diagnose
 from benchmarks.quality.photographs import evaluation_images, of_half, training_images
 from benchmarks.quality.runs import Conditions, described, run_papers_recipe, train_second_guide
 from benchmarks.quality.supervised import train_supervised

@@ -1,4 +1,4 @@
-"""The trainings behind the table of `benchmarks.quality.comparison`, each in a folder of its own that it can be resumed from."""
+"""The trainings behind the table of `benchmarks.quality.comparison`, each resumable in a separate folder."""
 
 from __future__ import annotations
 

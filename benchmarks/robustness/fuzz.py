@@ -2,10 +2,10 @@
 
     uv run python -m benchmarks.robustness.fuzz --minutes 60 --json benchmarks/results/robustness/fuzz.json
 
-The tests marked `@fuzzed` in tests/test_fuzz*.py take turns, each time with another seed and in a process of its own,
-whose memory is bounded. A case that takes too long or ends the process is a failure, as any exception that the test
-does not expect. The files are read anew each time: what is mended while this runs is tried on. In the end, each input
-that failed is tried again.
+The tests marked `@fuzzed` in tests/robustness/test_fuzz*.py take turns, each time with another seed and in a separate
+process with bounded memory. A case fails if it takes too long, ends the process, or raises an exception that the test
+does not expect. Files are read anew each time, so a fix made meanwhile is tested too. At the end, each input that
+failed is tried again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.robustness.counting import CountedCases
+from benchmarks.robustness.case_counter import CountedCases
 
 ROOT = Path(__file__).parents[2]
 TARGET = re.compile(r"^@fuzzed\n(?:@.*\n|    .*\n|\)\n)*def (test_\w+)", re.MULTILINE)
@@ -66,8 +66,10 @@ class Failure:
 
 def targets() -> list[str]:
     """The fuzz tests, as pytest calls them."""
-    files = sorted((ROOT / "tests").glob("test_fuzz*.py"))
-    return [f"tests/{file.name}::{name}" for file in files for name in TARGET.findall(file.read_text("utf-8"))]
+    files = sorted((ROOT / "tests" / "robustness").glob("test_fuzz*.py"))
+    return [
+        f"tests/robustness/{file.name}::{name}" for file in files for name in TARGET.findall(file.read_text("utf-8"))
+    ]
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

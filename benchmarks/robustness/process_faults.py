@@ -29,8 +29,8 @@ from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.robustness.kill_test import CONTEXT, SETTINGS, STAGES
-from decomprec._files import written_whole
+from benchmarks.files import save
+from benchmarks.robustness.random_kills import CONTEXT, SETTINGS, STAGES
 from decomprec.data import SyntheticScenes, train_transform
 from decomprec.training import PRESETS, GuideModule, SegmenterModule, StoppedRunError, train
 
@@ -247,8 +247,7 @@ def main() -> None:
         "guides equal to one process's": same,
         "memory": found,
     }
-    with written_whole(args.json) as partial:
-        partial.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    save(table, args.json)
 
 
 if __name__ == "__main__":

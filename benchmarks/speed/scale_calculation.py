@@ -14,6 +14,7 @@ import sys
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,7 @@ class SomeSlots(nn.Module):
         return DF.cls_loss(logits.unflatten(0, slots.shape), tags, self.drawn.absent, slots, torch.ones(slots.shape))
 
 
+@cache
 def cost(way: Way, num_classes: int) -> Cost:
     """The cost of a training step of the segmenter with two tags in each image (one if K = 2)."""
     preset = way.chosen()

@@ -9,9 +9,9 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from benchmarks.speed import peers
+from benchmarks.speed import plain_objective
 from benchmarks.speed.grid import Case
-from benchmarks.speed.images import decomposition, random_images, two_tags
+from benchmarks.speed.random_inputs import decomposition, random_images, two_tags
 from benchmarks.speed.timing import Machine, Work, flops, measure
 from decomprec import ClsLoss, Decomposition, FrozenGuide
 from decomprec.models import PooledClassifier
@@ -22,7 +22,7 @@ PART = 2  # operations are counted on two images, which fit into any memory
 
 def loop(guide: FrozenGuide) -> Loss:
     def loss(out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
-        return peers.cls_loss(out.mask_logits.softmax(dim=1), out.imagelets, tags, guide)
+        return plain_objective.cls_loss(out.mask_logits.softmax(dim=1), out.imagelets, tags, guide)
 
     return loss
 

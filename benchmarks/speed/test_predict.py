@@ -10,7 +10,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 from benchmarks.speed.grid import Case
-from benchmarks.speed.images import random_images
+from benchmarks.speed.random_inputs import random_images
 from benchmarks.speed.timing import Machine, Work, flops, measure
 from decomprec import DecompositionSegmenter
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from benchmarks.speed import peers
+from benchmarks.speed import plain_objective
 from benchmarks.speed.ceilings import DTYPE
 from benchmarks.speed.grid import Case
-from benchmarks.speed.images import decomposition, random_images, two_tags
+from benchmarks.speed.random_inputs import decomposition, random_images, two_tags
 from benchmarks.speed.timing import Machine, Work, measure
 from decomprec import Decomposition
 from decomprec import functional as DF
@@ -16,7 +16,8 @@ from decomprec import functional as DF
 
 def loop(out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
     masks = out.mask_logits.softmax(dim=1)
-    return peers.recon_loss(peers.recompose(masks, out.imagelets), images) + peers.mask_loss(masks, tags)
+    recomposed = plain_objective.recompose(masks, out.imagelets)
+    return plain_objective.recon_loss(recomposed, images) + plain_objective.mask_loss(masks, tags)
 
 
 def vectorised(out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from benchmarks.speed import peers
+from benchmarks.speed import plain_objective
 from benchmarks.speed.grid import Case
-from benchmarks.speed.images import random_images, two_tags
+from benchmarks.speed.random_inputs import random_images, two_tags
 from benchmarks.speed.timing import Machine, Work, flops, measure
 from decomprec import ClsLoss, DecompositionLoss, DecompositionSegmenter, FrozenGuide
 from decomprec.models import PooledClassifier
@@ -24,7 +24,7 @@ PART = 2  # operations are counted on two images, which fit into any memory
 def loop(model: DecompositionSegmenter, guide: FrozenGuide) -> Loss:
     def loss(images: Tensor, tags: Tensor) -> Tensor:
         out = model(images)
-        return peers.objective(out.mask_logits, out.imagelets, images, tags, guide)
+        return plain_objective.objective(out.mask_logits, out.imagelets, images, tags, guide)
 
     return loss
 

@@ -9,7 +9,7 @@ from benchmarks.tables.markdown import describe, markdown
 
 
 def kills_table(runs: Sequence[dict[str, Any]]) -> str:
-    """What became of killed trainings, from one file of `benchmarks.robustness.kill_test`."""
+    """What became of killed trainings, from one file of `benchmarks.robustness.random_kills`."""
     (run,) = runs
     lines = [
         ["kills", str(run["kills"])],
@@ -22,7 +22,7 @@ def kills_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def robustness_table(runs: Sequence[dict[str, Any]]) -> str:
-    """What the tests inject and what survives, from one file of `benchmarks.robustness.tests`."""
+    """What the tests inject and what survives, from one file of `benchmarks.robustness.count_tests`."""
     (run,) = runs
     keys = ("inputs", "made", "survived", "failed", "not run")
     total = {"group": "**together**"} | {key: sum(row[key] for row in run["robustness"]) for key in keys}

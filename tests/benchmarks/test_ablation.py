@@ -42,7 +42,7 @@ def test_the_ablation_table_has_a_row_for_each_change() -> None:
 
 
 def test_names_and_settings_of_the_changes() -> None:
-    from benchmarks.quality.means import CHANGES
+    from benchmarks.quality.changes import CHANGES
     from benchmarks.questions.experiments import slug
 
     assert CHANGES[0].name == "nothing"
@@ -55,7 +55,7 @@ def test_names_and_settings_of_the_changes() -> None:
 
 
 def test_per_slot_reconstruction_in_plain_loops() -> None:
-    from benchmarks.quality.means import per_slot_reconstruction
+    from benchmarks.quality.changes import per_slot_reconstruction
 
     torch.manual_seed(0)
     out = Decomposition(torch.randn(2, 3, 4, 5), torch.rand(2, 3, 3, 4, 5))
@@ -73,7 +73,7 @@ def test_per_slot_reconstruction_in_plain_loops() -> None:
 
 
 def test_consistency_asks_for_nothing_of_masks_that_follow_the_mirror() -> None:
-    from benchmarks.quality.means import ScaleConsistency
+    from benchmarks.quality.changes import ScaleConsistency
 
     class Flat(torch.nn.Module):
         """Masks by a flat image's colour, with a slope from left to right."""
@@ -121,7 +121,7 @@ def test_the_gap_is_between_the_guides() -> None:
 
 
 def test_other_backgrounds_are_those_of_the_next_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.quality.means import OtherBackgrounds
+    from benchmarks.quality.changes import OtherBackgrounds
 
     torch.manual_seed(0)
     images = torch.rand(3, 3, 4, 4)
@@ -140,7 +140,7 @@ def test_other_backgrounds_are_those_of_the_next_image(monkeypatch: pytest.Monke
 
 
 def test_what_is_left_outside_a_mask_is_asked_for_its_present_class_only() -> None:
-    from benchmarks.quality.means import MaskedOut
+    from benchmarks.quality.changes import MaskedOut
 
     class Sum(torch.nn.Module):
         """Logits of two classes: the sum of the red, and of the green."""
@@ -160,7 +160,7 @@ def test_what_is_left_outside_a_mask_is_asked_for_its_present_class_only() -> No
 
 
 def test_the_guide_alongside_learns_what_it_is_shown() -> None:
-    from benchmarks.quality.means import GuideAlongside, WithoutReconstruction
+    from benchmarks.quality.changes import GuideAlongside, WithoutReconstruction
 
     from decomprec import ClsLoss, FrozenGuide
     from decomprec.models import PooledClassifier, SmallEncoder

@@ -20,10 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is no part of
 
 from benchmarks.quality import comparison as quality
 from benchmarks.quality import runs
+from benchmarks.quality.diagnostics import TRUE
 from benchmarks.quality.measure import SUPERVISED, ranked
-from benchmarks.quality.opinions import TRUE
 from benchmarks.quality.photographs import evaluation_images, half, of_half, training_images
 from benchmarks.quality.supervised import SupervisedModule, train_supervised
+from support.tiny import QUIET, tiny, tiny_words
 
 from decomprec import DecompositionSegmenter
 from decomprec.data import collate, eval_transform, train_transform
@@ -33,18 +34,10 @@ from decomprec.refine import multi_scale_tags
 from decomprec.trained_model import TrainedModel, load
 from decomprec.training import PRESETS, CollapsedRunError, SegmenterModule, train
 
-SIZE = 32
-TINY = [
-    "--preset=demo",
-    "--set",
-    f"image_size={SIZE}",
-    "guide.options={widths: [4, 8]}",
-    "guide.epochs=1",
-    "guide.batch_size=8",
-    "segmenter.decoder_widths=[8, 4]",
-    "segmenter.epochs=2",
-    "segmenter.batch_size=8",
-]
+pytestmark = pytest.mark.slow
+
+SIZE = 32  # of support.tiny
+TINY = tiny_words({"segmenter.epochs": 2})
 
 
 def draw(seed: int, square: bool) -> tuple[Tensor, Tensor]:
@@ -100,7 +93,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The folder of a whole run, and its arguments."""
     out = tmp_path_factory.mktemp("runs") / "quality"
-    arguments = ["--train", str(folder), "--eval", f"{folder}/", *TINY, "--out", str(out), "--workers=0"]
+    arguments = [
+        "--train",
+        str(folder),
+        "--eval",
+        f"{folder}/",
+        "--preset=demo",
+        "--set",
+        *TINY,
+        "--out",
+        str(out),
+        "--workers=0",
+    ]
     quality.run(arguments)
     return out, arguments
 
@@ -197,11 +201,10 @@ def test_a_collapsed_recipe_is_shown_as_it_was_at_its_last_checkpoint(
     transform = eval_transform(SIZE)
     train_set, held_out = training_images(folder, None, transform), evaluation_images(folder, ["square"])
     tune = of_half(held_out, "tune", transform)
-    options = {"accelerator": "cpu", "enable_progress_bar": False}
     preset = runs.Preset.load(finished[0] / "ours" / "preset.yaml")
     checkpoint = tmp_path / "paper" / "segmenter" / "last.ckpt"
     for resume in (False, True):
-        conditions = runs.Conditions(train_set, tune, 0, resume, 0, options)
+        conditions = runs.Conditions(train_set, tune, 0, resume, 0, QUIET)
         trained, message = runs.run_papers_recipe(conditions, preset, finished[0] / "ours", tmp_path / "paper")
         kept = torch.load(checkpoint, weights_only=True)
         assert message == "all black"
@@ -291,7 +294,7 @@ def test_supervised_training_learns_squares(tmp_path: Path) -> None:
         folder=tmp_path / "supervised",
         seed=0,
         workers=0,
-        trainer_options={"accelerator": "cpu", "enable_progress_bar": False},
+        trainer_options=QUIET,
     )
     loader = DataLoader(of_half(held_out, "report", None), batch_size=8, collate_fn=collate)
     assert evaluate(segmenter.predict, loader, 2, use_tags=False).iou[1] > 0.8
@@ -332,7 +335,7 @@ def test_single_changes_with_the_guide_of_a_run(
     finished: tuple[Path, list[str]], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmarks.quality import ablation
-    from benchmarks.quality.means import AddTerm, AnnealedPrior, AverageSegmenter, Change, FeatureReconstruction
+    from benchmarks.quality.changes import AddTerm, AnnealedPrior, AverageSegmenter, Change, FeatureReconstruction
 
     terms = []
 
@@ -369,16 +372,16 @@ def test_single_changes_with_the_guide_of_a_run(
 
 
 def test_what_savings_cost(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.quality import how_many, savings
+    from benchmarks.quality import fast_preset, training_set_size
     from benchmarks.tables.quality import how_many_table, savings_table
 
-    assert replace(savings.ROBUST.with_values(savings.SAVINGS["all (`fast`)"]), name="fast") == savings.FAST
+    assert replace(fast_preset.ROBUST.with_values(fast_preset.SAVINGS["all (`fast`)"]), name="fast") == fast_preset.FAST
     changes = {"none": [], "one epoch": ["segmenter.epochs=1"]}
-    monkeypatch.setattr(savings, "SAVINGS", changes)
-    monkeypatch.setattr(savings, "ROBUST", PRESETS["demo"].with_values(TINY[2:]))
-    monkeypatch.setattr(savings, "SIZE", SIZE)
+    monkeypatch.setattr(fast_preset, "SAVINGS", changes)
+    monkeypatch.setattr(fast_preset, "ROBUST", tiny({"segmenter.epochs": 2}))
+    monkeypatch.setattr(fast_preset, "SIZE", SIZE)
     arguments = ["--train", str(folder), "--eval", str(folder), "--workers=0", "--out", str(tmp_path / "runs")]
-    savings.main([*arguments, "--json", str(tmp_path / "table.json")])
+    fast_preset.main([*arguments, "--json", str(tmp_path / "table.json")])
 
     table = json.loads((tmp_path / "table.json").read_text())
     assert [row["name"] for row in table["savings"]] == list(changes)
@@ -398,9 +401,9 @@ def test_what_savings_cost(folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert str(tmp_path) not in (tmp_path / "table.json").read_text()
 
     total = len(training_images(folder, None, eval_transform(SIZE)))
-    monkeypatch.setattr(how_many, "FAST", PRESETS["demo"].with_values([*TINY[2:], "segmenter.epochs=1"]))
-    monkeypatch.setattr(how_many, "COUNTS", (total // 2, 10 * total))
-    how_many.main([*arguments, "--json", str(tmp_path / "how_many.json")])
+    monkeypatch.setattr(training_set_size, "FAST", tiny())
+    monkeypatch.setattr(training_set_size, "COUNTS", (total // 2, 10 * total))
+    training_set_size.main([*arguments, "--json", str(tmp_path / "how_many.json")])
     table = json.loads((tmp_path / "how_many.json").read_text())
     found = [(row["images"], row["epochs"]) for row in table["how_many"]]
     assert found == [(total // 2, 1), (total // 2, 2), (total, 1)]

@@ -6,31 +6,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.tiny import QUIET, tiny
 
 from decomprec.data import SyntheticScenes
 from decomprec.refine import RefinedPredictor
 from decomprec.trained_model import load
-from decomprec.training import PRESETS, train
+from decomprec.training import train
 
 ROOT = Path(__file__).parents[2]
 
-TINY = PRESETS["demo"].with_values(
-    [
-        "image_size=32",
-        "guide.options={widths: [4, 8]}",
-        "guide.epochs=1",
-        "guide.batch_size=8",
-        "segmenter.decoder_widths=[8, 4]",
-        "segmenter.epochs=1",
-        "segmenter.batch_size=8",
-    ]
-)
+TINY = tiny()
 
 
 def test_the_model_is_that_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenes = SyntheticScenes(16, 1, size=32, seed=1), SyntheticScenes(8, 1, size=32, seed=2, masks=True)
-    options = {"accelerator": "cpu", "enable_progress_bar": False}
-    trained = train(TINY, *scenes, tmp_path / "ours", trainer_options=options)
+    trained = train(TINY, *scenes, tmp_path / "ours", trainer_options=QUIET)
     scores = {"method": "ours, PAMR", "tags": False, "mean_foreground_iou": 0.51234, "mean_false_area": 0.02}
     results = {
         "run": {"half": "report, 4 images", "image_size": 32, "command": "python -m benchmarks.quality.comparison"},

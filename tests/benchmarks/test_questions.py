@@ -22,21 +22,11 @@ from benchmarks.questions.data import (
     with_areas,
 )
 from benchmarks.tables.pages import fill
+from support.tiny import tiny_words
 
 from decomprec.data import SyntheticScenes, TaggedDataModule
 
-TINY = [
-    "--scenes=16",
-    "--test-scenes=12",
-    "--pixels=32",
-    "--set",
-    "guide.epochs=1",
-    "guide.batch_size=8",
-    "guide.options={widths: [4, 8]}",
-    "segmenter.epochs=1",
-    "segmenter.batch_size=8",
-    "segmenter.decoder_widths=[8, 4]",
-]
+SIZES = ["--scenes=16", "--test-scenes=12", "--pixels=32"]
 
 
 @pytest.fixture(scope="module")
@@ -144,15 +134,17 @@ def test_negatives_show_the_context_and_nothing_else() -> None:
 
 
 def test_a_small_run(tmp_path: Path) -> None:
-    arguments = ["classes", "--out", str(tmp_path / "runs"), "--results", str(tmp_path), *TINY]
+    results = tmp_path / "questions"
+    arguments = ["classes", "--out", str(tmp_path / "runs"), "--results", str(results)]
+    arguments += [*SIZES, "--set", *tiny_words()]
     questions.QUESTIONS["classes"], all_variants = lambda size: [next(all_variants(size))], questions.classes
     try:
         questions.main(arguments)
-        again = (tmp_path / "questions_classes.json").read_text()
+        again = (results / "classes.json").read_text()
         questions.main(arguments)  # reads what was measured
     finally:
         questions.QUESTIONS["classes"] = all_variants
-    assert (tmp_path / "questions_classes.json").read_text() == again
+    assert (results / "classes.json").read_text() == again
     (variant,) = json.loads(again)["variants"]
     (run,) = variant["runs"]
     assert run["figures"]["IoU, tags"] == pytest.approx(run["rows"][0]["mean_foreground_iou"])
@@ -163,7 +155,7 @@ def test_a_small_run(tmp_path: Path) -> None:
 
 
 def test_areas_share_a_guide_and_change_the_masks(tmp_path: Path) -> None:
-    size = questions.Size(16, 12, 32, tuple(TINY[4:]))
+    size = questions.Size(16, 12, 32, tuple(tiny_words()))
     variants = {variant.name: variant for variant in questions.areas(size)}
     found = [
         questions.run_variant(variants[name], size, 0, tmp_path) for name in ("hinge (the preset's)", "exact areas")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.quality import precision_curves
+from benchmarks.quality import bfloat16_curves
 from benchmarks.speed import import_time
 from benchmarks.speed.grid import GRID, WAYS, cases
 from benchmarks.speed.timing import Machine, flops, peak_bytes
@@ -35,7 +35,7 @@ def quick(path: Path, *arguments: str, **environment: str) -> dict[str, Any]:
 
 
 def test_every_benchmark_runs_and_all_ways_agree(tmp_path: Path) -> None:
-    written = quick(tmp_path / "quick.json", *(f"benchmarks/test_{step}.py" for step in WAYS))
+    written = quick(tmp_path / "quick.json", *(f"benchmarks/speed/test_{step}.py" for step in WAYS))
     values, work, ways = defaultdict(set), defaultdict(set), defaultdict(set)
     for row in written["benchmarks"]:
         extra = row["extra_info"]
@@ -95,7 +95,9 @@ def test_operations_of_a_convolution() -> None:
 
 
 def test_every_step_has_a_file_and_a_row_for_each_machine() -> None:
-    assert {f"test_{step}.py" for step in WAYS} == {path.name for path in (ROOT / "benchmarks").glob("test_*.py")}
+    assert {f"test_{step}.py" for step in WAYS} == {
+        path.name for path in (ROOT / "benchmarks" / "speed").glob("test_*.py")
+    }
     for machine, sizes in GRID.items():
         assert sizes.keys() == WAYS.keys()
         for step in sizes:
@@ -136,7 +138,7 @@ def test_precisions_are_compared_from_one_start(tmp_path: Path) -> None:
     tiny = ["image_size=32", "guide.options={widths: [4, 8]}", "guide.epochs=1", "segmenter.decoder_widths=[8, 4]"]
     paths = ["--out", tmp_path, "--json", tmp_path / "curves.json", "--png", tmp_path / "curves.png"]
     words = [*paths, "--scenes", 96, 16, "--seeds", 0, 1, "--set", *tiny, "segmenter.learning_rate=0.01"]
-    precision_curves.main([str(word) for word in words])
+    bfloat16_curves.main([str(word) for word in words])
     written = json.loads((tmp_path / "curves.json").read_text(encoding="utf-8"))
     runs = {(run["way"], run["seed"]): run for run in written["precision_curves"]}
     assert list(runs) == [("float32", 0), ("bf16", 0), ("float32", 1), ("bf16", 1)]

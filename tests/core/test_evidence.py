@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from benchmarks.quality.gradcam import gradcam_maps
 from safetensors.torch import load_file
+from support.tiny import QUIET, tiny
 from torch import Tensor, nn
 
 from decomprec import Decomposition, DecompositionSegmenter, PseudoLabelLoss
@@ -17,23 +18,9 @@ from decomprec.data import SyntheticScenes
 from decomprec.evidence import EvidenceMasks, evidence_layer
 from decomprec.models import PooledClassifier, ShortcutDecoder, SmallEncoder
 from decomprec.trained_model import load
-from decomprec.training import PRESETS, build_loss, build_segmenter, train
+from decomprec.training import build_loss, build_segmenter, train
 
-TINY = PRESETS["demo"].with_values(
-    [
-        "image_size=32",
-        "guide.options={widths: [4, 8]}",
-        "guide.epochs=1",
-        "guide.batch_size=8",
-        "guide.standardise=true",
-        "segmenter.decoder_widths=[8, 4]",
-        "segmenter.epochs=1",
-        "segmenter.batch_size=8",
-        "segmenter.evidence=true",
-        "segmenter.seeds=0.3",
-    ]
-)
-QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
+TINY = tiny({"guide.standardise": True, "segmenter.evidence": True, "segmenter.seeds": 0.3})
 
 
 @pytest.fixture

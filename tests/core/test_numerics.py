@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.tiny import QUIET, tiny
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -192,29 +193,21 @@ def test_a_thousand_steps_in_bfloat16_end_where_float32_does() -> None:
     assert masks.amax(dim=1).mean() > 0.95  # something has been learnt that could differ
 
 
-TINY = PRESETS["demo"].with_values(
-    [
-        "image_size=32",
-        "guide.options={widths: [4, 8]}",
-        "guide.epochs=1",
-        "guide.batch_size=8",
-        "guide.standardise=true",
-        "segmenter.decoder_widths=[8, 4]",
-        "segmenter.epochs=1",
-        "segmenter.batch_size=8",
-        "segmenter.absent_slots=1",
-        "segmenter.smoothness=0.1",
-        "segmenter.evidence=true",
-        "segmenter.seeds=0.1",
-    ]
+TINY = tiny(
+    {
+        "guide.standardise": True,
+        "segmenter.absent_slots": 1,
+        "segmenter.smoothness": 0.1,
+        "segmenter.evidence": True,
+        "segmenter.seeds": 0.1,
+    }
 )
 
 
 def trained_weights(folder: Path, seed: int = 0) -> bytes:
     """Of both stages, all bytes."""
     sets = SyntheticScenes(16, 2, size=32, seed=1), SyntheticScenes(8, 2, size=32, seed=2)
-    options = {"accelerator": "cpu", "enable_progress_bar": False}
-    trained = train(TINY, *sets, folder, seed=seed, trainer_options=options)
+    trained = train(TINY, *sets, folder, seed=seed, trainer_options=QUIET)
     parts = (trained.classifier, trained.segmenter)
     return b"".join(t.numpy().tobytes() for part in parts for _, t in sorted(part.state_dict().items()))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.tiny import QUIET
 from torchvision.transforms.v2.functional import to_pil_image
 
 from decomprec.data import CocoInstances, SyntheticScenes, TaggedRows, eval_transform
@@ -173,9 +174,8 @@ def test_training_on_rows_with_validation_on_coco(tmp_path: Path) -> None:
     assert all(torch.equal(a["mask"], b["mask"]) for a, b in zip(val_set, unseen, strict=True))
     settings = ["guide.options={widths: [4, 8]}", "guide.epochs=1", "guide.batch_size=4"]
     settings += ["segmenter.decoder_widths=[8, 4]", "segmenter.epochs=1", "segmenter.batch_size=4"]
-    options = {"accelerator": "cpu", "enable_progress_bar": False}
     preset = PRESETS["demo"].with_values(["image_size=32", *settings])
-    trained = train(preset, train_set, val_set, tmp_path / "run", trainer_options=options)
+    trained = train(preset, train_set, val_set, tmp_path / "run", trainer_options=QUIET)
     assert trained.class_names == names
     (log,) = (tmp_path / "run" / "segmenter").glob("log/*/metrics.csv")
     assert "val/mean_iou" in log.read_text()

@@ -10,6 +10,7 @@ import lightning as L
 import pytest
 import torch
 from PIL import Image
+from support.tiny import BARE
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -89,12 +90,8 @@ def collapsed() -> None:
     loss = DecompositionLoss(lambda images: images.mean(dim=(1, 2, 3))[:, None])
     trainer = L.Trainer(
         max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         callbacks=[StopCollapsed(["dog"])],
+        **BARE,
     )
     batches = DataLoader(items, batch_size=8)  # type: ignore[arg-type]
     trainer.fit(SegmenterModule(Nothing(), loss, num_classes=2), batches, batches)

@@ -21,6 +21,8 @@ from PIL import Image
 from decomprec.data import TaggedCSV
 from decomprec.training import PRESETS
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "quickstart.ipynb"
 QUICKSTART = Path(__file__).parents[2] / "docs" / "quickstart.md"
 LARGEST = 400_000

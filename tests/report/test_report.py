@@ -22,6 +22,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from support.tiny import set_options, tiny_words
 from typer.testing import CliRunner
 
 from decomprec import experiment
@@ -33,16 +34,15 @@ from decomprec.report.gallery import Score, choose, confusions, data_uri
 from decomprec.trained_model import load
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-TINY = [
-    "image_size=32",
-    "guide.options={widths: [4, 8]}",
-    "guide.epochs=2",
-    "guide.batch_size=4",
-    "segmenter.decoder_widths=[8, 4]",
-    "segmenter.epochs=2",
-    "segmenter.batch_size=2",
-    "segmenter.learning_rate=0.01",
-]
+TINY = tiny_words(
+    {
+        "guide.epochs": 2,
+        "guide.batch_size": 4,
+        "segmenter.epochs": 2,
+        "segmenter.batch_size": 2,
+        "segmenter.learning_rate": 0.01,
+    }
+)
 VAL = (12, 3)
 
 
@@ -116,8 +116,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     out = tmp_path_factory.mktemp("report") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "SCENES", {"train": (16, 1), "val": VAL})
-        settings = [word for setting in TINY for word in ("--set", setting)]
-        assert call("demo", "--out", out, *settings, "--device", "cpu").exit_code == 0
+        assert call("demo", "--out", out, *set_options(TINY), "--device", "cpu").exit_code == 0
         random = torch.randn(5, 4, 3, 3, generator=torch.Generator().manual_seed(0))
         head, bias = "segmenter.mask_decoder.head.0.", torch.tensor([1.0, 0, 0, 0, 0])
         rewrite(out / "model" / "model.safetensors", {f"{head}weight": random, f"{head}bias": bias})

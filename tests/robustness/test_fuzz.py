@@ -26,6 +26,8 @@ from decomprec.report.curves import read_charts
 from decomprec.trained_model import TrainedModel, load
 from decomprec.training import PRESETS, Preset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from support.fuzzing import IMAGES, TINY, encoded, fuzzed, mutated_bytes, mutated_values, plain, survives
+from support.tiny import QUIET
 from typer.testing import CliRunner
 
 from decomprec import DecompositionSegmenter
@@ -27,6 +28,8 @@ from decomprec.report.render import page
 from decomprec.trained_model import TrainedModel, load
 from decomprec.training import train
 from decomprec.training.checkpoints import WholeCheckpoints
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +46,7 @@ class Enough(Callback):
 
 def go_on(run: Path, *callbacks: Callback, resume: bool = True) -> None:
     sets = SyntheticScenes(4, 2, size=32, seed=1), SyntheticScenes(2, 2, size=32, seed=2)
-    options = {"accelerator": "cpu", "enable_progress_bar": False}
-    train(TINY, *sets, run, resume=resume, callbacks=list(callbacks), trainer_options=options)
+    train(TINY, *sets, run, resume=resume, callbacks=list(callbacks), trainer_options=QUIET)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from support.tiny import QUIET, set_options, tiny_words
 from typer.testing import CliRunner
 
 import decomprec
@@ -34,15 +35,7 @@ from decomprec.viz import panel, save_image
 
 MOBILENET = "mobilenetv3_small_050"
 SECRETS = ("quagmire-home", "mallory-the-user", "jabberwock-host", "bandersnatch-folder")
-TINY = [
-    "image_size=32",
-    "guide.options={widths: [4, 8]}",
-    "guide.epochs=1",
-    "guide.batch_size=4",
-    "segmenter.decoder_widths=[8, 4]",
-    "segmenter.epochs=1",
-    "segmenter.batch_size=4",
-]
+TINY = tiny_words({"guide.batch_size": 4, "segmenter.batch_size": 4})
 
 
 def call(*words: str | Path) -> Any:
@@ -83,8 +76,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(platform, "node", lambda: SECRETS[2])
         patch.setattr(experiment, "SCENES", {"train": (8, 1), "val": (4, 3)})
         patch.chdir(home)
-        settings = [word for setting in TINY for word in ("--set", setting)]
-        result = call("demo", "--out", "run", *settings, "--device", "cpu")
+        result = call("demo", "--out", "run", *set_options(TINY), "--device", "cpu")
         assert result.exit_code == 0, result.output
         result = call("report", "run", "--device", "cpu")
         assert result.exit_code == 0, result.output
@@ -143,9 +135,8 @@ def test_a_bomb_as_checkpoint(form: str, stage: str, run: Path, marker: Path) ->
     (run / stage / "finished.safetensors").unlink()
     write_bomb(run / stage / "last.ckpt", marker, form)
     sets = SyntheticScenes(8, 4, size=32, seed=1), SyntheticScenes(4, 4, size=32, seed=3)
-    options = {"accelerator": "cpu", "enable_progress_bar": False}
     preset = Preset.load(run / "preset.yaml")
-    refused(lambda: train(preset, *sets, run, resume=True, trainer_options=options), "last.ckpt")
+    refused(lambda: train(preset, *sets, run, resume=True, trainer_options=QUIET), "last.ckpt")
 
 
 @BOMBS

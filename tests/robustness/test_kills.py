@@ -9,10 +9,12 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from benchmarks.robustness.kill_test import finish, in_child, result
+from benchmarks.robustness.random_kills import finish, in_child, result
 from lightning.pytorch.callbacks import Callback
 
 from decomprec.training import GuideModule, SegmenterModule
+
+pytestmark = pytest.mark.slow
 
 
 class Kill(Callback):

@@ -9,22 +9,21 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
+from support.tiny import set_options, tiny_words
 from typer.testing import CliRunner
 
 from decomprec.cli import app
 
-TINY = [
-    "image_size=32",
-    "guide.options={widths: [4, 8]}",
-    "guide.learning_rate=0.01",
-    "guide.batch_size=4",
-    "guide.epochs=4",
-    "segmenter.decoder_widths=[8, 4]",
-    "segmenter.learning_rate=0.01",
-    "segmenter.batch_size=2",
-    "segmenter.epochs=1",
-]
-SETTINGS = [word for setting in TINY for word in ("--set", setting)]
+TINY = tiny_words(
+    {
+        "guide.learning_rate": 0.01,
+        "guide.batch_size": 4,
+        "guide.epochs": 4,
+        "segmenter.learning_rate": 0.01,
+        "segmenter.batch_size": 2,
+    }
+)
+SETTINGS = set_options(TINY)
 
 
 def call(*words: str | Path) -> Any:

@@ -12,8 +12,9 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.tiny import tiny
 
-from decomprec.training import PRESETS, Preset
+from decomprec.training import Preset
 
 EXAMPLES = int(os.environ.get("DECOMPREC_FUZZ", "25"))
 fuzzed = settings(
@@ -23,17 +24,7 @@ fuzzed = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if EXAMPLES > 100 else [])],
 )
 
-TINY = PRESETS["demo"].with_values(
-    [
-        "image_size=32",
-        "guide.options={widths: [4, 8]}",
-        "guide.epochs=1",
-        "guide.batch_size=2",
-        "segmenter.decoder_widths=[8, 4]",
-        "segmenter.epochs=1",
-        "segmenter.batch_size=2",
-    ]
-)
+TINY = tiny({"guide.batch_size": 2, "segmenter.batch_size": 2})
 
 # What values may be in the place of another.
 ODD = st.one_of(

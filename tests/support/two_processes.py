@@ -130,12 +130,15 @@ def guide_stage(processes: int, val: Dataset[Any]) -> dict[str, Any]:
     return fit(GuideModule(PooledClassifier(Plain(), num_classes=4), learning_rate=1e-2), processes, val)
 
 
-def segmenter_stage(processes: int, val: Dataset[Any]) -> dict[str, Any]:
-    torch.manual_seed(0)
+def segmenter_module() -> SegmenterModule:
     segmenter = DecompositionSegmenter(4, Plain(), mask_decoder=PlainDecoder(4), image_decoder=PlainDecoder(12))
     guide = FrozenGuide(PooledClassifier(Plain(), num_classes=4))
-    module = SegmenterModule(segmenter, DecompositionLoss(guide, 0.1, 0.1), num_classes=4, learning_rate=1e-2)
-    return fit(module, processes, val)
+    return SegmenterModule(segmenter, DecompositionLoss(guide, 0.1, 0.1), num_classes=4, learning_rate=1e-2)
+
+
+def segmenter_stage(processes: int, val: Dataset[Any]) -> dict[str, Any]:
+    torch.manual_seed(0)
+    return fit(segmenter_module(), processes, val)
 
 
 def standardising() -> PooledClassifier:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from decomprec import ClsLoss
 from decomprec import testing as check
 
+pytestmark = pytest.mark.slow
+
 # Parts are made while the file is collected. Of one guide in a hundred, training mode changes too little.
 torch.manual_seed(0)
 

@@ -7,12 +7,13 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from support.tiny import BARE, QUIET, tiny
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from decomprec import Decomposition, DecompositionLoss, FrozenGuide
 from decomprec.data import SyntheticScenes
-from decomprec.training import PRESETS, CollapsedRunError, SegmenterModule, StopCollapsed, build_segmenter, run, train
+from decomprec.training import CollapsedRunError, SegmenterModule, StopCollapsed, build_segmenter, run, train
 from decomprec.training.collapse import Diagnostics
 
 SIZE = 4
@@ -83,13 +84,9 @@ def fit(
     )
     trainer = L.Trainer(
         max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         num_sanity_val_steps=sanity,
         callbacks=[StopCollapsed(["dog"], patience)],
+        **BARE,
     )
     trainer.fit(module, DataLoader(items[:1] * steps), DataLoader(items, batch_size=len(items)))
     return trainer
@@ -273,23 +270,13 @@ def test_a_collapsed_run_keeps_its_checkpoint_and_writes_no_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "build_segmenter", without_first_class(build_segmenter))
-    preset = PRESETS["demo"].with_values(
-        [
-            "guide.options={widths: [4, 8]}",
-            "guide.epochs=1",
-            "segmenter.decoder_widths=[8, 4]",
-            "segmenter.epochs=4",
-            "segmenter.batch_size=8",
-            "guide.batch_size=8",
-        ]
-    )
+    preset = tiny({"segmenter.epochs": 4})
     scenes = SyntheticScenes(8, 2, size=32, seed=1), SyntheticScenes(40, 2, size=32, seed=2)
     name = scenes[0].class_names[0]
-    options = {"accelerator": "cpu", "enable_progress_bar": False}
     folder = tmp_path / "segmenter"
     for resume in (False, True):
         with pytest.raises(CollapsedRunError, match=f"masks of '{name}' .* epochs 0 and 1"):
-            train(preset, *scenes, tmp_path, resume=resume, trainer_options=options)
+            train(preset, *scenes, tmp_path, resume=resume, trainer_options=QUIET)
         assert not (folder / "finished.safetensors").exists()
         assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 0
     assert (tmp_path / "guide" / "finished.safetensors").exists()

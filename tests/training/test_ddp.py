@@ -31,6 +31,8 @@ from decomprec.losses import ClsLoss, PseudoLabelLoss, ReconLoss
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.training.modules import fit_head
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,15 +11,16 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from support.two_processes import scenes
-from test_resume import segmenter_stage
-from test_training import QUIET, TINY
+from support.tiny import BARE, QUIET, tiny
+from support.two_processes import scenes, segmenter_module
 from torch import Tensor
 
 from decomprec.data import SyntheticScenes, TaggedDataModule
 from decomprec.training import GuideModule, NonFiniteError, SegmenterModule, StopNonFinite, StoppedRunError, train
 
-SHORT = TINY.with_values(["segmenter.epochs=2", "guide.epochs=1"])
+pytestmark = pytest.mark.slow
+
+SHORT = tiny({"segmenter.epochs": 2})
 AFTER_ONE = r"The last good checkpoint is .*segmenter/last.ckpt, after 1 epoch; resume to go on from it\.$"
 
 
@@ -196,7 +197,7 @@ def test_a_loss_that_is_not_finite_stops_a_run_at_its_last_good_checkpoint(
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("kind", ["term", "gradient"])
 def test_no_step_is_made_that_is_not_finite(kind: str, accumulate: int) -> None:
-    module = segmenter_stage()
+    module = segmenter_module()
     bad = "scene_000003"
     seen: list[dict[str, Tensor]] = []
 
@@ -216,13 +217,9 @@ def test_no_step_is_made_that_is_not_finite(kind: str, accumulate: int) -> None:
     trainer = L.Trainer(
         max_epochs=3,
         precision="64-true",
-        accelerator="cpu",
         accumulate_grad_batches=accumulate,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         callbacks=[StopNonFinite(), Look()],
+        **BARE,
     )
     batches = TaggedDataModule(data, scenes(2, 2), batch_size=4, accumulate=accumulate)
     with pytest.raises(NonFiniteError) as caught:

@@ -5,25 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.tiny import QUIET, tiny
 from torch import nn
 
 from decomprec import Decomposition, DecompositionSegmenter, PseudoLabelLoss
 from decomprec.data import SyntheticScenes
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.training import PRESETS, GuideModule, SegmenterModule, train
+from decomprec.training import GuideModule, SegmenterModule, train
 
-TINY = PRESETS["demo"].with_values(
-    [
-        "image_size=32",
-        "guide.options={widths: [4, 8]}",
-        "guide.epochs=1",
-        "guide.batch_size=8",
-        "segmenter.decoder_widths=[8, 4]",
-        "segmenter.epochs=1",
-        "segmenter.batch_size=8",
-    ]
-)
-QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
+TINY = tiny()
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from support.two_processes import Plain, PlainDecoder, scenes
+from support.tiny import BARE
+from support.two_processes import Plain, scenes, segmenter_module
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from decomprec import DecompositionLoss, DecompositionSegmenter, FrozenGuide
 from decomprec.data import TaggedDataModule, train_transform
 from decomprec.models import PooledClassifier
-from decomprec.training import GuideModule, NonFiniteError, SegmenterModule, WholeCheckpoints
+from decomprec.training import GuideModule, NonFiniteError, WholeCheckpoints
 from decomprec.training.checkpoints import WholeCSVLogger
 
 
@@ -105,13 +105,7 @@ def guide_stage() -> GuideModule:
     return GuideModule(PooledClassifier(Plain(), num_classes=4), learning_rate=1e-2, scales=(1.0, 2.0), one_cycle=True)
 
 
-def segmenter_stage() -> SegmenterModule:
-    segmenter = DecompositionSegmenter(4, Plain(), mask_decoder=PlainDecoder(4), image_decoder=PlainDecoder(12))
-    guide = FrozenGuide(PooledClassifier(Plain(), num_classes=4))
-    return SegmenterModule(segmenter, DecompositionLoss(guide, 0.1, 0.1), num_classes=4, learning_rate=1e-2)
-
-
-@pytest.mark.parametrize("stage", [guide_stage, segmenter_stage])
+@pytest.mark.parametrize("stage", [guide_stage, segmenter_module])
 def test_a_step_in_parts_is_the_step(stage: Any) -> None:
     """No BatchNorm: parts and whole have the same gradient, so Adam goes the same way, in as many steps."""
     ends = []
@@ -123,12 +117,8 @@ def test_a_step_in_parts_is_the_step(stage: Any) -> None:
             max_epochs=2,
             accumulate_grad_batches=accumulate,
             precision="64-true",
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
             num_sanity_val_steps=0,
+            **BARE,
         )
         data = scenes(26, 1, transform=train_transform(16))
         trainer.fit(module, TaggedDataModule(data, scenes(3, 2), batch_size=8, accumulate=accumulate))

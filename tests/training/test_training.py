@@ -6,6 +6,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file, save_file
+from support.tiny import QUIET, tiny
 
 from decomprec.data import SyntheticScenes
 from decomprec.losses import MaskLoss
@@ -25,18 +26,7 @@ from decomprec.training import (
 from decomprec.training.augment import occlude
 from decomprec.views import FilledView, component_view
 
-TINY = PRESETS["demo"].with_values(
-    [
-        "image_size=32",
-        "guide.options={widths: [4, 8]}",
-        "guide.epochs=2",
-        "guide.batch_size=8",
-        "segmenter.decoder_widths=[8, 4]",
-        "segmenter.epochs=3",
-        "segmenter.batch_size=8",
-    ]
-)
-QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
+TINY = tiny({"guide.epochs": 2, "segmenter.epochs": 3})
 
 
 @pytest.fixture(scope="module")

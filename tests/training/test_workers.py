@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.robustness.kill_test import result
 from benchmarks.robustness.process_faults import WORKER, Kill, survives, together, train_share
+from benchmarks.robustness.random_kills import result
 from torchvision.io import write_png
 
 from decomprec.data import SyntheticScenes, TaggedDataModule, TaggedFolder, train_transform

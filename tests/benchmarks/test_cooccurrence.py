@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from benchmarks.quality.companions import companions
+from benchmarks.quality.cooccurrence import companions
 from benchmarks.tables.quality import companions_table
 
 

@@ -1,6 +1,6 @@
 """Kill trainings at random moments, resume them, and see whether they end as if nothing had happened.
 
-    uv run python -m benchmarks.robustness.kill_test --kills 20 --json benchmarks/results/robustness/kills.json
+    uv run python -m benchmarks.robustness.random_kills --kills 20 --json benchmarks/results/robustness/kills.json
 
 A tiny training of both stages, with augmentation, sampled slots, occlusion and one cycle of the learning rate, is
 killed (SIGKILL) in each phase in turn, in an occurrence of that phase and at a moment of it that are drawn by seed;
@@ -11,7 +11,6 @@ them load their images by two workers, and are resumed with none.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import random
@@ -27,7 +26,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from decomprec._files import written_whole
+from benchmarks.files import save
 from decomprec.data import SyntheticScenes, train_transform
 from decomprec.report.curves import read_charts
 from decomprec.training import PRESETS, train
@@ -51,7 +50,7 @@ SETTINGS = [
 ]
 STAGES = ("guide", "segmenter")
 CONTEXT: Any = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["benchmarks.robustness.kill_test"])  # each child starts in milliseconds
+CONTEXT.set_forkserver_preload(["benchmarks.robustness.random_kills"])  # each child starts in milliseconds
 
 
 def train_tiny(
@@ -190,8 +189,7 @@ def main() -> None:
         "torch": torch.__version__,
         "lightning": L.__version__,
     }
-    with written_whole(args.json) as partial:
-        partial.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    save(table, args.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How much of a class is drawn on images that hold its usual company but not the class itself.
 
-    uv run python -m benchmarks.quality.companions --run runs/quality/ours --train DIR --eval DIR --json FILE
+    uv run python -m benchmarks.quality.cooccurrence --run runs/quality/ours --train DIR --eval DIR --json FILE
 
 Pairs are those where the company is on at least a tenth of the class's training images. Areas are of the images
 that no training saw, without tags.

@@ -1,6 +1,6 @@
 """What each saving of the preset `fast` costs: `robust` with one of them at a time, all measured on the same pixels.
 
-    uv run python -m benchmarks.quality.savings --train DIR --eval DIR --json FILE [--set KEY=VALUE ...]
+    uv run python -m benchmarks.quality.fast_preset --train DIR --eval DIR --json FILE [--set KEY=VALUE ...]
 
 Every row trains guide and segmenter from tags in a folder of its own. Masks are refined by PAMR, and those without tags
 use the guide's decision at two sizes. The table is about the half "report", on which nothing is chosen. A row that has
@@ -32,7 +32,7 @@ from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pa
 from decomprec.trained_model import TrainedModel
 from decomprec.training import PRESETS, Preset
 
-log = logging.getLogger("savings")
+log = logging.getLogger("fast_preset")
 
 ROBUST, FAST = PRESETS["robust"], PRESETS["fast"]
 SIZE = ROBUST.image_size
@@ -80,7 +80,7 @@ def parse_arguments(arguments: Sequence[str] | None, about: str | None, out: Pat
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    args = parse_arguments(arguments, __doc__, Path("runs/savings"))
+    args = parse_arguments(arguments, __doc__, Path("runs/fast_preset"))
     rows = []
     for name, changes in SAVINGS.items():
         rows.append(row(name, ROBUST.with_values([*args.set, *changes]), args))

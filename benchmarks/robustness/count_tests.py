@@ -1,6 +1,6 @@
 """Run the tests that do harm, and count what they inject and what survives.
 
-    uv run python -m benchmarks.robustness.tests --json benchmarks/results/robustness/tests.json
+    uv run python -m benchmarks.robustness.count_tests --json benchmarks/results/robustness/tests.json
 
 A test is one input or fault, even if it tries several; one that Hypothesis makes the inputs of counts as many as it
 made. What a test expects is written in it: to be read, to be refused in a sentence, or to end as if nothing had been.
@@ -9,7 +9,6 @@ made. What a test expects is written in it: to be read, to be refused in a sente
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections import Counter
@@ -19,21 +18,21 @@ import hypothesis
 import pytest
 import torch
 
-from benchmarks.robustness.counting import CountedCases
-from decomprec._files import written_whole
+from benchmarks.files import save
+from benchmarks.robustness.case_counter import CountedCases
 
 TESTS = Path(__file__).parents[2] / "tests"
 GROUPS = {
-    "bad images": ("test_bad_images.py",),
-    "bad tags, lists and masks": ("test_bad_labels.py",),
-    "hostile files": ("test_hostile.py",),
-    "files, calls and rows changed at random": ("test_fuzz.py", "test_fuzz_runs.py"),
-    "runs that are killed": ("test_kills.py",),
-    "runs that are stopped: signals, full disk, memory, NaN": ("test_resume_stops.py",),
-    "several processes that train": ("test_processes.py",),
-    "processes that load": ("test_workers.py",),
-    "checkpoints of another version": ("test_old_checkpoint.py",),
-    "numbers: precisions, extremes, seeds": ("test_numerics.py",),
+    "bad images": ("robustness/test_bad_images.py",),
+    "bad tags, lists and masks": ("robustness/test_bad_labels.py",),
+    "hostile files": ("robustness/test_hostile.py",),
+    "files, calls and rows changed at random": ("robustness/test_fuzz.py", "robustness/test_fuzz_runs.py"),
+    "runs that are killed": ("robustness/test_kills.py",),
+    "runs that are stopped: signals, full disk, memory, NaN": ("training/test_interruptions.py",),
+    "several processes that train": ("training/test_processes.py",),
+    "processes that load": ("training/test_workers.py",),
+    "checkpoints of another version": ("training/test_old_checkpoint.py",),
+    "numbers: precisions, extremes, seeds": ("core/test_numerics.py",),
 }
 
 
@@ -52,7 +51,8 @@ class Outcomes(CountedCases):
 
 def counts(outcomes: Outcomes, files: tuple[str, ...]) -> dict[str, int]:
     """Of the tests in some files."""
-    found = {node: how for node, how in outcomes.outcome.items() if Path(node.partition("::")[0]).name in files}
+    nodes = tuple(f"tests/{file}::" for file in files)
+    found = {node: how for node, how in outcomes.outcome.items() if node.startswith(nodes)}
     tried = {node: how for node, how in found.items() if how != "skipped"}
     made = sum(outcomes.count[node] for node in tried)
     inputs = made + sum(not outcomes.count[node] for node in tried)
@@ -72,21 +72,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, help="where the counts go")
     args = parser.parse_args()
     start, outcomes = time.monotonic(), Outcomes()
-    there = {group: tuple(file for file in files if (TESTS / file).is_file()) for group, files in GROUPS.items()}
-    paths = [str(TESTS / file) for files in there.values() for file in files]
+    paths = [str(TESTS / file) for files in GROUPS.values() for file in files]
     code = pytest.main(["-q", "-p", "no:cacheprovider", *paths], plugins=[outcomes])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise SystemExit(f"error: pytest ended with {code!r}")
     table = {
-        "robustness": [{"group": group, **counts(outcomes, files)} for group, files in there.items() if files],
+        "robustness": [{"group": group, **counts(outcomes, files)} for group, files in GROUPS.items()],
         "failures": sorted(node for node, how in outcomes.outcome.items() if how == "failed"),
         "minutes": round((time.monotonic() - start) / 60, 1),
         "machine": f"{os.cpu_count()} CPU cores",
         "torch": torch.__version__,
         "hypothesis": hypothesis.__version__,
     }
-    with written_whole(args.json) as partial:
-        partial.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    save(table, args.json)
 
 
 if __name__ == "__main__":

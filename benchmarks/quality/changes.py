@@ -1,4 +1,4 @@
-"""Single changes of the method, which `benchmarks.quality.ablation` judges: settings, or parts that a callback puts in."""
+"""Single changes of the method for `benchmarks.quality.ablation`: settings, or parts that a callback inserts."""
 
 from __future__ import annotations
 

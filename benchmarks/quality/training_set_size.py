@@ -1,9 +1,10 @@
 """How many tagged images it takes: the preset `fast` on fewer and fewer of them.
 
-    uv run python -m benchmarks.quality.how_many --train DIR --eval DIR --json FILE [--set KEY=VALUE ...]
+    uv run python -m benchmarks.quality.training_set_size --train DIR --eval DIR --json FILE [--set KEY=VALUE ...]
 
 The images are drawn by the seed, each set within the next larger one. The segmenter is trained on each twice: for the
-preset's epochs, which are fewer steps then, and for as many steps as with all. Measured as in `benchmarks.quality.savings`.
+preset's epochs, which are fewer steps then, and for as many steps as with all. Measured as in
+`benchmarks.quality.fast_preset`.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.files import save
+from benchmarks.quality.fast_preset import FAST, described, parse_arguments, row
 from benchmarks.quality.photographs import training_images
-from benchmarks.quality.savings import FAST, described, parse_arguments, row
 from decomprec.data import eval_transform
 
 COUNTS = (100, 400)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    args = parse_arguments(arguments, __doc__, Path("runs/how_many"))
+    args = parse_arguments(arguments, __doc__, Path("runs/training_set_size"))
     preset = FAST.with_values(args.set)
     total = len(training_images(args.train, None, eval_transform(preset.image_size)))
     rows = []

@@ -1,6 +1,6 @@
 """The demo's segmenter trained in float32 and bfloat16, with the same guide: do both end at the same quality?
 
-    uv run python -m benchmarks.quality.precision_curves
+    uv run python -m benchmarks.quality.bfloat16_curves
 
 Each seed draws weights, order and fills alike for both. Writes the curves and final scores as JSON and draws them.
 """
@@ -32,7 +32,7 @@ SCENES_SEEDS = {"train": 1, "val": 3}
 OPTIONS = {"devices": 1, "enable_progress_bar": False, "log_every_n_steps": 5}
 CURVES = {"loss": "Overall loss (Eq. 7), in training", "mean_iou": "Mean IoU with background, by epoch"}
 
-log = logging.getLogger("precision_curves")
+log = logging.getLogger("bfloat16_curves")
 
 
 WAYS = {"float32": "32-true", "bf16": "bf16-mixed"}
