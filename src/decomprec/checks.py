@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _passed = WeakTensorKeyDictionary()  # of a tensor, the version at which each scan last passed
 
+
 def check_images(images: Tensor, name: str = "images") -> None:
     """Raise a ValueError unless `images` is (B, 3, H, W), floating point, finite and within [0, 1]."""
     if not isinstance(images, Tensor):

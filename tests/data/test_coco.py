@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from decomprec import DecompositionSegmenter
 from decomprec.cli import app
-from decomprec.data import CocoInstances, coco_label_maps
+from decomprec.data import CocoInstances
+from decomprec.data.formats.coco import coco_label_maps
 from decomprec.data.image_io import read_labels
 from decomprec.evaluation.coco import CocoWriter
 from decomprec.models import SmallEncoder

@@ -12,6 +12,7 @@ from support.bad_cases import Case, Cases, save, table_of_page
 
 from decomprec.data import (
     CocoInstances,
+    MaskValues,
     Record,
     TaggedCSV,
     TaggedDataModule,
@@ -19,9 +20,8 @@ from decomprec.data import (
     TaggedImages,
     TaggedRows,
     VOCDevkit,
-    coco_label_maps,
 )
-from decomprec.data.dataset import MaskValues
+from decomprec.data.formats.coco import coco_label_maps
 from decomprec.evaluation.label_files import score_label_files
 
 CASES = Cases()
