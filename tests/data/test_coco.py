@@ -61,7 +61,7 @@ def annotation(category: int, segmentation: Any = None, image: int = 7, **more: 
     return {"image_id": image, "category_id": category, **given, **more}
 
 
-def test_tags_are_the_categories_of_a_image(tmp_path: Path) -> None:
+def test_tags_are_the_categories_of_an_image(tmp_path: Path) -> None:
     path = write(tmp_path, [annotation(18), annotation(18), annotation(3), annotation(17, image=4)])
     data = CocoInstances(path)
     assert data.class_names == ("car", "cat", "dog")  # by id

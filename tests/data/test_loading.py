@@ -123,9 +123,7 @@ def assert_same(first: Any, second: Any) -> None:
 
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("classes", [None, ("dog",), ("dog", "cat")])
-def test_formats_give_what_their_data_sets_give(
-    split: str, classes: tuple[str, ...] | None, tmp_path: Path
-) -> None:
+def test_formats_give_what_their_data_sets_give(split: str, classes: tuple[str, ...] | None, tmp_path: Path) -> None:
     options: dict[str, Any] = {"transform": eval_transform(8), "masks": split == "val"}
     chosen: dict[str, Any] = {} if classes is None else {"classes": classes}
     root = coco_root(tmp_path / "coco")

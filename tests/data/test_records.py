@@ -24,7 +24,7 @@ def row(**columns: Any) -> dict[str, Any]:
     return {"image": PIXELS, "tags": ["dog"], **columns}
 
 
-def test_every_form_of_a_image_is_the_same(tmp_path: Path) -> None:
+def test_every_form_of_an_image_is_the_same(tmp_path: Path) -> None:
     image = Image.fromarray(PIXELS)
     path = tmp_path / "park.png"
     image.save(path)
@@ -39,7 +39,7 @@ def test_every_form_of_a_image_is_the_same(tmp_path: Path) -> None:
     assert torch.equal(grey, expected[:1].expand(3, -1, -1))
 
 
-def test_a_image_is_turned_as_its_exif_data_say() -> None:
+def test_an_image_is_turned_as_its_exif_data_say() -> None:
     image = Image.fromarray(PIXELS)
     image.getexif()[0x0112] = 6
     turned = TaggedRows([row(image=image)])[0]["image"]

@@ -132,11 +132,12 @@ def load_images(
         format = detect_format(path)
     if format == "imagenet" and list_file is None:
         raise ValueError("Expected `list_file` to say where the images drawn from ImageNet are listed, but got None.")
-    options: dict[str, Any] = {} if classes is None else {"classes": tuple(classes)}
-    options |= {"pets": {"download": download}, "imagenet": {"list_file": list_file, "seed": seed}}.get(format, {})
+    chosen = {} if classes is None else {"classes": tuple(classes)}
+    special: dict[str, Any] = {"pets": {"download": download}, "imagenet": {"list_file": list_file, "seed": seed}}
+    options = {"on_error": on_error, **chosen, **special.get(format, {})}
 
     def load(split: str, *, transform: Transform | None, masks: bool) -> Any:
-        return _LOADERS[format](path, split, transform=transform, masks=masks, on_error=on_error, **options)
+        return _LOADERS[format](path, split, transform=transform, masks=masks, **options)
 
     return load
 

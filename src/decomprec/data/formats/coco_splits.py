@@ -15,12 +15,8 @@ _VAL_FRACTION = 0.2
 def load_coco(path: Path, split: str, **options: Any) -> CocoInstances:
     """Load a split of a folder with ``instances_train*.json`` and ``instances_val*.json``, or of one of these files.
 
-    If there is a single file, a fifth of its images is the validation split, the same in every run.
-
-    Args:
-        path: the folder, its ``annotations``, or a JSON file.
-        split: "train" or "val".
-        options: passed on to `CocoInstances`.
+    If there is a single file, a fifth of its images is the validation split, the same in every run. The options are
+    those of `CocoInstances`.
 
     Raises:
         ValueError: if the split is unknown or empty, or there is not one file for it.
@@ -33,9 +29,8 @@ def load_coco(path: Path, split: str, **options: Any) -> CocoInstances:
     if files["train"] != files["val"]:
         return data
     # Drawn from all images of the file: skipping one moves no other to another split.
-    names = sorted(
-        {Path(image["file_name"]).with_suffix("").as_posix() for image in json.loads(read_text(file))["images"]}
-    )
+    listed = json.loads(read_text(file))["images"]
+    names = sorted({Path(image["file_name"]).with_suffix("").as_posix() for image in listed})
     held_out = set(random.Random(0).sample(names, max(1, round(_VAL_FRACTION * len(names)))))
     indices = [i for i, record in enumerate(data.records) if (record.name in held_out) == (split == "val")]
     if not indices:

@@ -107,11 +107,7 @@ class TaggedCSV(TaggedImages):
 def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
     """Split the cells of a tags column: at commas, semicolons and bars if any cell has one, else at white space.
 
-    Args:
-        cells: every cell of the column.
-
-    Returns:
-        The tags of each cell, without repeats, in the cell's order.
+    Tags keep the order of their cell, without repeats.
 
     Raises:
         ValueError: if a cell is a list in the notation of Python or JSON.

@@ -19,9 +19,6 @@ def is_dog_breed(wnid: str) -> bool:
     ImageNet-1k is sorted by WordNet id, and WordNet numbers the breeds consecutively: classes 151 (Chihuahua,
     n02085620) to 268 (Mexican hairless, n02113978) are dogs, with no other class in between.
 
-    Args:
-        wnid: WordNet id, such as "n02099712".
-
     Examples:
         >>> is_dog_breed("n02099712"), is_dog_breed("n02114367"), is_dog_breed("n02085374")
         (True, False, False)
@@ -31,9 +28,6 @@ def is_dog_breed(wnid: str) -> bool:
 
 def imagenet_train_folder(root: str | Path) -> Path:
     """Find ImageNet's train folder, which has a folder per WordNet id, in `root` or below it.
-
-    Args:
-        root: ImageNet's folder, or its ``train``, ``ILSVRC/Data/CLS-LOC/train`` or ``Data/CLS-LOC/train``.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -125,15 +119,7 @@ def draw_imagenet_dogs(
 def load_imagenet_dogs(
     root: str | Path, split: str, *, list_file: str | Path, seed: int = 0, **options: Any
 ) -> TaggedCSV:
-    """Load a split of the paper's data set, which is drawn if `list_file` does not exist.
-
-    Args:
-        root: ImageNet's folder or its train folder.
-        split: "train" or "val".
-        list_file: the list that `draw_imagenet_dogs` writes.
-        seed: draws the images.
-        options: passed on to `TaggedCSV`.
-    """
+    """Load a split of the paper's data set as a `TaggedCSV`; `draw_imagenet_dogs` draws it if it has no list yet."""
     drawn = draw_imagenet_dogs(root, list_file, seed=seed)
     return TaggedCSV(drawn, images=imagenet_train_folder(root), split=split, **options)
 
