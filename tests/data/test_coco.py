@@ -92,7 +92,7 @@ def test_masks_of_polygons_and_of_both_kinds_of_rle(tmp_path: Path) -> None:
     assert torch.equal(mask, expected)
 
 
-def test_where_nobody_knows_the_class_masks_are_255(tmp_path: Path) -> None:
+def test_where_the_class_is_unknown_masks_are_255(tmp_path: Path) -> None:
     crowd = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     crowd[4:] = 1
     path = write(

@@ -1,4 +1,4 @@
-"""Which data set lies at a path, and that each format gives what its own data set gives."""
+"""The format of the data set at a path, and that each format gives what its data set gives."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Images as nobody wants them: each is read rightly or refused by name, as docs/bad_input.md says."""
+"""Bad images: each is read correctly or refused by name, as docs/bad_input.md says."""
 
 import resource
 import struct

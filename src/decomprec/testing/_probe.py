@@ -121,10 +121,10 @@ class Probe:
             got = "`train()` wakes its dropout or batch normalisation"
             self.refuse("give the same in training and evaluation mode", got, advice)
 
-    def check_independence(self, **inputs: Tensor) -> None:
+    def check_independence(self, **inputs: Any) -> None:
         """Refuse an output for the first image that depends on the others of its batch."""
         # Copies of the first image in place of the others: any mean over the batch moves.
-        alone = {name: torch.cat([value[:1]] * len(value)) for name, value in inputs.items()}
+        alone: dict[str, Any] = {name: torch.cat([value[:1]] * len(value)) for name, value in inputs.items()}
         first, second = ([tensor[:1].detach() for tensor in _tensors(self(**batch))] for batch in (inputs, alone))
         if not all(map(_close, first, second)):
             got = "it depends on the other images of the batch"

@@ -76,7 +76,7 @@ class CocoInstances(TaggedImages):
         class_names = choose_classes(classes, file.names, path)
         self._labels_by_category = file.labels(class_names)
         if masks:
-            mask_api()  # fails before any training
+            mask_api()  # raises now, before any training
         folder = images_folder(path, images)
         records = []
         self._entries = {}
