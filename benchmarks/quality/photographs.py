@@ -13,7 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from decomprec.data import Record, TaggedCSV, TaggedFolder, TaggedImages, Transform
+from decomprec.data import Record, TaggedCSV, TaggedFolder, TaggedImages
+from decomprec.data.samples import Transform
 
 Half = Literal["tune", "report"]
 

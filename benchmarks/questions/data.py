@@ -65,7 +65,7 @@ class Scenes(Dataset[dict[str, Any]]):
     """Items that lie ready, such as those of `SyntheticScenes` with something added.
 
     Args:
-        items: as of `decomprec.data.make_item`, perhaps with more keys.
+        items: as of `decomprec.data.samples.make_item`, perhaps with more keys.
         class_names: of the K-1 classes.
     """
 

@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from decomprec.data import Record, TaggedImages, Transform, collate, make_item, train_transform
+from decomprec.data import Record, TaggedImages, collate, train_transform
 from decomprec.data.image_io import read_image
+from decomprec.data.samples import Transform, make_item
 
 Batch = dict[str, Any]
 

@@ -1,21 +1,27 @@
-"""Checks of arguments. Each raises one ValueError: the argument, what was expected, what came."""
+"""Checks of the library's inputs: a ValueError names the argument, what was expected and what came.
+
+Shapes and dtypes are checked at every call. Looking at values makes the CPU wait for the accelerator, so a tensor's
+values are scanned once: again only after it was changed in place. Changes that torch does not count (through NumPy or
+`.data`) go unnoticed. Values are not scanned while torch compiles or exports: that would break the graph.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 if TYPE_CHECKING:
     from decomprec.decomposition import Decomposition
 
+_passed = WeakTensorKeyDictionary()  # of a tensor, the version at which each scan last passed
+
 
 def check_images(images: Tensor, name: str = "images") -> None:
-    """Raise a ValueError unless `images` is (B, 3, H, W), floating point, finite and within [0, 1].
-
-    Values are not looked at while torch compiles or exports: that would break the graph.
-    """
+    """Raise a ValueError unless `images` is (B, 3, H, W), floating point, finite and within [0, 1]."""
     if not isinstance(images, Tensor):
         raise ValueError(f"Expected `{name}` to be a torch.Tensor, but got {type(images).__name__}.")
     if images.ndim != 4 or images.shape[1] != 3:
@@ -26,13 +32,7 @@ def check_images(images: Tensor, name: str = "images") -> None:
         raise ValueError(
             f"Expected `{name}` to be floating point in [0, 1], but got {images.dtype}; divide uint8 by 255."
         )
-    if not torch.compiler.is_compiling() and not images.is_meta:
-        low, high = (v.item() for v in torch.aminmax(images.detach()))
-        if not (low >= 0 and high <= 1):
-            raise ValueError(
-                f"Expected `{name}` to lie in [0, 1], but got values from {low:.4g} to {high:.4g}; "
-                "leave mean and standard deviation to the guide and scale pixels to [0, 1]."
-            )
+    _scan_once(_scan_images, images, name)
 
 
 def check_tags(tags: Tensor, batch: int, num_classes: int, name: str = "tags") -> None:
@@ -43,8 +43,12 @@ def check_tags(tags: Tensor, batch: int, num_classes: int, name: str = "tags") -
         raise ValueError(
             f"Expected `{name}` to have shape (B, K-1) = {expected}, without the background, but got {got}."
         )
-    if not torch.compiler.is_compiling() and not tags.is_meta and not ((tags == 0) | (tags == 1)).all():
-        raise ValueError(f"Expected `{name}` to hold only 0 and 1, but got other values.")
+    _scan_once(_scan_tags, tags, name)
+
+
+def check_areas(areas: Tensor, name: str = "areas") -> None:
+    """Raise a ValueError unless all values of `areas`, of any shape, are within [0, 1]."""
+    _scan_once(_scan_areas, areas, name)
 
 
 def check_decomposition(out: Decomposition, images: Tensor) -> None:
@@ -61,3 +65,34 @@ def check_decomposition(out: Decomposition, images: Tensor) -> None:
         raise ValueError(
             f"Expected `imagelets` to have shape (B, K, 3, H, W) = {expected}, but got {tuple(imagelets.shape)}."
         )
+
+
+def _scan_once(scan: Callable[[Tensor, str], None], tensor: Tensor, name: str) -> None:
+    if torch.compiler.is_compiling() or tensor.is_meta:
+        return
+    if tensor.is_inference():  # has no version
+        scan(tensor, name)
+        return
+    passed = _passed.setdefault(tensor, {})
+    if passed.get(scan) != tensor._version:
+        scan(tensor, name)
+        passed[scan] = tensor._version
+
+
+def _scan_images(images: Tensor, name: str) -> None:
+    low, high = torch.stack(torch.aminmax(images.detach())).tolist()
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"Expected `{name}` to lie in [0, 1], but got values from {low:.4g} to {high:.4g}; "
+            "leave mean and standard deviation to the guide and scale pixels to [0, 1]."
+        )
+
+
+def _scan_tags(tags: Tensor, name: str) -> None:
+    if not ((tags == 0) | (tags == 1)).all():
+        raise ValueError(f"Expected `{name}` to hold only 0 and 1, but got other values.")
+
+
+def _scan_areas(areas: Tensor, name: str) -> None:
+    if not ((areas >= 0) & (areas <= 1)).all():
+        raise ValueError(f"Expected `{name}` to be areas in [0, 1], but got other values.")

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from decomprec._files import write_text
-from decomprec.data import SyntheticScenes, Transform, collate, eval_transform, train_transform
+from decomprec.data import SyntheticScenes, collate, eval_transform, train_transform
+from decomprec.data.samples import Transform
 from decomprec.evaluation import Results, compare, decomposition_diagnostics
 from decomprec.guide import FrozenGuide
 from decomprec.protocols import LoadData

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from decomprec import functional as DF
-from decomprec.checks import check_decomposition, check_images, check_tags
+from decomprec.checks import check_areas, check_decomposition, check_images, check_tags
 from decomprec.decomposition import Decomposition, LossTerms
 from decomprec.guide import Frozen
 from decomprec.protocols import ExtraLoss, Guide, MaskTerm, ReconTerm, Teacher, View
@@ -58,8 +58,8 @@ class MaskLoss(nn.Module):
                 f"Expected `targets` to be tags of shape (B, K-1) = {(batch, slots - 1)} or areas of shape "
                 f"(B, K) = {(batch, slots)}, but got {tuple(targets.shape)}."
             )
-        elif not torch.compiler.is_compiling() and not ((targets >= 0) & (targets <= 1)).all():
-            raise ValueError("Expected `targets` to be areas in [0, 1], but got other values.")
+        else:
+            check_areas(targets, name="targets")
         return DF.mask_loss(areas, targets)
 
 

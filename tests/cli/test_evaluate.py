@@ -13,7 +13,7 @@ from pycocotools import mask as mask_api
 from support.cli_run import call, data, read, run, save, sentence
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from decomprec.data import VOC_CLASSES
+from decomprec.data.formats.voc import VOC_CLASSES
 from decomprec.evaluation.coco import CocoWriter
 
 __all__ = ["data", "run"]  # fixtures

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from decomprec import DecompositionSegmenter
 from decomprec.cli import app
-from decomprec.data import CocoInstances, coco_label_maps
+from decomprec.data import CocoInstances
+from decomprec.data.formats.coco import coco_label_maps
 from decomprec.data.image_io import read_labels
 from decomprec.evaluation.coco import CocoWriter
 from decomprec.models import SmallEncoder
@@ -60,7 +61,7 @@ def annotation(category: int, segmentation: Any = None, image: int = 7, **more: 
     return {"image_id": image, "category_id": category, **given, **more}
 
 
-def test_tags_are_the_categories_of_a_image(tmp_path: Path) -> None:
+def test_tags_are_the_categories_of_an_image(tmp_path: Path) -> None:
     path = write(tmp_path, [annotation(18), annotation(18), annotation(3), annotation(17, image=4)])
     data = CocoInstances(path)
     assert data.class_names == ("car", "cat", "dog")  # by id
@@ -91,7 +92,7 @@ def test_masks_of_polygons_and_of_both_kinds_of_rle(tmp_path: Path) -> None:
     assert torch.equal(mask, expected)
 
 
-def test_where_nobody_knows_the_class_masks_are_255(tmp_path: Path) -> None:
+def test_where_the_class_is_unknown_masks_are_255(tmp_path: Path) -> None:
     crowd = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     crowd[4:] = 1
     path = write(

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from decomprec.data import TaggedCSV, TaggedFolder, split_tags
+from decomprec.data import TaggedCSV, TaggedFolder
+from decomprec.data.formats.csv import split_tags
 
 
 def save(path, array):

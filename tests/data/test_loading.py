@@ -1,4 +1,4 @@
-"""Which data set lies at a path, and that each kind gives what its own data set gives."""
+"""The format of the data set at a path, and that each format gives what its data set gives."""
 
 import json
 import shutil
@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from decomprec.data import (
-    VOC_CLASSES,
     CocoInstances,
     OxfordPets,
     TaggedCSV,
@@ -22,6 +21,7 @@ from decomprec.data import (
     eval_transform,
     load_images,
 )
+from decomprec.data.formats.voc import VOC_CLASSES
 
 OPTIONS: dict[str, Any] = {"transform": eval_transform(8), "masks": False}
 
@@ -123,7 +123,7 @@ def assert_same(first: Any, second: Any) -> None:
 
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("classes", [None, ("dog",), ("dog", "cat")])
-def test_every_kind_gives_what_its_data_set_gives(split: str, classes: tuple[str, ...] | None, tmp_path: Path) -> None:
+def test_formats_give_what_their_data_sets_give(split: str, classes: tuple[str, ...] | None, tmp_path: Path) -> None:
     options: dict[str, Any] = {"transform": eval_transform(8), "masks": split == "val"}
     chosen: dict[str, Any] = {} if classes is None else {"classes": classes}
     root = coco_root(tmp_path / "coco")
@@ -140,9 +140,9 @@ def test_every_kind_gives_what_its_data_set_gives(split: str, classes: tuple[str
     images = root / f"{split}2017"
     for path in (root, root / "annotations", root / "annotations" / "instances_train2017.json"):
         expected[path] = ("coco", lambda _: CocoInstances(annotations, images=images, **chosen, **options))
-    for path, (kind, build) in expected.items():
-        assert detect_format(path) == kind
-        for named in ("auto", kind):
+    for path, (format, build) in expected.items():
+        assert detect_format(path) == format
+        for named in ("auto", format):
             assert_same(load_images(path, named, classes=classes)(split, **options), build(path))
 
 
@@ -196,13 +196,13 @@ def test_a_skipped_image_moves_no_other_to_another_split(tmp_path: Path) -> None
 
 
 def test_imagenet_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from decomprec.data import sources
+    from decomprec.data.formats import imagenet as module
 
     def draw(root: Path, out: Path, **options: Any) -> Path:
         return draw_imagenet_dogs(root, out, per_side=10, **options)
 
-    draw_imagenet_dogs = sources.draw_imagenet_dogs
-    monkeypatch.setattr(sources, "draw_imagenet_dogs", draw)
+    draw_imagenet_dogs = module.draw_imagenet_dogs
+    monkeypatch.setattr(module, "draw_imagenet_dogs", draw)
     root, file = imagenet(tmp_path / "imagenet"), tmp_path / "run" / "dogs.csv"
     load = load_images(root, "imagenet", seed=3, list_file=file)
     assert not file.exists()

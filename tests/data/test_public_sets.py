@@ -6,15 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from decomprec.data import (
-    VOC_CLASSES,
-    OxfordPets,
-    TaggedCSV,
-    VOCDevkit,
-    draw_imagenet_dogs,
-    imagenet_train_folder,
-    is_dog_breed,
-)
+from decomprec.data import OxfordPets, TaggedCSV, VOCDevkit
+from decomprec.data.formats.imagenet import draw_imagenet_dogs, imagenet_train_folder, is_dog_breed
+from decomprec.data.formats.voc import VOC_CLASSES
 
 
 def save(path, array):

@@ -1,4 +1,4 @@
-"""Rows of other people's loaders: every form of image, tag and mask, and training on them."""
+"""Rows of other libraries' loaders: every form of image, tag and mask, and training on them."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def row(**columns: Any) -> dict[str, Any]:
     return {"image": PIXELS, "tags": ["dog"], **columns}
 
 
-def test_every_form_of_a_image_is_the_same(tmp_path: Path) -> None:
+def test_every_form_of_an_image_is_the_same(tmp_path: Path) -> None:
     image = Image.fromarray(PIXELS)
     path = tmp_path / "park.png"
     image.save(path)
@@ -40,7 +40,7 @@ def test_every_form_of_a_image_is_the_same(tmp_path: Path) -> None:
     assert torch.equal(grey, expected[:1].expand(3, -1, -1))
 
 
-def test_a_image_is_turned_as_its_exif_data_say() -> None:
+def test_an_image_is_turned_as_its_exif_data_say() -> None:
     image = Image.fromarray(PIXELS)
     image.getexif()[0x0112] = 6
     turned = TaggedRows([row(image=image)])[0]["image"]
@@ -109,6 +109,12 @@ def test_a_data_set_with_columns_decodes_no_image_for_its_tags() -> None:
     assert data[2]["image"].shape == (3, 4, 6)
     rows.features = {"label": SimpleNamespace(feature=SimpleNamespace(names=["a", "b"]))}
     assert TaggedRows(rows, tags_column="label").class_names == ("a", "b")
+
+
+def test_some_rows_are_selected_with_their_tags() -> None:
+    data = TaggedRows([row(tags=[], name="a"), row(name="b"), row(tags=["cat"], name="c")]).select([2, 1])
+    assert [(item["name"], item["tags"].tolist()) for item in data] == [("c", [1, 0]), ("b", [0, 1])]
+    assert data.tags.tolist() == [[1, 0], [0, 1]]
 
 
 def test_a_stream_is_read_once() -> None:

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import avg_pool2d
 
-from decomprec.data import SyntheticScenes, render_scene, scene_class_names
+from decomprec.data import SyntheticScenes
+from decomprec.data.synthetic.scenes import render_scene, scene_class_names
 
 
 @pytest.fixture(scope="module")

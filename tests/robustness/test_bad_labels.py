@@ -1,4 +1,4 @@
-"""Tags, lists and masks as nobody wants them: read rightly or refused in a sentence, as docs/bad_input.md says."""
+"""Bad tags, lists and masks: read correctly or refused in a sentence, as docs/bad_input.md says."""
 
 import json
 import struct
@@ -12,6 +12,7 @@ from support.bad_cases import Case, Cases, save, table_of_page
 
 from decomprec.data import (
     CocoInstances,
+    MaskValues,
     Record,
     TaggedCSV,
     TaggedDataModule,
@@ -19,9 +20,8 @@ from decomprec.data import (
     TaggedImages,
     TaggedRows,
     VOCDevkit,
-    coco_label_maps,
 )
-from decomprec.data.dataset import MaskValues
+from decomprec.data.formats.coco import coco_label_maps
 from decomprec.evaluation.label_files import score_label_files
 
 CASES = Cases()
@@ -35,7 +35,7 @@ def images(folder: Path, *names: str) -> Path:
 
 
 def table(folder: Path, text: str | bytes, **options: Any) -> TaggedCSV:
-    """A CSV file beside a.png, b.png and c.png."""
+    """A CSV file next to a.png, b.png and c.png."""
     images(folder)
     (folder / "tags.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     return TaggedCSV(folder / "tags.csv", **options)
@@ -48,7 +48,7 @@ def class_folders(folder: Path, **count: int) -> Path:
 
 
 def secret(folder: Path) -> Path:
-    """An image that is nobody's business, beside the data set's folder."""
+    """A private image outside the data set's folder."""
     return save(folder.parent / "private" / "secret.png", PIXELS)
 
 
@@ -565,7 +565,7 @@ def _(folder: Path) -> None:
 def _(folder: Path) -> None:
     data = coco(folder, {"segmentation": [], "bbox": [0, 0, 2, 2]}, masks=True)
     assert data.tags.tolist() == [[1]]
-    assert data[0]["mask"].unique().tolist() == [255]  # nobody knows where it is
+    assert data[0]["mask"].unique().tolist() == [255]  # the place is unknown
 
 
 @CASES.parametrize()

@@ -24,8 +24,7 @@ from typer.testing import CliRunner
 import decomprec
 from decomprec import Decomposition, DecompositionSegmenter, experiment
 from decomprec.cli import app
-from decomprec.data import OxfordPets, SyntheticScenes
-from decomprec.data.dataset import Record, TaggedImages
+from decomprec.data import OxfordPets, Record, SyntheticScenes, TaggedImages
 from decomprec.export import export_masks
 from decomprec.models import NamedEncoder, SmallEncoder
 from decomprec.report import read_run, write_report

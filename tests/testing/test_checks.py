@@ -1,4 +1,4 @@
-"""The checks for parts of one's own: every part of the library passes, and a check leaves no trace."""
+"""Checks for custom components: every component of the library passes, and a check leaves no trace."""
 
 import inspect
 import subprocess
@@ -63,7 +63,6 @@ GUIDES: dict[str, Callable[[], Any]] = {
 ENCODERS: dict[str, Callable[[], Any]] = {
     "paper": PaperEncoder,
     "small": SmallEncoder,
-    "resnet18": lambda: NamedEncoder("resnet18"),
     "smp": lambda: NamedEncoder("resnet18"),
     "timm": lambda: NamedEncoder("mobilenetv3_small_100"),
 }
@@ -198,7 +197,7 @@ def test_number_of_classes_that_leaves_no_class_absent() -> None:
         check.check_mask_loss(MaskLoss(), num_classes=2)
 
 
-def test_conformance_loads_no_heavy_library() -> None:
+def test_checks_load_no_heavy_library() -> None:
     heavy = ["lightning", "timm", "segmentation_models_pytorch", "torchvision", "kornia", "matplotlib"]
     code = f"import sys, decomprec.testing; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

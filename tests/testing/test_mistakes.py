@@ -1,4 +1,4 @@
-"""What the authors of parts of their own get wrong, one mistake each, and the sentence that they are told."""
+"""Mistakes in custom components, one each, and the sentence that names it."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from decomprec import testing as check
 
 pytestmark = pytest.mark.slow
 
-# Parts are made while the file is collected. Of one guide in a hundred, training mode changes too little.
+# Parts are made while the file is collected. Training mode changes one random guide in a hundred too little.
 torch.manual_seed(0)
 
 Cases = dict[str, tuple[Any, str]]
@@ -444,7 +444,10 @@ HALVES = "; go from fine to coarse, at strides 2, 4 and so on."
 
 @mistakes(
     {
-        "function": (lambda images: [images], "be an nn.Module, so that it is trained, but got function; make it one."),
+        "function": (
+            lambda images: [images],
+            "be an nn.Module, whose parameters are trained, but got function; make it one.",
+        ),
         "coarse to fine": (
             Encoder(lambda fine, coarse: [coarse, fine], (8, 4)),
             f"give feature map 0 at half the size of the image, but got (2, 2) for images of (8, 8){HALVES}",
@@ -494,8 +497,8 @@ HALVES = "; go from fine to coarse, at strides 2, 4 and so on."
         ),
         "no gradient": (
             Encoder(lambda fine, coarse: [fine.detach(), coarse.detach()]),
-            "pass a gradient to `images`, but none arrives; freeze parameters with `requires_grad_(False)` instead of "
-            "torch.no_grad, so that a guide can use it.",
+            "pass a gradient to `images`, but none arrives; freeze parameters with `requires_grad_(False)`, not "
+            "torch.no_grad, to let a guide use it.",
         ),
         "in place": (Encoder(prepare=lambda images: images.sub_(0.5)), f"leave `images` {IN_PLACE}"),
         "contrast of the batch": (Encoder(prepare=lambda images: images / images.std()), DEPENDS),
@@ -544,7 +547,7 @@ MAPS = "it gives K channels for masks, 3K for image-lets, at the images' height 
     {
         "function": (
             lambda features: features,
-            "be an nn.Module, so that it is trained, but got function; make it one.",
+            "be an nn.Module, whose parameters are trained, but got function; make it one.",
         ),
         "coarse": (
             Decoder(lambda maps: maps),
@@ -738,7 +741,7 @@ ONE_TAG = "give one for each of `class_names`, none for the background."
         "unreadable": (LastMissing(30), "item 29 to be read, but it raised FileNotFoundError: no file 99.jpg."),
         "no name": (
             Images(name=None),
-            "item 0 to hold 'image', 'tags' and 'name', but ['name'] is missing; make it with data.make_item.",
+            "item 0 to hold 'image', 'tags' and 'name', but ['name'] is missing; see TaggedDataset.",
         ),
         "name of no string": (Images(name=7), "the name of item 0 to be a string, but got int."),
         "array": (Images(image=np.zeros((4, 6, 3))), f"{IMAGE} ndarray; turn it into a tensor."),
@@ -764,8 +767,8 @@ ONE_TAG = "give one for each of `class_names`, none for the background."
         ),
         "other tags": (
             Images(tags=torch.tensor([0.0, 1.0])),
-            "the tags of item 0 to be row 0 of the data set's `tags`, but got [0.0, 1.0] beside [1.0, 0.0]; keep both "
-            "in one order.",
+            "the tags of item 0 to be row 0 of the data set's `tags`, but got [0.0, 1.0] instead of [1.0, 0.0]; keep "
+            "both in one order.",
         ),
         "mask in an array": (Images(mask=np.zeros((4, 6))), f"{MASK} ndarray; turn it into a tensor."),
         "mask of one channel": (Images(mask=torch.zeros(1, 4, 6).long()), f"{MASK} (1, 4, 6); {TOGETHER}"),
@@ -789,6 +792,6 @@ def test_datasets_that_fit() -> None:
     check.check_dataset(Images())
     check.check_dataset(Images(mask=torch.tensor([[0, 1, 2, 255, 0, 0]] * 4)))
     check.check_dataset(changed(tags=torch.zeros(3, 2), class_names=["dog", "cat"]))
-    # Not all items are read: the missing last one is, whatever their number.
+    # Not all items are read, but always the last one.
     with pytest.raises(ValueError, match="item 99 to be read"):
         check.check_dataset(LastMissing(100), max_items=2)

@@ -1,4 +1,4 @@
-"""What is checked before any training: that images can be read, and that their tags tell them apart."""
+"""Checks of a data set before training: its images can be read, and its classes, tags and masks make sense."""
 
 import os
 import warnings
@@ -15,11 +15,11 @@ from decomprec.data.image_io import TRAINING_PIXELS, read_image
 from decomprec.data.samples import IGNORE
 
 OnError = Literal["raise", "skip"]
-"""What a data set does about images that can't be read.
+"""How a data set treats images that can't be read.
 
-"raise" stops with the name of the first when it is to be loaded. "skip" decodes each image once when the data set is
-made, leaves out those that can't be read, and warns with their number and names. So the images and their order are
-known before training: the same in every epoch, in every process that trains, and for whoever resumes.
+"raise" raises an error that names the first one when it is loaded. "skip" decodes each image once when the data set is
+made, leaves out those that can't be read, and warns with their number and names. The images and their order are then
+fixed before training: the same in every epoch, in every process, and in a resumed run.
 """
 
 _NAMED = 10
@@ -29,19 +29,19 @@ T = TypeVar("T")
 
 def readable(
     entries: Sequence[T], problem: Callable[[T], str | None], threads: int | None = None
-) -> tuple[list[int], tuple[str, ...]]:
-    """Find the images that can be read, and warn of the others.
+) -> tuple[list[T], tuple[str, ...]]:
+    """Select the images that can be read, and warn of the others.
 
     Args:
-        entries: What stands for the images.
-        problem: Says of an entry in one sentence why it can't be read; None if it can.
-        threads: How many are tried at a time; None for one on each core.
+        entries: one for each image.
+        problem: says in one sentence why an entry's image can't be read; None if it can.
+        threads: images read at a time; None for one per core.
 
     Returns:
-        The indices of those that can be read, and what is wrong with the others.
+        The entries of readable images, and the problems of the others.
 
     Raises:
-        ValueError: If none can be read.
+        ValueError: if none can be read.
     """
     with ThreadPool(threads or os.cpu_count()) as pool:
         found = pool.imap(problem, entries, chunksize=16)
@@ -53,13 +53,13 @@ def readable(
         more = [f"and {len(skipped) - _NAMED} more"] if len(skipped) > _NAMED else []
         warnings.warn(
             "\n".join([f"{len(skipped)} of {len(entries)} images are skipped:", *skipped[:_NAMED], *more]),
-            stacklevel=4,
+            stacklevel=5,  # of a format's data set
         )
-    return [i for i, text in enumerate(problems) if text is None], skipped
+    return [entry for entry, text in zip(entries, problems, strict=True) if text is None], skipped
 
 
 def image_problem(path: Path) -> str | None:
-    """Why an image file can't be read, in one sentence; None if it can."""
+    """Say in one sentence why an image file can't be read; None if it can."""
     try:
         state = path.stat()
     except OSError as error:
@@ -82,8 +82,26 @@ def check_on_error(on_error: str) -> None:
         raise ValueError(f'Expected `on_error` to be "raise" or "skip", but got {on_error!r}.')
 
 
+def choose_classes(classes: Sequence[str] | None, known: Sequence[str], where: object) -> tuple[str, ...]:
+    """Return `classes`, or all known ones if None.
+
+    Raises:
+        ValueError: if a class is unknown, or there is none.
+
+    Examples:
+        >>> choose_classes(None, ["cat", "dog"], "tags.csv"), choose_classes(["dog"], ["cat", "dog"], "tags.csv")
+        (('cat', 'dog'), ('dog',))
+    """
+    chosen = tuple(known if classes is None else classes)
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        but = f"got {unknown}" if known else "it has none; tag images with what they show"
+        raise ValueError(f"Expected `classes` to be among those in {where}, {list(known)}, but {but}.")
+    return chosen
+
+
 def check_class_names(class_names: Sequence[str], masks: bool) -> None:
-    """Raise a ValueError unless the names are distinct and printable, and masks, if there are any, can tell them apart.
+    """Raise a ValueError unless the names are distinct and printable and, with `masks`, fit into 8 bits.
 
     Examples:
         >>> check_class_names(("dog", "dog"), masks=False)
@@ -105,14 +123,14 @@ def check_class_names(class_names: Sequence[str], masks: bool) -> None:
 def check_masks_hold_classes(
     masks: Iterable[tuple[object, str, Callable[[], Tensor | None]]], class_names: Sequence[str]
 ) -> None:
-    """Raise a ValueError if masks are black and white: unnoticed, they would measure nothing but the background.
+    """Raise a ValueError if the masks are black and white: they would silently measure the background alone.
 
-    Reads masks until one holds a class, of sound ones the first. One that can't be read is left to whoever asks for it.
+    Reads masks until one holds a class, usually the first. A mask that can't be read raises later, when it is loaded.
 
     Args:
-        masks: What the mask of each image with a tag is called, a tag of it, and how to read its label map, which
-            may be None.
-        class_names: The K-1 foreground classes.
+        masks: for each tagged image the name of its mask, one of its tags, and a function that reads its label map,
+            or None if it has none.
+        class_names: the K-1 foreground classes.
     """
     unknown = None
     for name, tag, read in masks:
@@ -136,11 +154,11 @@ def check_masks_hold_classes(
 
 
 def warn_of_constant_tags(tags: Tensor, class_names: Sequence[str]) -> None:
-    """Warn of classes that every image or none has: nothing tells a guide what they look like.
+    """Warn of classes that all or none of the images have: a guide can't learn what they look like.
 
     Args:
         tags: (N, K-1), {0, 1}, of all training images.
-        class_names: The K-1 foreground classes.
+        class_names: the K-1 foreground classes.
     """
     counts = tags.sum(dim=0).tolist()
     for count, found, cure in (

@@ -17,29 +17,29 @@ from decomprec.protocols import TaggedDataset
 
 
 class TaggedDataModule(LightningDataModule):
-    """Serves a training set (tags only) and a validation set.
+    """Serves batches of a training set (tags only) and of a validation set.
 
-    The training set is shuffled by `seed`, and its last, incomplete batch is left out. Where several processes train,
-    each gets every R-th image of the one order, so that their batches together are the batch that one process would
-    have at R times the batch size.
+    The training set is shuffled by `seed`, and its last, incomplete batch is dropped. With R processes, each takes
+    every R-th image of the same order. Their batches together are the batch of a single process at R times the batch
+    size.
 
-    What a training image's transform draws depends on `seed`, the epoch and the image alone, as long as it draws
-    from the global generators of torch (on the CPU), NumPy and Python: images are the same for any number of workers
-    and of processes that train, and in a run that was resumed.
-
-    Args:
-        train_set: Items as of `TaggedImages`, without masks.
-        val_set: Items as of `TaggedImages`, with or without masks.
-        batch_size: Images in a batch, of each process.
-        num_workers: Processes that load.
-        seed: Seeds the shuffling and the transforms, together with the number of the epoch.
-        accumulate: Parts that each batch is served in, for a trainer with as many `accumulate_grad_batches`. The
-            images of each step are the same for any number of parts.
+    A transform's random draws depend on `seed`, the epoch and the image only, if it draws from the global generators of
+    torch (on the CPU), NumPy and Python. Training images are therefore the same for any number of workers and
+    processes, and in a resumed run.
 
     Warns of classes that all or none of the training images have: a guide can't learn them.
 
+    Args:
+        train_set: a data set such as `TaggedImages`, without masks.
+        val_set: a data set such as `TaggedImages`, with or without masks.
+        batch_size: images per step and process.
+        num_workers: worker processes that load.
+        seed: seeds the shuffling and, with the epoch, the transforms.
+        accumulate: parts that each batch is served in, for a trainer with as many `accumulate_grad_batches`. The
+            images of each step are the same for any number of parts.
+
     Raises:
-        ValueError: If the training set holds masks or less than one batch, the sets' classes differ, or the batch can't
+        ValueError: if the training set holds masks or less than one batch, the sets' classes differ, or the batch can't
             be cut into equal parts.
 
     Examples:
@@ -85,20 +85,20 @@ class TaggedDataModule(LightningDataModule):
         self._epoch = 0
 
     def setup(self, stage: str) -> None:
-        """Begin with the first epoch, unless a checkpoint is loaded."""
+        """Start with the first epoch, unless a checkpoint is loaded."""
         self._epoch = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch that comes next."""
-        # Not `current_epoch`, which a checkpoint is written before; typed as a tracker that has no such count.
+        """Return the next epoch and the images per step of all processes."""
+        # Not `current_epoch`, which is increased after the checkpoint is written.
         done = self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0  # type: ignore[attr-defined]
         return {"epoch": done, "batch": self.batch_size * self._shares()["num_replicas"]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint: workers load ahead before Lightning sets the sampler's epoch.
+        """Continue at a checkpoint's epoch, as workers load ahead before Lightning sets the sampler's epoch.
 
         Raises:
-            ValueError: If all processes together would take another number of images in a step than before.
+            ValueError: if all processes together would take another number of images per step than before.
         """
         processes, batch = self._shares()["num_replicas"], state_dict.get("batch")
         if batch is not None and batch != self.batch_size * processes:
@@ -109,18 +109,18 @@ class TaggedDataModule(LightningDataModule):
         self._epoch = state_dict["epoch"]
 
     def train_dataloader(self) -> DataLoader[Item]:
-        """Shuffled batches of tagged images.
+        """Return shuffled batches of tagged images.
 
         Raises:
-            ValueError: If several processes train and the training set holds less than a batch for each.
+            ValueError: if the training set holds less than a batch for each process.
         """
         return self._loader(self.train_set, train=True)
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """All validation images, each once; those of a process in order.
+        """Return all validation images, each once and in order.
 
         Raises:
-            ValueError: If several processes train and there is not an image for each.
+            ValueError: if there are fewer images than processes.
         """
         return self._loader(self.val_set, train=False)
 
@@ -140,7 +140,7 @@ class TaggedDataModule(LightningDataModule):
             "num_workers": self.num_workers,
             "pin_memory": torch.cuda.is_available(),
             "collate_fn": collate,
-            # Lest the loader draws a seed for its workers from torch's own generator.
+            # Otherwise the loader draws a seed for its workers from torch's global generator.
             "generator": torch.Generator(),
         }
         if not train and shares["num_replicas"] > 1:
@@ -155,10 +155,10 @@ class TaggedDataModule(LightningDataModule):
 
 
 class EpochShuffle(DistributedSampler[Item]):
-    """A process's share of a random order that depends on seed and epoch alone, so that a resumed run goes on in it.
+    """A process's share of a random order that depends on seed and epoch only, which a resumed run continues.
 
-    What does not fill a batch is left out. Lightning calls `set_epoch`, and leaves a `DistributedSampler` as it is; its
-    own would be seeded by what was seeded last, which differs between the processes.
+    An incomplete batch is dropped. Lightning calls `set_epoch` and keeps a `DistributedSampler`; it would seed its own
+    by the latest global seed, which differs between processes.
     """
 
     def __init__(
@@ -169,14 +169,14 @@ class EpochShuffle(DistributedSampler[Item]):
         self.total_size = self.num_samples * num_replicas
 
     def __iter__(self) -> Iterator[int]:  # type: ignore[override]  # torch says an iterator of items
-        """The indices of this epoch; without `set_epoch`, another order comes next."""
+        """Iterate over the indices of this epoch; without `set_epoch`, the next iteration has another order."""
         indices: Iterator[int] = super().__iter__()  # type: ignore[assignment]
         self.epoch += 1
         return indices
 
 
 class _EpochAndIndex(EpochShuffle):
-    """Tells with each index which epoch it is for: workers that load ahead have no other way to know."""
+    """Gives the epoch with each index: workers that load ahead can't know it otherwise."""
 
     def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
         epoch = self.epoch
@@ -184,13 +184,13 @@ class _EpochAndIndex(EpochShuffle):
 
 
 class EvenBatches(DistributedSampler[Item]):
-    """A process's share of all indices in order, each once, in as many batches as every other process has.
+    """A process's share of all indices in order, each once, in the same number of batches as every other process.
 
-    The processes meet at every batch. Lightning's own sampler repeats images to that end, which then count twice;
-    here, batches differ in size instead: a process may have one of two images where `batch_size` is 1.
+    The processes wait for each other at every batch. Lightning's sampler repeats images to fill up the last one, which
+    then count twice. Here batches differ in size instead: with a `batch_size` of 1, a process may get a batch of 2.
 
     Raises:
-        ValueError: If there are fewer images than processes.
+        ValueError: if there are fewer images than processes.
     """
 
     def __init__(self, dataset: TaggedDataset, batch_size: int, num_replicas: int, rank: int) -> None:
@@ -207,12 +207,12 @@ class EvenBatches(DistributedSampler[Item]):
         return self.steps
 
     def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
-        """The indices of each batch."""
+        """Iterate over the indices of each batch."""
         return (part.tolist() for part in np.array_split(self.indices, self.steps))
 
 
 class _Batches(Dataset[Item]):
-    """Batches of items, by lists of their indices."""
+    """Batches by lists of indices."""
 
     def __init__(self, dataset: TaggedDataset) -> None:
         self.dataset = dataset
@@ -222,7 +222,7 @@ class _Batches(Dataset[Item]):
 
 
 class _Seeded(Dataset[Item]):
-    """Items whose random draws depend on seed, epoch and index alone, and disturb no other draws."""
+    """Samples whose random draws depend on seed, epoch and index only, and leave the global generators as they were."""
 
     def __init__(self, dataset: TaggedDataset, seed: int) -> None:
         self.dataset = dataset

@@ -1,4 +1,4 @@
-"""Image files with tags: the dataset that all loaders of this package build on."""
+"""Image files with tags: the data set that the formats build on."""
 
 import copy
 import os
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,13 +29,13 @@ from decomprec.data.samples import IGNORE, ImageError, Transform, make_item
 
 @dataclass(frozen=True)
 class Record:
-    """An image file, what is in it, and where its mask is.
+    """An image file, its tags, and its mask file.
 
     Attributes:
-        image: Image file.
-        tags: Names of the classes in the image; empty if there is none of them.
-        name: What the image is called.
-        mask: Mask file, or None.
+        image: image file.
+        tags: names of the classes in the image; empty if there are none.
+        name: name of the image.
+        mask: mask file, or None.
     """
 
     image: Path
@@ -45,17 +45,17 @@ class Record:
 
 
 MaskDecoder = Callable[[Tensor, Record], Tensor]
-"""Turns a mask file's values (H, W), uint8, into a label map of the same size, given its record."""
+"""Maps the values of a mask file (H, W), uint8, and its record to a label map (H, W), int64."""
 
 
 class MaskValues:
-    """A `MaskDecoder` that looks every value up.
+    """A mask decoder that looks up every value in a table.
 
     Args:
-        labels: Label of every value that may occur; 255 means ignore unless it is given.
+        labels: the label of every value that may occur. 255 means ignore unless it is given.
 
     Raises:
-        ValueError: When called with a value that has no label.
+        ValueError: when called with a value that has no label.
 
     Examples:
         >>> decode = MaskValues({0: 0, 7: 1})
@@ -66,12 +66,12 @@ class MaskValues:
     def __init__(self, labels: Mapping[int, int]) -> None:
         self.table = torch.full((256,), -1)
         for value, label in {IGNORE: IGNORE, **labels}.items():
-            if value < len(self.table):  # no mask can hold another
+            if value < len(self.table):  # masks have 8 bits
                 self.table[value] = label
 
     @classmethod
     def from_names(cls, names: Sequence[str], class_names: Sequence[str]) -> "MaskValues":
-        """Value `i` means ``names[i]``; names that are not in `class_names` are background.
+        """Decode value `i` as the class ``names[i]``; names that are not in `class_names` are background.
 
         Examples:
             >>> decode = MaskValues.from_names(("background", "cat", "dog"), ("dog",))
@@ -82,7 +82,7 @@ class MaskValues:
         return cls({value: labels.get(name, 0) for value, name in enumerate(names)})
 
     def __call__(self, values: Tensor, record: Record) -> Tensor:
-        """Label map (H, W), int64, of mask values (H, W), uint8."""
+        """Return the label map (H, W), int64, of mask values (H, W), integers."""
         indices = values.long()
         known = (indices >= 0) & (indices < len(self.table))
         labels = torch.where(known, self.table[indices * known], -1)
@@ -92,8 +92,93 @@ class MaskValues:
         return labels
 
 
-class TaggedImages(Dataset[dict[str, Any]]):
-    """Images with tags, and with masks only on request.
+class _Tagged(Protocol):
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+
+R = TypeVar("R", bound=_Tagged)
+
+
+class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
+    """The part of a data set that does not depend on where images come from; see `TaggedImages` for the arguments.
+
+    A subclass defines `_load` and `_labels`, and is ready for both before it calls ``super().__init__``.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[R],
+        class_names: Sequence[str],
+        *,
+        masks: bool,
+        transform: Transform | None,
+        on_error: OnError,
+        threads: int | None = None,
+    ) -> None:
+        check_on_error(on_error)
+        check_class_names(class_names, masks)
+        self.records = tuple(records)
+        self.class_names = tuple(class_names)
+        self.masks = masks
+        self.transform = transform
+        self.skipped: tuple[str, ...] = ()
+        if on_error == "skip":
+            kept, self.skipped = readable(self.records, self._problem, threads)
+            self.records = tuple(kept)
+        else:
+            self._check_files()
+        self.tags = torch.tensor([[float(name in record.tags) for name in self.class_names] for record in self.records])
+        if masks:
+            tagged = (record for record in self.records if record.tags)
+            check_masks_hold_classes(
+                ((self._mask_name(record), record.tags[0], partial(self._labels, record)) for record in tagged),
+                self.class_names,
+            )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        name, image, mask = self._load(self.records[index])
+        return make_item(image, self.tags[index].clone(), name, mask=mask, transform=self.transform)
+
+    def select(self, indices: Sequence[int]) -> Self:
+        """Return a copy with some of the images, in the order of their indices."""
+        part = copy.copy(self)
+        part.records = tuple(self.records[i] for i in indices)
+        part.tags = self.tags[list(indices)]
+        return part
+
+    def _load(self, record: R) -> tuple[str, Tensor, Tensor | None]:
+        """Return name, image (3, H, W), uint8, and mask (H, W), int64, with `masks`; raise an `ImageError`."""
+        raise NotImplementedError
+
+    def _labels(self, record: R) -> Tensor | None:
+        """Return the label map (H, W), int64, of a record's mask; None if it has no mask."""
+        raise NotImplementedError
+
+    def _mask_name(self, record: R) -> object:
+        raise NotImplementedError
+
+    def _check_files(self) -> None:
+        """Raise a FileNotFoundError if files are missing."""
+
+    def _problem(self, record: R) -> str | None:
+        try:
+            self._load(record)
+        except ImageError as error:
+            return str(error)
+        return None
+
+
+def unlabelled(image: Tensor, tagged: bool) -> Tensor:
+    """Return the label map of an image (3, H, W) without a mask: background, or ignore where a class may be."""
+    return torch.full(image.shape[1:], IGNORE if tagged else 0)
+
+
+class TaggedImages(TaggedRecords[Record]):
+    """Image files with tags, and with masks on request.
 
     With ``masks=True`` an image without a mask file gets a label map of 0 (background) if it has no tag, and
     of 255 (ignore) if it has one. With ``masks=False`` no mask file is opened, and very large images are reduced
@@ -101,28 +186,28 @@ class TaggedImages(Dataset[dict[str, Any]]):
 
     With ``on_error="skip"`` each image (and mask, with ``masks=True``) is read once when the data set is made, and
     those that can't be read are left out, with a warning of their number and names: the images and their order are
-    then the same in every epoch, in every process that trains and in a resumed run. With ``"raise"`` nothing is read
-    before it is needed, and the first that can't be read stops with its name.
+    then the same in every epoch, in every process that trains and in a resumed run. With ``"raise"`` images are read
+    when they are needed, and the first that can't be read raises an error that names it.
 
     Args:
-        records: The images.
-        class_names: Foreground classes; tag `j` is class ``j + 1`` in label maps.
-        masks: Whether items hold a ``mask``.
-        decode_mask: What mask values mean; by default value `j` is class `j`, and 255 ignore.
-        transform: Joint transform of image and mask, see `make_item`.
+        records: the images.
+        class_names: foreground classes; tag `j` is class ``j + 1`` in label maps.
+        masks: whether samples hold a ``mask``.
+        decode_mask: the meaning of mask values; by default value `j` is class `j`, and 255 ignore.
+        transform: joint transform of image and mask, as in ``torchvision.transforms.v2``.
         on_error: "raise" or "skip".
 
     Attributes:
-        class_names: As given.
-        records: As given, without those that were skipped.
-        tags: (N, K-1), float32, the tags of all images.
-        skipped: What is wrong with each image that was skipped, in one sentence.
+        class_names: as given.
+        records: as given, without those that were skipped.
+        tags: (N, K-1), float32, {0, 1}, of all images.
+        skipped: why each skipped image can't be read, in one sentence.
 
     Raises:
-        ValueError: If there is no record, an image has two, a class is named twice, a tag is none of `class_names`,
-            no image can be read, or no mask of a tagged image holds a class, but 255; on access, if an image or
-            mask can't be read.
-        FileNotFoundError: If image files are missing, or mask files when ``masks=True``.
+        ValueError: if there are no records, an image has two, a class is named twice, a tag is not in `class_names`,
+            no image can be read, or the masks of tagged images hold 0 and 255 only; on access, if an image or mask
+            can't be read.
+        FileNotFoundError: if image files are missing, or mask files with ``masks=True``.
     """
 
     def __init__(
@@ -135,59 +220,29 @@ class TaggedImages(Dataset[dict[str, Any]]):
         transform: Transform | None = None,
         on_error: OnError = "raise",
     ) -> None:
-        check_on_error(on_error)
-        check_class_names(class_names, masks)
-        self.records = tuple(records)
-        self.class_names = tuple(class_names)
-        self.masks = masks
-        self.transform = transform
-        self._decoded: Mapping[Path, Tensor] = {}
-        if not self.records:
+        records = tuple(records)
+        if not records:
             raise ValueError("Expected `records` to hold at least one image, but got none.")
-        unknown = {tag for record in self.records for tag in record.tags} - set(self.class_names)
+        unknown = {tag for record in records for tag in record.tags} - set(class_names)
         if unknown:
-            raise ValueError(f"Expected tags to be among {self.class_names}, but got {sorted(unknown)}.")
-        check_once([record.image for record in self.records], "`records`")
-        self.decode_mask = decode_mask or MaskValues({j: j for j in range(len(self.class_names) + 1)})
-        self.skipped: tuple[str, ...] = ()
-        if on_error == "skip":
-            kept, self.skipped = readable(self.records, self._problem)
-            self.records = tuple(self.records[i] for i in kept)
-        else:
-            self._check_files()
-        self.tags = torch.tensor([[float(name in record.tags) for name in self.class_names] for record in self.records])
-        if masks:
-            tagged = [record for record in self.records if record.tags]
-            masks_of = ((record.mask, record.tags[0], partial(self._labels_of, record)) for record in tagged)
-            check_masks_hold_classes(masks_of, self.class_names)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        record = self.records[index]
-        image, mask = self._read(record)
-        return make_item(image, self.tags[index].clone(), record.name, mask=mask, transform=self.transform)
-
-    def select(self, indices: Sequence[int]) -> Self:
-        """A copy with some of the images, in the order of their indices."""
-        part = copy.copy(self)
-        part.records = tuple(self.records[i] for i in indices)
-        part.tags = self.tags[list(indices)]
-        return part
+            raise ValueError(f"Expected tags to be among {tuple(class_names)}, but got {sorted(unknown)}.")
+        check_once([record.image for record in records], "`records`")
+        self.decode_mask = decode_mask or MaskValues({j: j for j in range(len(class_names) + 1)})
+        self._decoded: Mapping[Path, Tensor] = {}
+        super().__init__(records, class_names, masks=masks, transform=transform, on_error=on_error)
 
     def in_memory(self, most_pixels: int = TRAINING_PIXELS) -> Self:
-        """A copy whose images are decoded once, now, on all cores, and stay in memory as uint8.
+        """Return a copy that decodes all images now, on all cores, and keeps them in memory as uint8.
 
-        For training for several epochs in one process, on images for which there is memory: 3 bytes a pixel. It
-        saves most where files have many more pixels than are trained on.
+        Speeds up training for several epochs in one process. Takes 3 bytes per pixel. Saves most where files are
+        much larger than the size that is trained on.
 
         Args:
-            most_pixels: A larger image is reduced, by a whole number, to at most as many, of which crops are then
-                taken. With the default, items are the same as without.
+            most_pixels: larger images are reduced, by a whole number, to at most this many pixels, before crops are
+                taken. With the default, samples are the same as without.
 
         Raises:
-            ValueError: If the items have masks, or an image can't be read.
+            ValueError: if the samples have masks, or an image can't be read.
 
         Examples:
             >>> import tempfile
@@ -214,31 +269,27 @@ class TaggedImages(Dataset[dict[str, Any]]):
         except (ValueError, OSError) as error:
             raise ImageError(str(error)) from error
 
-    def _read(self, record: Record) -> tuple[Tensor, Tensor | None]:
-        """The image (3, H, W), uint8, and its mask (H, W), int64, if masks were asked for."""
+    def _load(self, record: Record) -> tuple[str, Tensor, Tensor | None]:
         if not self.masks:
-            return self._pixels(record, TRAINING_PIXELS), None
+            return record.name, self._pixels(record, TRAINING_PIXELS), None
         try:
             image = read_image(record.image)
-            return image, self._mask(record, image)
+            return record.name, image, self._mask(record, image)
         except (ValueError, OSError) as error:
             raise ImageError(str(error)) from error
 
     def _mask(self, record: Record, image: Tensor) -> Tensor:
-        labels = self._labels_of(record)
-        return torch.full(image.shape[1:], IGNORE if record.tags else 0) if labels is None else labels
+        labels = self._labels(record)
+        return unlabelled(image, bool(record.tags)) if labels is None else labels
 
-    def _labels_of(self, record: Record) -> Tensor | None:
+    def _labels(self, record: Record) -> Tensor | None:
         return None if record.mask is None else self.decode_mask(read_mask(record.mask, record.image), record)
 
+    def _mask_name(self, record: Record) -> object:
+        return record.mask
+
     def _problem(self, record: Record) -> str | None:
-        if not self.masks:
-            return image_problem(record.image)
-        try:
-            self._read(record)
-        except ImageError as error:
-            return str(error)
-        return None
+        return super()._problem(record) if self.masks else image_problem(record.image)
 
     def _check_files(self) -> None:
         files = [record.image for record in self.records]
@@ -247,21 +298,3 @@ class TaggedImages(Dataset[dict[str, Any]]):
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise FileNotFoundError(f"Expected all files to exist, but {len(missing)} do not: {missing[0]}, ...")
-
-
-def choose_classes(classes: Sequence[str] | None, known: Sequence[str], where: object) -> tuple[str, ...]:
-    """`classes` if they are all known, else an error; all that are known if None.
-
-    Raises:
-        ValueError: If a class is not among the known ones.
-
-    Examples:
-        >>> choose_classes(None, ["cat", "dog"], "tags.csv"), choose_classes(["dog"], ["cat", "dog"], "tags.csv")
-        (('cat', 'dog'), ('dog',))
-    """
-    chosen = tuple(known if classes is None else classes)
-    unknown = [name for name in chosen if name not in known]
-    if unknown or not chosen:
-        but = f"got {unknown}" if known else "it has none; tag images with what they show"
-        raise ValueError(f"Expected `classes` to be among those in {where}, {list(known)}, but {but}.")
-    return chosen

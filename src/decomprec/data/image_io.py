@@ -13,10 +13,10 @@ from torch import Tensor
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 TRAINING_PIXELS = 1 << 24
-"""Pixels of an image that training reads at most: the memory of each process that loads is bounded."""
+"""Most pixels of an image in training, which bounds the memory of each process that loads."""
 
 _RUN_PROGRAMS = ("EPS", "WMF")
-"""Formats of files that are programs, which Pillow has other software run."""
+"""Formats that are programs: Pillow would have other software run them."""
 
 _EXIF_ORIENTATION = 0x0112
 _QUARTER_TURNS: dict[int, Callable[[Tensor], Tensor]] = {
@@ -28,7 +28,7 @@ _QUARTER_TURNS: dict[int, Callable[[Tensor], Tensor]] = {
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images in a folder and below it, in order; hidden files are passed over.
+    """List all images in a folder and below it, sorted, without hidden files.
 
     Examples:
         >>> import tempfile
@@ -43,20 +43,20 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def read_image(path: Path, most_pixels: int | None = None) -> Tensor:
-    """Read an image as RGB, turned as its EXIF orientation says.
+    """Read an image as RGB, turned by its EXIF orientation.
 
-    Converted as by `rgb_pixels`; of an animation the first frame.
+    The first frame of an animation is read. Pixels are converted by `rgb_pixels`.
 
     Args:
-        path: Any file that Pillow reads by itself (EPS and WMF take other programs), whatever its ending.
-        most_pixels: A larger image is reduced, by a whole number, to at most as many; None reads all in full.
+        path: a file of any format that Pillow reads by itself, with any ending. EPS and WMF need other programs.
+        most_pixels: a larger image is reduced, by a whole number, to at most this many pixels; None reads it in full.
 
     Returns:
         (3, H, W), uint8.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no image, or a damaged one, or has more than ``PIL.Image.MAX_IMAGE_PIXELS``.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not an image, is damaged, or has more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels.
 
     Examples:
         >>> import tempfile
@@ -75,7 +75,7 @@ def read_image(path: Path, most_pixels: int | None = None) -> Tensor:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF orientation says; itself if there is none, or none that can be read.
+    """Turn an image by its EXIF orientation; return it unchanged if there is none, or none that can be read.
 
     Examples:
         >>> photo = Image.new("L", (3, 1))
@@ -106,25 +106,25 @@ def stored_size(path: Path) -> tuple[int, int]:
 def _orientation(image: Image.Image) -> int:
     try:
         orientation: int = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # EXIF data are often damaged, and then the image is shown as it is stored
+    except Exception:  # damaged EXIF data are common: the image stays as stored
         return 1
     return orientation
 
 
 def rgb_pixels(image: Image.Image, most_pixels: int | None = None) -> Tensor:
-    """The pixels of an image in any of Pillow's modes, as RGB.
+    """Convert an image in any of Pillow's modes to RGB.
 
-    Greyscale, palette and CMYK are converted, 16 bits scaled to 8, and what is transparent is laid over white.
+    Greyscale, palette and CMYK are converted, 16 bits are scaled to 8, and transparent pixels are laid over white.
 
     Args:
-        image: Is taken as it is stored: EXIF is not looked at.
-        most_pixels: As in `read_image`.
+        image: as stored; its EXIF orientation is ignored.
+        most_pixels: a larger image is reduced, by a whole number, to at most this many pixels.
 
     Returns:
         (3, H, W), uint8.
 
     Raises:
-        ValueError: If the pixels are floating point, or integers beyond 16 bits: nobody knows which of them is white.
+        ValueError: if the pixels are floating point, or integers beyond 16 bits: which value is white is unknown.
 
     Examples:
         >>> rgb_pixels(Image.new("RGBA", (1, 1), (255, 0, 0, 51))).flatten()
@@ -154,14 +154,14 @@ def read_labels(path: Path) -> Tensor:
     """Read a mask's raw values (palette indices in VOC's files).
 
     Args:
-        path: A single-channel 8-bit file.
+        path: a single-channel 8-bit file.
 
     Returns:
         (H, W), uint8.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no image, or has several channels.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not an image, or has several channels.
     """
     with _opened(path) as mask:
         mode, values = mask.mode, np.array(upright(mask))
@@ -174,14 +174,14 @@ def read_mask(path: Path, image_path: Path) -> Tensor:
     """Read a mask's raw values (palette indices in VOC's files), in the same orientation as its image.
 
     Args:
-        path: A single-channel 8-bit file.
-        image_path: The image that it belongs to; turns its mask as of `turn_with`.
+        path: a single-channel 8-bit file.
+        image_path: its image, whose EXIF orientation also turns a mask of the stored size, see `turn_with`.
 
     Returns:
         (H, W), uint8.
 
     Raises:
-        ValueError: If the file has several channels or another size than the image.
+        ValueError: if the file has several channels or another size than the image.
     """
     labels = read_labels(path)
     with _opened(image_path) as image:
@@ -196,17 +196,17 @@ def read_mask(path: Path, image_path: Path) -> Tensor:
 
 
 def turn_with(image: Path | Image.Image, labels: Tensor) -> Tensor:
-    """Turn a label map as EXIF turns its image.
+    """Turn a label map like its image, if it has the size of the stored, unturned image.
 
-    One that has the size of the stored, unturned image is turned with it; one that has the size of the turned
-    image stays as it is (so does any label map of a square image, or of one turned by half a turn or mirrored).
+    A label map of the turned image's size stays as it is. So does one whose size does not tell: of a square image, or
+    of an image that EXIF mirrors or turns by 180 degrees.
 
     Args:
-        image: As it is stored.
-        labels: (H, W), any type.
+        image: as stored.
+        labels: (H, W), any dtype.
 
     Returns:
-        (H, W) or (W, H), as `labels`.
+        (H, W) or (W, H), of the same dtype.
 
     Examples:
         >>> photo = Image.new("L", (3, 1))
@@ -223,13 +223,13 @@ def turn_with(image: Path | Image.Image, labels: Tensor) -> Tensor:
 
 
 def _reduction(image: Image.Image, most_pixels: int | None) -> int:
-    """The least whole number by which both sides are to be divided; 1 if the image is small enough."""
+    """Return the smallest whole number to divide both sides by; 1 if the image is small enough."""
     return 1 if most_pixels is None else math.ceil(math.sqrt(image.width * image.height / most_pixels))
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image, and say which it is if Pillow can't read it, now or while it is decoded."""
+    """Open an image; errors of Pillow, now or while decoding, name the file."""
     try:
         with Image.open(path) as file:
             most = Image.MAX_IMAGE_PIXELS
@@ -247,6 +247,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             f"Expected {path} to have at most {Image.MAX_IMAGE_PIXELS} pixels, but it has more, as a decompression "
             "bomb would; reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS."
         ) from error
-    except Exception as error:  # over damaged files, Pillow raises whatever its parsers ran into
+    except Exception as error:  # on damaged files, Pillow's parsers raise errors of any type
         reason = str(error) or type(error).__name__
         raise ValueError(f"Expected {path} to be an image, but it can't be read: {reason}") from error

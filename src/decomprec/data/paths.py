@@ -1,4 +1,4 @@
-"""What lists of images say, and where their entries may lead: such files come from anybody."""
+"""Reading lists of images, and keeping their entries inside the data set's folder: a list may be hostile."""
 
 import os
 from collections import Counter
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark.
+    """Read a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        ValueError: If it has another encoding.
+        ValueError: if it has another encoding.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -21,16 +21,16 @@ def read_text(path: Path) -> str:
 
 
 def below(folder: Path, entry: str | Path) -> Path:
-    """The path of an entry, which must not lead out of its folder: by `..`, by an absolute path or by a link.
+    """Return the path of an entry, which must not leave its folder: by `..`, an absolute path or a link.
 
-    The folder itself may be a link, as may what it holds if it leads to another place below it.
+    The folder itself may be a link, and so may its files if they lead to another place in it.
 
     Args:
-        folder: Whose files may be read.
-        entry: Path below it.
+        folder: the only folder whose files may be read.
+        entry: path below it.
 
     Raises:
-        ValueError: If the entry leads out of the folder, or is no path.
+        ValueError: if the entry leaves the folder, or is no path.
 
     Examples:
         >>> below(Path("photos"), "day1/../a.jpg").as_posix()
@@ -52,8 +52,26 @@ def below(folder: Path, entry: str | Path) -> Path:
     return path
 
 
+def mask_below(folder: Path, entry: str | Path, masks: bool) -> Path | None:
+    """Return the path of a mask as `below` does; None if there is no such file, or `masks` are not wanted."""
+    return below(folder, entry) if masks and (folder / entry).is_file() else None
+
+
+def images_folder(listing: Path, images: str | Path | None) -> Path:
+    """Return the folder of a list's images: as given, else `images` next to the list, else the list's own folder."""
+    if images is not None:
+        return Path(images)
+    folder = listing.parent / "images"
+    return folder if folder.is_dir() else listing.parent
+
+
+def relative(path: Path, folder: Path) -> Path:
+    """Return a path relative to its folder, or its name alone if an absolute entry spells the folder differently."""
+    return path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+
+
 def check_once(entries: Iterable[object], where: object) -> None:
-    """Raise a ValueError if an entry comes twice: its tags would contradict each other, or a split leak into another.
+    """Raise a ValueError if an entry is repeated: its tags could contradict each other, or its splits overlap.
 
     Examples:
         >>> check_once(["a", "b", "a"], "tags.csv")

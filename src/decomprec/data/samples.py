@@ -1,4 +1,4 @@
-"""The one form of a sample that every dataset of this package returns."""
+"""The form of a sample, the same for every data set: image, tags, name and, for evaluation, mask."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from torch.utils.data import default_collate
 from torchvision import tv_tensors
 
 IGNORE = 255
-"""Value of a label map where nobody knows the class: losses and metrics leave these pixels out."""
+"""Label of pixels whose class is unknown: losses and metrics leave them out."""
 
 Item = dict[str, Any]
 """``image``, ``tags``, ``name`` and, for evaluation, ``mask``."""
@@ -19,7 +19,7 @@ Transform = Callable[..., Any]
 
 
 class ImageError(ValueError):
-    """What is wrong with an image, in one sentence that names it, also when a process that loads raised it.
+    """What is wrong with an image, in one sentence that names it, even if a worker process raised it.
 
     Examples:
         >>> str(ImageError("Caught ImageError in ... ImageError: Expected a.jpg to be an image."))
@@ -27,28 +27,28 @@ class ImageError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        # A DataLoader raises what its worker raised anew, with the worker's whole stack trace as the message.
+        # A DataLoader raises a worker's error again, with the worker's stack trace as the message.
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].rstrip())
 
 
 def make_item(
     image: Tensor, tags: Tensor, name: str, *, mask: Tensor | None = None, transform: Transform | None = None
 ) -> dict[str, Any]:
-    """Transform one image, jointly with its mask if there is one, and convert it.
+    """Transform an image, jointly with its mask if there is one, and convert it to a sample.
 
     Args:
         image: (3, H, W), uint8.
         tags: (K-1,), {0, 1}, without the background.
-        name: What the image is called.
+        name: of the image.
         mask: (H, W), integer label map, or None.
-        transform: Called on a `tv_tensors.Image` and, if there is a mask, a `tv_tensors.Mask`.
+        transform: called on a `tv_tensors.Image` and, if there is a mask, a `tv_tensors.Mask`.
 
     Returns:
         ``image`` (3, H', W') float32 in [0, 1], ``tags`` (K-1,) float32, ``name``, and ``mask`` (H', W')
         int64 only if one was given.
 
     Raises:
-        ValueError: If the transform gives no image of three channels, or floating point that is not in [0, 1].
+        ValueError: if the transform gives no image of three channels, or floating point outside [0, 1].
 
     Examples:
         >>> item = make_item(torch.full((3, 2, 2), 255, dtype=torch.uint8), torch.tensor([1, 0]), "white")
@@ -73,20 +73,20 @@ def make_item(
             f"Expected the transform to give pixels in [0, 1], but got {low:.4g} to {high:.4g} for {name}; "
             "leave mean and standard deviation to the guide."
         )
-    item: dict[str, Any] = {"image": pixels.float(), "tags": tags.float(), "name": name}
+    item: Item = {"image": pixels.float(), "tags": tags.float(), "name": name}
     if label_map is not None:
         item["mask"] = label_map.as_subclass(torch.Tensor).long()
     return item
 
 
 def collate(items: Sequence[Item]) -> Item:
-    """Stack items into a batch: tensors (B, ...), names a list.
+    """Stack samples into a batch: tensors (B, ...), and a list of names.
 
     Args:
-        items: Items as of `TaggedImages`.
+        items: samples of a data set such as `TaggedImages`.
 
     Raises:
-        ValueError: If the images differ in size.
+        ValueError: if the images differ in size.
 
     Examples:
         >>> item = {"image": torch.zeros(3, 2, 2), "tags": torch.ones(1), "name": "a"}

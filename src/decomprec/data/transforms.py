@@ -1,4 +1,4 @@
-"""Joint transforms of images and masks."""
+"""Transforms of an image, or of an image and its mask together."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ _LONGEST = 8
 
 
 def train_transform(size: int | None) -> Transform:
-    """Augment mildly, so that the tags stay true: crop, flip, and vary the colours a little.
+    """Augment mildly, which keeps the tags true: crop, flip, and vary the colours a little.
 
     Args:
-        size: Height and width of the result; None leaves out the crop.
+        size: height and width of the result in pixels; None leaves out the crop.
 
     Returns:
         A torchvision v2 transform of an image, or of an image and its mask.
@@ -31,10 +31,10 @@ def train_transform(size: int | None) -> Transform:
 
 
 def eval_transform(size: int | None) -> Transform:
-    """Resize the short side to `size` and crop the centre; masks by nearest neighbour.
+    """Resize the short side to `size` and crop the centre. Masks are resized by nearest neighbour.
 
     Args:
-        size: Height and width of the result; None leaves the image as it is.
+        size: height and width of the result in pixels; None leaves the image as it is.
 
     Returns:
         A torchvision v2 transform of an image, or of an image and its mask.
@@ -51,7 +51,7 @@ def eval_transform(size: int | None) -> Transform:
 
 
 class _ShortenStrip(nn.Module):
-    """Crops a strip to its middle: an image of one row of pixels would first become as many times longer as higher."""
+    """Crops a strip to its middle, as enlarging the short side of a 1 x 20,000 image would need hundreds of MB."""
 
     def forward(self, *images: Any) -> Any:
         height, width = F.get_size(images[0])

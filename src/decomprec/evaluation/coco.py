@@ -18,8 +18,8 @@ from decomprec.data.samples import IGNORE
 class CocoWriter:
     """Collects label maps and writes them as one COCO file: one RLE annotation for each class in each image.
 
-    `decomprec.data.CocoInstances`, `decomprec.data.coco_label_maps` and other readers of COCO files read it. Category k
-    is label k; background and 255 (ignore) get no annotation.
+    `decomprec.data.CocoInstances` and other readers of COCO files read it. Category k is label k; background and 255
+    (ignore) get no annotation.
 
     Args:
         class_names: of the K-1 classes.

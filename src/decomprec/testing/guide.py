@@ -1,14 +1,16 @@
-"""Guides, views and fills."""
+"""Checks of guides, views and fills."""
 
 from __future__ import annotations
 
 import torch
 
 from decomprec.protocols import Fill, Guide, View
-from decomprec.testing._probe import SIZES, Probe, Sizes, cases, decomposed, sample_images
+from decomprec.testing._probe import SIZES, Probe, Sizes, cases, sample_decomposition, sample_images
 
 _SMALL: Sizes = ((16, 16), (16, 24))
 _CLASSES = 4
+_STANDARDISE = "leave mean and standard deviation to the guide"
+_WRAP = "wrap what it uses in Frozen"
 
 
 def check_guide(guide: Guide, num_classes: int, sizes: Sizes = SIZES) -> None:
@@ -17,7 +19,7 @@ def check_guide(guide: Guide, num_classes: int, sizes: Sizes = SIZES) -> None:
     Args:
         guide: a `Guide`, on the CPU; its parameters and running means stay as they are.
         num_classes: K, background included.
-        sizes: heights and widths that it is shown, for one that takes not all.
+        sizes: heights and widths of the images that it takes.
 
     Examples:
         >>> from torch import nn
@@ -35,27 +37,22 @@ def check_guide(guide: Guide, num_classes: int, sizes: Sizes = SIZES) -> None:
     for batch, size in cases(sizes):
         images = sample_images(batch, size)
         logits = probe(images=images)
-        got = getattr(logits, "shape", ())
-        if got == (batch, num_classes):
+        advice = "give one logit per class without the background, also for a single class or image"
+        if getattr(logits, "shape", ()) == (batch, num_classes):
             advice = "leave the background out"
-        else:
-            advice = "give one logit per class without the background, also for a single class or image"
         probe.check_tensor(logits, "logits", form, (batch, num_classes - 1), advice)
         probe.check_frozen(logits, unfrozen)
-        images.requires_grad_()
-        logits = probe(images=images)
-        probe.check_linear_end(logits, "logits", "the loss takes the sigmoid itself")
         advice = "don't run it under torch.no_grad, and detach nothing"
-        probe.check_gradient(logits, {"images": images}, advice)
+        logits = probe.with_gradient("images", advice, images=images)
+        probe.check_linear_end(logits, "logits", "the loss takes the sigmoid itself")
     images = sample_images(3, sizes[0])
     probe.check_modes(unfrozen, images=images)
     probe.check_independence(images=images)
-    probe.check_tensor(probe.under_autocast(images=images), "logits", form, (3, num_classes - 1))
-    # Where a mask is empty, the paper's component is black.
-    black = torch.zeros_like(images).requires_grad_()
-    logits = probe(images=black)
-    probe.check_tensor(logits, "logits of a black image", form, (3, num_classes - 1))
-    probe.check_gradient(logits, {"images": black}, "", nonzero=False)
+    probe.check_tensor(probe(images=images, autocast=True), "logits", form, (3, num_classes - 1))
+    # The paper's component of an empty mask is black.
+    black = torch.zeros_like(images)
+    probe.check_tensor(probe(images=black), "logits of a black image", form, (3, num_classes - 1))
+    probe.with_gradient("images", "", images=black, nonzero=False)
 
 
 def check_view(view: View, *, some_slots: bool = False) -> None:
@@ -79,24 +76,21 @@ def check_view(view: View, *, some_slots: bool = False) -> None:
     for batch, size in cases(_SMALL):
         images = sample_images(batch, size)
         for empty in (False, True):
-            out = decomposed(batch, _CLASSES, size, empty=empty)
+            out = sample_decomposition(batch, _CLASSES, size, empty)
             shown = probe(out=out, images=images)
             probe.check_tensor(shown, "images", form, (batch, _CLASSES, 3, *size), in_order)
-            probe.check_range(shown, "images", "leave mean and standard deviation to the guide")
-            probe.check_frozen(shown, "wrap what it uses in Frozen")
-            out = decomposed(batch, _CLASSES, size, empty=empty, needs_grad=True)
-            wanted = {"mask_logits": out.mask_logits, "imagelets": out.imagelets}
+            probe.check_range(shown, "images", _STANDARDISE)
+            probe.check_frozen(shown, _WRAP)
             advice = "don't show an argmax or detached parts only"
-            # Alone in its batch, an image filled with another one is filled with itself: no mask changes it.
-            probe.check_gradient(probe(out=out, images=images), wanted, advice, nonzero=batch > 1)
+            # A fill with another image of the batch is the image itself in a batch of 1: no mask changes it.
+            probe.with_gradient("out", advice, out=out, images=images, nonzero=batch > 1)
         if some_slots:
-            slots = torch.tensor([[0, 2]] * batch)
-            shown = Probe("the view", view, "use `masks`, `imagelets` and `components` only")(
-                out=out.select(slots), images=images
-            )
+            part = out.select(torch.tensor([[0, 2]] * batch))
+            shown = Probe("the view", view, "use `masks`, `imagelets` and `components` only")(out=part, images=images)
             probe.check_tensor(shown, "images", "(B, S, 3, H, W)", (batch, 2, 3, *size), in_order)
-    out = decomposed(batch, _CLASSES, size)
-    probe.check_tensor(probe.under_autocast(out=out, images=images), "images", form, (batch, _CLASSES, 3, *size))
+    out = sample_decomposition(batch, _CLASSES, size)
+    shown = probe(out=out, images=images, autocast=True)
+    probe.check_tensor(shown, "images", form, (batch, _CLASSES, 3, *size))
 
 
 def check_fill(fill: Fill) -> None:
@@ -117,11 +111,10 @@ def check_fill(fill: Fill) -> None:
     for batch, size in cases(_SMALL):
         for autocast in (False, True):
             images = sample_images(batch, size)
-            shown = probe.under_autocast(images=images) if autocast else probe(images=images)
-            advice = "use `expand_as(images)`"
-            probe.check_tensor(shown, "images", "(B, 3, H, W)", images.shape, advice)
+            shown = probe(images=images, autocast=autocast)
+            probe.check_tensor(shown, "images", "(B, 3, H, W)", images.shape, "use `expand_as(images)`")
             if shown.dtype != images.dtype:
                 where = " under bfloat16 autocast" if autocast else ""
                 probe.refuse(f"keep the images' dtype{where}", f"got {shown.dtype}", "do `.to(images.dtype)`")
-            probe.check_range(shown, "images", "leave mean and standard deviation to the guide")
-            probe.check_frozen(shown, "wrap what it uses in Frozen")
+            probe.check_range(shown, "images", _STANDARDISE)
+            probe.check_frozen(shown, _WRAP)

@@ -1,4 +1,4 @@
-"""Terms of the loss."""
+"""Checks of the terms of the loss."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from decomprec.decomposition import Decomposition
 from decomprec.protocols import ExtraLoss, MaskTerm, ReconTerm
-from decomprec.testing._probe import SIZES, Probe, Sizes, cases, decomposed, sample_images, some_tags
+from decomprec.testing._probe import SIZES, Probe, Sizes, cases, sample_decomposition, sample_images, sample_tags
 
 _FREEZE = "wrap its network in Frozen or FrozenGuide"
 _KEEP = "don't detach, round or take the argmax on the way"
 
 
 def check_recon_loss(loss: ReconTerm) -> None:
-    """Raise a ValueError unless a recon loss is a differentiable scalar, smallest for the image itself.
+    """Raise a ValueError unless a reconstruction loss is a differentiable scalar, smallest for the image itself.
 
     Args:
         loss: a `ReconTerm`.
@@ -31,20 +32,16 @@ def check_recon_loss(loss: ReconTerm) -> None:
     probe = Probe("the recon loss", loss)
     for batch, size in cases(SIZES):
         images = sample_images(batch, size)
-        other = images.flip(-1)
         values = []
-        for reconstruction in (images.clone(), other):
-            value = _scalar(probe, probe(reconstruction=reconstruction, images=images))
-            probe.check_frozen(value, _FREEZE)
-            values.append(value.item())
-            reconstruction = reconstruction.clone().requires_grad_()
-            value = probe(reconstruction=reconstruction, images=images)
+        for exact, reconstruction in ((True, images.clone()), (False, images.flip(-1))):
+            values.append(_value(probe, reconstruction=reconstruction, images=images))
             # At the image itself the gradient may be 0, and a root would make it nan.
-            exact = len(values) == 1
-            probe.check_gradient(value, {"reconstruction": reconstruction}, _KEEP, nonzero=not exact)
-        _ordered(probe, values, "for the image itself than for another", "give a distance, not a similarity")
-    probe.check_modes(_FREEZE, reconstruction=other, images=images)
-    _scalar(probe, probe.under_autocast(reconstruction=other.bfloat16(), images=images))
+            probe.with_gradient(
+                "reconstruction", _KEEP, reconstruction=reconstruction, images=images, nonzero=not exact
+            )
+        _check_order(probe, values, "for the image itself than for another", "give a distance, not a similarity")
+    probe.check_modes(_FREEZE, reconstruction=reconstruction, images=images)
+    _check_scalar(probe, probe(reconstruction=reconstruction.bfloat16(), images=images, autocast=True))
 
 
 def check_mask_loss(loss: MaskTerm, num_classes: int = 4) -> None:
@@ -74,18 +71,15 @@ def check_mask_loss(loss: MaskTerm, num_classes: int = 4) -> None:
         values = []
         for row in (tagged, absent, all_absent, everywhere):
             areas = row.repeat(batch, 1)
-            value = _scalar(probe, probe(areas=areas, targets=tags))
-            probe.check_frozen(value, _FREEZE)
-            values.append(value.item())
-            areas.requires_grad_()
-            probe.check_gradient(probe(areas=areas, targets=tags), {"areas": areas}, _KEEP, nonzero=row is absent)
+            values.append(_value(probe, areas=areas, targets=tags))
+            probe.with_gradient("areas", _KEEP, areas=areas, targets=tags, nonzero=row is absent)
         which = "where tagged classes have the area than where absent ones do"
-        _ordered(probe, values[:2], which, "slot 0 is the background, and tag j is slot j+1")
+        _check_order(probe, values[:2], which, "slot 0 is the background, and tag j is slot j+1")
+        areas = tagged.repeat(batch, 1)
         for targets in (torch.zeros_like(tags), torch.ones_like(tags)):
-            _scalar(probe, probe(areas=tagged.repeat(batch, 1), targets=targets), _of(targets))
-    areas = tagged.repeat(batch, 1)
+            _check_scalar(probe, probe(areas=areas, targets=targets), _of(targets))
     probe.check_modes(_FREEZE, areas=areas, targets=tags)
-    _scalar(probe, probe.under_autocast(areas=areas.bfloat16(), targets=tags))
+    _check_scalar(probe, probe(areas=areas.bfloat16(), targets=tags, autocast=True))
 
 
 def check_extra_loss(loss: ExtraLoss, num_classes: int = 4, sizes: Sizes = SIZES) -> None:
@@ -94,7 +88,7 @@ def check_extra_loss(loss: ExtraLoss, num_classes: int = 4, sizes: Sizes = SIZES
     Args:
         loss: an `ExtraLoss`, on the CPU.
         num_classes: K, background included; that of the guide if the loss holds one.
-        sizes: heights and widths of the images.
+        sizes: heights and widths of the images that it takes.
 
     Examples:
         >>> from decomprec.priors import EdgeAwareSmoothness
@@ -106,39 +100,42 @@ def check_extra_loss(loss: ExtraLoss, num_classes: int = 4, sizes: Sizes = SIZES
     """
     probe = Probe("the loss", loss, "name the `num_classes` and `sizes` that it takes")
     for batch, size in cases(sizes):
-        images, tags = sample_images(batch, size), some_tags(batch, num_classes)
+        images, tags = sample_images(batch, size), sample_tags(batch, num_classes)
+        outs = {empty: sample_decomposition(batch, num_classes, size, empty) for empty in (False, True)}
         for targets in (tags, torch.zeros_like(tags), torch.ones_like(tags)):
-            for empty in (False, True):
-                out = decomposed(batch, num_classes, size, empty=empty)
-                value = _scalar(probe, probe(out=out, images=images, tags=targets), _of(targets, empty))
-                probe.check_frozen(value, _FREEZE)
-        for empty in (False, True):
-            out = decomposed(batch, num_classes, size, empty=empty, needs_grad=True)
-            value = probe(out=out, images=images, tags=tags)
-            wanted = {"mask_logits": out.mask_logits, "imagelets": out.imagelets}
-            # It may be 0: a teacher that is sure of nothing asks for nothing.
-            probe.check_gradient(value, wanted, _KEEP, nonzero=False)
-    out = decomposed(batch, num_classes, size)
+            for empty, out in outs.items():
+                _value(probe, _of(targets, empty), out=out, images=images, tags=targets)
+        for out in outs.values():
+            # The gradient may be 0: a teacher that is sure of nothing asks for nothing.
+            probe.with_gradient("out", _KEEP, out=out, images=images, tags=tags, nonzero=False)
+    out = outs[False]
     probe.check_modes(_FREEZE, out=out, images=images, tags=tags)
-    half = type(out)(out.mask_logits.bfloat16(), out.imagelets.bfloat16())
-    _scalar(probe, probe.under_autocast(out=half, images=images, tags=tags))
+    half = Decomposition(out.mask_logits.bfloat16(), out.imagelets.bfloat16())
+    _check_scalar(probe, probe(out=half, images=images, tags=tags, autocast=True))
 
 
-def _scalar(probe: Probe, value: Any, where: str = "") -> Tensor:
+def _value(probe: Probe, where: str = "", **inputs: Any) -> float:
+    """Return the value of a loss, a scalar that trains nothing but its inputs."""
+    value = probe(**inputs)
+    _check_scalar(probe, value, where)
+    probe.check_frozen(value, _FREEZE)
+    return value.item()
+
+
+def _check_scalar(probe: Probe, value: Any, where: str = "") -> None:
     if not isinstance(value, Tensor):
         probe.refuse("give a scalar tensor", f"got {type(value).__name__}", "return it without `.item()`")
     if value.ndim:
         probe.refuse("give a scalar", f"got shape {tuple(value.shape)}", "average it with `.mean()`")
     probe.check_tensor(value, f"values{where}", "()", ())
-    return value
+
+
+def _check_order(probe: Probe, values: list[float], which: str, advice: str) -> None:
+    better, worse = values
+    if not better < worse:
+        probe.refuse(f"be smaller {which}", f"got {better:.4g} and {worse:.4g}", advice)
 
 
 def _of(tags: Tensor, empty: bool = False) -> str:
     tagged = " for images without a tag" if not tags.any() else " for images with all tags" if tags.all() else ""
     return tagged + (" and an empty mask" if empty and tagged else " for an empty mask" if empty else "")
-
-
-def _ordered(probe: Probe, values: list[float], which: str, advice: str) -> None:
-    better, worse = values
-    if not better < worse:
-        probe.refuse(f"be smaller {which}", f"got {better:.4g} and {worse:.4g}", advice)

@@ -1,17 +1,14 @@
-"""What gives masks: refinements and teachers."""
+"""Checks of refinements and teachers, which give masks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from decomprec.protocols import Teacher
-from decomprec.testing._probe import SIZES, Probe, Sizes, cases, decomposed, sample_images, some_tags
-
-if TYPE_CHECKING:
-    from decomprec.protocols import Refinement  # heavy: kornia
+from decomprec.protocols import Refinement, Teacher
+from decomprec.testing._probe import SIZES, Probe, Sizes, cases, sample_decomposition, sample_images, sample_tags
 
 
 def check_refinement(refine: Refinement, num_classes: int = 4) -> None:
@@ -32,11 +29,10 @@ def check_refinement(refine: Refinement, num_classes: int = 4) -> None:
     probe = Probe("the refinement", refine)
     for batch, size in cases(SIZES):
         images = sample_images(batch, size)
-        for masks in (decomposed(batch, num_classes, size, empty=empty).masks for empty in (False, True)):
+        for masks in (sample_decomposition(batch, num_classes, size, empty).masks for empty in (False, True)):
             for shown in (images, torch.zeros_like(images)):
-                refined = probe(images=shown, masks=masks)
-                _check_masks(probe, refined, masks.shape, least=1)
-    masks = decomposed(3, num_classes, SIZES[0]).masks
+                _check_masks(probe, probe(images=shown, masks=masks), masks.shape, least=1)
+    masks = sample_decomposition(3, num_classes, SIZES[0]).masks
     probe.check_independence(images=sample_images(3, SIZES[0]), masks=masks)
 
 
@@ -44,9 +40,9 @@ def check_teacher(teacher: Teacher, num_classes: int, sizes: Sizes = SIZES) -> N
     """Raise a ValueError unless a teacher gives masks (B, K, H, W), each image by itself.
 
     Args:
-        teacher: a `Teacher`, on the CPU, in evaluation mode, as `PseudoLabelLoss` will put it.
+        teacher: a `Teacher`, on the CPU, in evaluation mode, like `PseudoLabelLoss` sets it.
         num_classes: K, background included.
-        sizes: heights and widths that it is shown, for one that takes not all.
+        sizes: heights and widths of the images that it takes.
 
     Examples:
         >>> from decomprec import DecompositionSegmenter
@@ -61,16 +57,15 @@ def check_teacher(teacher: Teacher, num_classes: int, sizes: Sizes = SIZES) -> N
     """
     probe = Probe("the teacher", teacher, "name the `sizes` that it takes")
     for batch, size in cases(sizes):
-        images, tags = sample_images(batch, size), some_tags(batch, num_classes)
+        images, tags = sample_images(batch, size), sample_tags(batch, num_classes)
         for targets in (tags, torch.zeros_like(tags)):
-            masks = probe(images=images, tags=targets)
-            # What absent classes would have had may be missing.
-            _check_masks(probe, masks, (batch, num_classes, *size), least=0)
-    probe.check_independence(images=sample_images(3, sizes[0]), tags=some_tags(3, num_classes))
+            # The share of absent classes may be missing.
+            _check_masks(probe, probe(images=images, tags=targets), (batch, num_classes, *size), least=0)
+    probe.check_independence(images=sample_images(3, sizes[0]), tags=sample_tags(3, num_classes))
 
 
 def _check_masks(probe: Probe, masks: Any, shape: Sequence[int], *, least: float) -> None:
-    """Shares of every pixel, which sum to `least` at least and to 1 at most."""
+    """Refuse anything but shares of every pixel that sum to `least` at least and to 1 at most."""
     probe.check_tensor(masks, "masks", "(B, K, H, W)", shape, "keep all classes, the height and the width")
     probe.check_range(masks, "masks", "give probabilities, not logits")
     low, high = (value.item() for value in torch.aminmax(masks.detach().sum(dim=1)))

@@ -1,4 +1,4 @@
-"""Encoders and decoders."""
+"""Checks of encoders and decoders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from decomprec.testing._probe import Probe, Sizes, cases, sample_images
 
 
 def check_encoder(encoder: Encoder) -> None:
-    """Raise a ValueError unless the segmenter and the classifier can be built on a trunk.
+    """Raise a ValueError unless the segmenter and the classifier can be built on an encoder.
 
     A copy of it is tried in evaluation mode, on images of two and three times its stride.
 
@@ -32,24 +32,22 @@ def check_encoder(encoder: Encoder) -> None:
         ValueError: Expected the encoder to give feature map 1 with `out_channels[1]` = 8 channels, but got 16; ...
     """
     probe = _evaluated("the encoder", encoder)
-    check_attributes(probe.block)
+    check_attributes(probe.component)
     if not _are_counts(encoder.out_channels):
         got = f"got {encoder.out_channels!r}"
         probe.refuse("have `out_channels`, the channels of each feature map", got, "give a tuple of integers")
     if not _are_counts([encoder.stride]):
-        probe.refuse(
-            "have a positive integer `stride`", f"got {encoder.stride!r}", "give that of the coarsest features"
-        )
+        got = f"got {encoder.stride!r}"
+        probe.refuse("have a positive integer `stride`", got, "give that of the coarsest features")
+    coarsest = Probe("the encoder", lambda images: probe.component(images)[-1])
     for batch, size in cases(_sizes(encoder)):
         images = sample_images(batch, size)
         _check_pyramid(probe, probe(images=images), images, encoder)
-        images.requires_grad_()
-        coarsest = probe(images=images)[-1]
-        advice = "freeze parameters with `requires_grad_(False)` instead of torch.no_grad, so that a guide can use it"
-        probe.check_gradient(coarsest, {"images": images}, advice)
+        advice = "freeze parameters with `requires_grad_(False)`, not torch.no_grad, to let a guide use it"
+        coarsest.with_gradient("images", advice, images=images)
     images = sample_images(3, _sizes(encoder)[0])
     probe.check_independence(images=images)
-    for features in (probe.under_autocast(images=images), probe(images=torch.zeros_like(images))):
+    for features in (probe(images=images, autocast=True), probe(images=torch.zeros_like(images))):
         _check_pyramid(probe, features, images, encoder)
 
 
@@ -72,28 +70,25 @@ def check_decoder(decoder: Decoder, encoder: Encoder, out_channels: int) -> None
             ...
         ValueError: Expected the decoder to give maps of shape (B, C, H, W) = (3, 9, 8, 8), but got (3, 3, 8, 8); ...
     """
-    trunk = _evaluated("the encoder", encoder)
-    check_attributes(trunk.block)
+    encode = _evaluated("the encoder", encoder)
+    check_attributes(encode.component)
     probe = _evaluated("the decoder", decoder)
     advice = "it gives K channels for masks, 3K for image-lets, at the images' height and width"
     form = "(B, C, H, W)"
     for batch, size in cases(_sizes(encoder)):
-        features = [feature.detach() for feature in trunk(images=sample_images(batch, size))]
-        maps = probe(features=features)
-        probe.check_tensor(maps, "maps", form, (batch, out_channels, *size), advice)
-        features = [feature.clone().requires_grad_() for feature in features]
-        maps = probe(features=features)
+        features = [feature.detach() for feature in encode(images=sample_images(batch, size))]
+        probe.check_tensor(probe(features=features), "maps", form, (batch, out_channels, *size), advice)
+        detached = "don't run it under torch.no_grad, and detach nothing"
+        maps = probe.with_gradient("features", detached, features=features)
         probe.check_linear_end(maps, "maps", "the segmenter takes softmax and sigmoid itself")
-        wanted = {f"features[{i}]": feature for i, feature in enumerate(features)}
-        probe.check_gradient(maps, wanted, "don't run it under torch.no_grad, and detach nothing")
-    features = [feature.detach() for feature in features]
-    probe.check_tensor(probe.under_autocast(features=features), "maps", form, maps.shape)
+    probe.check_tensor(probe(features=features, autocast=True), "maps", form, maps.shape)
 
 
 def _evaluated(what: str, module: Any) -> Probe:
     if not isinstance(module, nn.Module):
         raise ValueError(
-            f"Expected {what} to be an nn.Module, so that it is trained, but got {type(module).__name__}; make it one."
+            f"Expected {what} to be an nn.Module, whose parameters are trained, but got {type(module).__name__}; "
+            "make it one."
         )
     return Probe(what, copy.deepcopy(module).eval())
 
@@ -107,6 +102,7 @@ def _are_counts(numbers: Any) -> bool:
 
 
 def _check_pyramid(probe: Probe, features: Any, images: Tensor, encoder: Encoder) -> None:
+    """Refuse anything but finite feature maps from fine to coarse, each of half the size of the one before it."""
     if not isinstance(features, list | tuple):
         got = f"got {type(features).__name__}"
         probe.refuse("give a list of feature maps", got, "put even a single one into a list")
@@ -121,15 +117,14 @@ def _check_pyramid(probe: Probe, features: Any, images: Tensor, encoder: Encoder
             got = f"got {tuple(feature.shape) if isinstance(feature, Tensor) else type(feature).__name__}"
             probe.refuse(f"give {name} of shape (B, C, h, w)", got, "keep batch, height and width as dimensions")
         size = tuple(feature.shape[2:])
-        if size == finer and i > 0:
-            pass
-        elif finer[0] % 2 or finer[1] % 2:
-            got = f"got {encoder.stride}, at which {name} halves {finer}"
-            probe.refuse("have a `stride` that is a multiple of its feature maps' strides", got, "give the coarsest's")
-        elif size != (finer[0] // 2, finer[1] // 2):
-            got = f"got {size} for images of {tuple(images.shape[2:])}"
-            expected = f"give {name} at half the size of {f'feature map {i - 1}' if i else 'the image'}"
-            probe.refuse(expected, got, "go from fine to coarse, at strides 2, 4 and so on")
+        if i == 0 or size != finer:
+            if finer[0] % 2 or finer[1] % 2:
+                expected = "have a `stride` that is a multiple of its feature maps' strides"
+                probe.refuse(expected, f"got {encoder.stride}, at which {name} halves {finer}", "give the coarsest's")
+            if size != (finer[0] // 2, finer[1] // 2):
+                got = f"got {size} for images of {tuple(images.shape[2:])}"
+                expected = f"give {name} at half the size of {f'feature map {i - 1}' if i else 'the image'}"
+                probe.refuse(expected, got, "go from fine to coarse, at strides 2, 4 and so on")
         if feature.shape[1] != channels[i]:
             expected = f"give {name} with `out_channels[{i}]` = {channels[i]} channels"
             probe.refuse(expected, f"got {feature.shape[1]}", "correct `out_channels`, or put the channels second")

@@ -1,1 +1,1 @@
-"""One module for each layout of tagged images that can be read."""
+"""One module per format of tagged images."""

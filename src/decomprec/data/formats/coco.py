@@ -14,36 +14,35 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from decomprec.data.checks import OnError, check_class_names
-from decomprec.data.dataset import Record, TaggedImages, choose_classes
+from decomprec.data.checks import OnError, check_class_names, choose_classes
+from decomprec.data.dataset import Record, TaggedImages
 from decomprec.data.image_io import turn_with
-from decomprec.data.paths import below, read_text
+from decomprec.data.paths import below, images_folder, read_text, relative
 from decomprec.data.samples import IGNORE, Transform
 
-_FARTHEST = 10  # sides of the image that a polygon may reach out of it
+_FARTHEST = 10  # how far out of the image a polygon may reach, in its sides
 
 
 class CocoInstances(TaggedImages):
     """Images tagged with the categories of their annotations, as in COCO's ``instances_*.json``.
 
-    Masks are drawn from polygons and RLE, which takes pycocotools. Where objects of different classes overlap, and in
-    crowd regions without another object, the mask is 255 (ignore). Of an image in which an object has no
-    segmentation, only the pixels of the others are known. Masks of an image that its EXIF data turn may be of the
-    turned image or of the stored one.
+    Masks are drawn from polygons and RLE; this requires pycocotools. Pixels are 255 (ignore) where objects of different
+    classes overlap, and in crowd regions without another object. If an object has no segmentation, all pixels of its
+    image outside other objects are 255. Masks of an image with an EXIF orientation may fit the turned image or the
+    stored one.
 
     Args:
-        annotations: The JSON file.
-        images: Folder of the images' ``file_name``; by default ``images`` beside the JSON file, else its own
-            folder.
-        classes: Selects and orders the foreground classes; other objects are background. None for all categories,
+        annotations: the JSON file.
+        images: folder of the images' ``file_name``; by default ``images`` next to the JSON file, else its own folder.
+        classes: selects and orders the foreground classes; other objects are background. None for all categories,
             by their id.
-        masks: Whether items hold a ``mask`` (see `TaggedImages`).
-        transform: Joint transform of image and mask, see `make_item`.
+        masks: whether samples hold a ``mask``, see `TaggedImages`.
+        transform: joint transform of image and mask, see `TaggedImages`.
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
 
     Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If the file is not of this format, an image is listed twice or lies outside its folder, `classes`
+        FileNotFoundError: if a file is missing.
+        ValueError: if the file has another format, an image is listed twice or lies outside its folder, `classes`
             are unknown, or pycocotools is needed and missing.
 
     Examples:
@@ -75,32 +74,30 @@ class CocoInstances(TaggedImages):
         path = Path(annotations)
         file = _CocoFile.read(path)
         class_names = choose_classes(classes, file.names, path)
-        self._labels = file.labels(class_names)
+        self._labels_by_category = file.labels(class_names)
         if masks:
-            mask_api()  # what is missing is said before any training
-        folder = Path(images) if images is not None else path.parent / "images"
-        if images is None and not folder.is_dir():
-            folder = path.parent
+            mask_api()  # raises now, before any training
+        folder = images_folder(path, images)
         records = []
         self._entries = {}
         for entry in file.images:
-            path_of_image = below(folder, entry.file_name)
-            present = {self._labels.get(instance["category_id"], 0) for instance in entry.instances}
+            image = below(folder, entry.file_name)
+            present = {self._labels_by_category.get(instance["category_id"], 0) for instance in entry.instances}
             tags = tuple(name for label, name in enumerate(class_names, 1) if label in present)
             drawn = any(instance.get("segmentation") for instance in entry.instances)
-            relative = (
-                path_of_image.relative_to(folder) if path_of_image.is_relative_to(folder) else Path(path_of_image.name)
-            )
-            name = relative.with_suffix("").as_posix()
-            records.append(Record(path_of_image, tags, name, path if masks and drawn else None))
-            self._entries[path_of_image] = entry
+            name = relative(image, folder).with_suffix("").as_posix()
+            records.append(Record(image, tags, name, path if masks and drawn else None))
+            self._entries[image] = entry
         super().__init__(records, class_names, masks=masks, transform=transform, on_error=on_error)
+
+    def _labels(self, record: Record) -> Tensor | None:
+        return None  # drawn from categories: no value can be mistaken
 
     def _mask(self, record: Record, image: Tensor) -> Tensor:
         entry, size = self._entries[record.image], image.shape[1:]
-        # Nothing is drawn that is not of the image's size, whatever size the file claims.
+        # A file may claim any size: a mask is drawn only at the image's.
         if sorted(size) == sorted((entry.height, entry.width)):
-            mask = turn_with(record.image, _label_map(entry, self._labels))
+            mask = turn_with(record.image, _label_map(entry, self._labels_by_category))
             if mask.shape == size:
                 return mask
         raise ValueError(
@@ -110,17 +107,17 @@ class CocoInstances(TaggedImages):
 
 
 def coco_label_maps(annotations: str | Path) -> Iterator[tuple[str, Tensor]]:
-    """Draw the label map of every image in a COCO file; the images themselves need not be there.
+    """Draw the label map of every image in a COCO file, without reading the images.
 
     Args:
-        annotations: The JSON file. Label j+1 is its j-th category by id.
+        annotations: the JSON file. Label j+1 is its j-th category by id.
 
     Returns:
         File names and label maps (H, W), int64, as `CocoInstances` draws them.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is not of this format, or pycocotools is missing.
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file has another format, or pycocotools is missing.
     """
     _, readers = coco_readers(Path(annotations))
     return ((file_name, read()) for file_name, read in readers)
@@ -164,7 +161,7 @@ class _CocoFile:
         return tuple(self.categories.values())
 
     def labels(self, class_names: Sequence[str]) -> dict[int, int]:
-        """The label of each category that is a class."""
+        """Return the label of each category that is a class."""
         label = {name: k for k, name in enumerate(class_names, 1)}
         return {key: label[name] for key, name in self.categories.items() if name in label}
 
@@ -194,7 +191,7 @@ class _CocoFile:
 
 
 def _label_map(image: _Entry, labels: dict[int, int]) -> Tensor:
-    """Label map (H, W), int64, of an image's instances."""
+    """Draw the label map (H, W), int64, of an image's instances."""
     size = image.height, image.width
     objects: dict[int, Any] = defaultdict(lambda: np.zeros(size, dtype=bool))
     crowd = np.zeros(size, dtype=bool)
@@ -221,7 +218,7 @@ def _label_map(image: _Entry, labels: dict[int, int]) -> Tensor:
 
 
 def _region(segmentation: Any, image: _Entry) -> Any:
-    """The pixels (H, W), bool, of polygons, compressed or uncompressed RLE."""
+    """Draw the pixels (H, W), bool, of polygons, compressed or uncompressed RLE."""
     api = mask_api()
     size = [image.height, image.width]
     try:
@@ -245,10 +242,10 @@ def _region(segmentation: Any, image: _Entry) -> Any:
 
 
 def mask_api() -> Any:
-    """The functions of pycocotools on masks.
+    """Import pycocotools' functions on masks.
 
     Raises:
-        ValueError: If pycocotools is missing.
+        ValueError: if pycocotools is missing.
     """
     try:
         from pycocotools import mask

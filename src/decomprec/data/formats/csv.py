@@ -1,4 +1,4 @@
-"""A CSV file that lists images with any number of tags each."""
+"""A CSV file that lists images with their tags."""
 
 import csv
 import io
@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from decomprec.data.checks import OnError
-from decomprec.data.dataset import MaskValues, Record, TaggedImages, choose_classes
+from decomprec.data.checks import OnError, choose_classes
+from decomprec.data.dataset import MaskValues, Record, TaggedImages
 from decomprec.data.image_io import IMAGE_SUFFIXES
-from decomprec.data.paths import below, check_once, read_text
+from decomprec.data.paths import below, check_once, images_folder, mask_below, read_text, relative
 from decomprec.data.samples import Transform
 
 
@@ -20,27 +20,27 @@ class TaggedCSV(TaggedImages):
     names may hold spaces; otherwise white space does.
 
     Args:
-        csv: The CSV file, UTF-8, with a header.
-        images: Folder of the images; by default ``images`` beside the CSV file, else its own folder.
-        masks_dir: Folder of the masks, named as the images but ``.png``; by default ``masks`` beside the
+        csv: the CSV file, UTF-8, with a header.
+        images: folder of the images; by default ``images`` next to the CSV file, else its own folder.
+        masks_dir: folder of the masks, named like the images but ``.png``; by default ``masks`` next to the
             CSV file. Opened only with ``masks=True``.
-        split: Value in the split column; None for all rows.
-        classes: Selects and orders the foreground classes; other tags are dropped, and their pixels are
+        split: value in the split column; None for all rows.
+        classes: selects and orders the foreground classes; other tags are dropped, and their pixels are
             background. None for all tags that occur, sorted.
-        mask_classes: What mask values mean: names by value (the first is the background), or a file with a
-            name per line. By default value `j` is the `j`-th of `classes`. 255 is always ignore.
-        image_column: Column with the image's path below `images`; its extension may lack.
-        split_column: Column with the split.
-        tags_column: Column with the tags.
-        masks: Whether items hold a ``mask`` (see `TaggedImages`).
-        transform: Joint transform of image and mask, see `make_item`.
+        mask_classes: the meaning of mask values: class names by value (the first is the background), or a file with
+            a name per line. By default value `j` is the `j`-th of `classes`. 255 is always ignore.
+        image_column: column with the image's path below `images`, with or without its extension.
+        split_column: column with the split.
+        tags_column: column with the tags.
+        masks: whether samples hold a ``mask``, see `TaggedImages`.
+        transform: joint transform of image and mask, see `TaggedImages`.
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
 
     Raises:
-        FileNotFoundError: If a file is missing.
-        ValueError: If the file is no CSV in UTF-8 with commas between cells, a column is missing, a row has too few
-            cells or too many, an image is listed twice or lies outside its folder, the split is unknown, or a class
-            occurs in no row.
+        FileNotFoundError: if a file is missing.
+        ValueError: if the file is not a CSV in UTF-8 with commas between cells, a column is missing, a row has too
+            few or too many cells, an image is listed twice or lies outside its folder, the split is unknown, or a
+            class occurs in no row.
 
     Examples:
         >>> import tempfile
@@ -74,9 +74,7 @@ class TaggedCSV(TaggedImages):
         columns = [image_column, tags_column, *([] if split is None else [split_column])]
         rows = _read_rows(path, columns)
         check_once([row[image_column] for row in rows], path)
-        folder = Path(images) if images is not None else path.parent / "images"
-        if images is None and not folder.is_dir():
-            folder = path.parent
+        folder = images_folder(path, images)
         masks_folder = Path(masks_dir) if masks_dir is not None else path.parent / "masks"
         for argument, value in (("images", folder), ("masks_dir", masks_folder)):
             if not value.is_dir() and (argument == "images" or (masks and masks_dir is not None)):
@@ -87,35 +85,32 @@ class TaggedCSV(TaggedImages):
         if split is not None and all(row[split_column] != split for row in rows):
             found = sorted({row[split_column] for row in rows})
             raise ValueError(f"Expected `split` to be one of {found} or None, but got {split!r}.")
-        decode_mask = None
-        if masks and mask_classes is not None:
-            decode_mask = _mask_values(mask_classes, class_names)
 
         records = []
         for row, cell in zip(rows, tags, strict=True):
             if split is not None and row[split_column] != split:
                 continue
             image = _find_image(folder, row[image_column])
-            relative = image.relative_to(folder) if image.is_relative_to(folder) else Path(image.name)
-            mask = below(masks_folder, relative.with_suffix(".png"))
-            present = tuple(tag for tag in cell if tag in class_names)
-            records.append(Record(image, present, relative.stem, mask if masks and mask.is_file() else None))
+            name = relative(image, folder)
+            mask = mask_below(masks_folder, name.with_suffix(".png"), masks)
+            records.append(Record(image, tuple(tag for tag in cell if tag in class_names), name.stem, mask))
         super().__init__(
-            records, class_names, masks=masks, decode_mask=decode_mask, transform=transform, on_error=on_error
+            records,
+            class_names,
+            masks=masks,
+            decode_mask=_mask_values(mask_classes, class_names) if masks and mask_classes is not None else None,
+            transform=transform,
+            on_error=on_error,
         )
 
 
 def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
-    """Split the cells of a tags column: by commas, semicolons and bars if any cell has one, else by white space.
+    """Split the cells of a tags column: at commas, semicolons and bars if any cell has one, else at white space.
 
-    Args:
-        cells: Every cell of the column.
-
-    Returns:
-        The tags of each cell, without repeats, in the cell's order.
+    Tags keep the order of their cell, without repeats.
 
     Raises:
-        ValueError: If a cell is a list as Python or JSON write it.
+        ValueError: if a cell is a list in the notation of Python or JSON.
 
     Examples:
         >>> split_tags(["dog cat", "", "dog"])
@@ -161,7 +156,7 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _find_image(folder: Path, name: str) -> Path:
-    """The image's file; where none exists the path as written, which `TaggedImages` then reports."""
+    """Return the image's file, or, if none exists, the path as written, which `TaggedImages` then reports."""
     below(folder, name)
     for suffix in ("", *IMAGE_SUFFIXES, ".JPEG", ".JPG", ".PNG"):
         file = folder / f"{name}{suffix}"

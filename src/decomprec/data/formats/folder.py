@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from decomprec.data.checks import OnError
-from decomprec.data.dataset import MaskValues, Record, TaggedImages, choose_classes
+from decomprec.data.checks import OnError, choose_classes
+from decomprec.data.dataset import MaskValues, Record, TaggedImages
 from decomprec.data.image_io import image_files
-from decomprec.data.paths import below
+from decomprec.data.paths import below, mask_below
 from decomprec.data.samples import Transform
 
 _BACKGROUND = ("other", "background", "none", "negative")
@@ -18,26 +18,26 @@ class TaggedFolder(TaggedImages):
     """Images whose folder is their only tag: ``root/<split>/<class>/*.jpg`` or ``root/<class>/*.jpg``.
 
     Folders without splits (no ``train`` folder that holds folders) are split by `val_fraction`, each class
-    by itself, the same way for the same seed. Masks are VOC style PNG files
+    separately, the same way for the same seed. Masks are PNG files in the style of VOC,
     ``root/<split>_masks/<stem>.png`` (else ``root/masks/<stem>.png``): 0 background, `j` the `j`-th class
     folder in alphabetical order, 255 ignore. Links that lead out of `root` are refused.
 
     Args:
-        root: The folder.
+        root: the folder.
         split: "train", "val" or another split folder; None for all images.
-        background: Folders of images without any class; those that do not exist are passed over.
-        classes: Selects and orders the foreground classes; images of other folders count as images
+        background: folders of images without any class; they need not exist.
+        classes: selects and orders the foreground classes; images of other folders count as images
             without any class. None for all folders in alphabetical order.
-        masks: Whether items hold a ``mask`` (see `TaggedImages`).
-        val_fraction: Share of "val" where the folders have no splits, between 0 and 1.
-        seed: Draws that share.
-        transform: Joint transform of image and mask, see `make_item`.
+        masks: whether samples hold a ``mask``, see `TaggedImages`.
+        val_fraction: share of "val" if the folders have no splits, between 0 and 1.
+        seed: draws that share.
+        transform: joint transform of image and mask, see `TaggedImages`.
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
 
     Raises:
-        FileNotFoundError: If `root` is not a folder, or holds no class folder.
-        ValueError: If `split`, `classes` or `val_fraction` do not fit, or the split holds no image, two
-            images would share a mask file, or a link leads out of `root`.
+        FileNotFoundError: if `root` is not a folder, or holds no class folder.
+        ValueError: if `split`, `classes` or `val_fraction` do not fit, the split holds no image, two images
+            would share a mask file, or a link leads out of `root`.
 
     Examples:
         >>> import tempfile
@@ -83,8 +83,7 @@ class TaggedFolder(TaggedImages):
         for part, parent in splits.items() if splits else [(split, root)]:
             if split not in (None, part):
                 continue
-            masks_dir = root / f"{part}_masks"
-            masks_dir = masks_dir if masks_dir.is_dir() else root / "masks"
+            masks_dir = f"{part}_masks" if (root / f"{part}_masks").is_dir() else "masks"
             for name in names:
                 files = image_files(parent / name)
                 if split is not None and not splits:
@@ -92,10 +91,8 @@ class TaggedFolder(TaggedImages):
                 tags = (name,) if name in class_names else ()
                 for file in files:
                     below(root, file.relative_to(root))
-                    mask = masks_dir / f"{file.stem}.png"
-                    if masks and mask.is_file():
-                        below(root, mask.relative_to(root))
-                    records.append(Record(file, tags, file.stem, mask if masks and mask.is_file() else None))
+                    mask = mask_below(root, f"{masks_dir}/{file.stem}.png", masks)
+                    records.append(Record(file, tags, file.stem, mask))
         if not records:
             raise ValueError(f"Expected split {split!r} of {root} to hold images, but got none.")
         shared = [mask for mask, count in Counter(r.mask for r in records if r.mask).items() if count > 1]
@@ -120,7 +117,7 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """Split folders by name; empty where the class folders are directly in `root`."""
+    """Return the split folders by name; none if the class folders lie directly in `root`."""
     if not (root / "train").is_dir() or not _folders(root / "train"):
         return {}
     return {folder.name: folder for folder in _folders(root) if _folders(folder)}

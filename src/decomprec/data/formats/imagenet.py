@@ -4,21 +4,20 @@ import csv
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 from decomprec._files import written_whole
+from decomprec.data.formats.csv import TaggedCSV
 
 _FIRST_BREED, _LAST_BREED = "n02085620", "n02113978"
 _IMAGES = (".jpeg", ".jpg", ".png")
 
 
 def is_dog_breed(wnid: str) -> bool:
-    """Whether a class of ImageNet-1k is one of its 118 dog breeds.
+    """Tell whether a class of ImageNet-1k is one of its 118 dog breeds.
 
-    ImageNet-1k is numbered in the order of the wnids, and WordNet numbers the breeds together: classes 151
-    (Chihuahua, n02085620) to 268 (Mexican hairless, n02113978) are dogs, with no other class between them.
-
-    Args:
-        wnid: WordNet id, such as "n02099712".
+    ImageNet-1k is sorted by WordNet id, and WordNet numbers the breeds consecutively: classes 151 (Chihuahua,
+    n02085620) to 268 (Mexican hairless, n02113978) are dogs, with no other class in between.
 
     Examples:
         >>> is_dog_breed("n02099712"), is_dog_breed("n02114367"), is_dog_breed("n02085374")
@@ -28,14 +27,10 @@ def is_dog_breed(wnid: str) -> bool:
 
 
 def imagenet_train_folder(root: str | Path) -> Path:
-    """Find ImageNet's train folder, the one with a folder per wnid, in `root` or below it.
-
-    Args:
-        root: ImageNet's folder, or its ``train``, ``ILSVRC/Data/CLS-LOC/train`` or
-            ``Data/CLS-LOC/train`` itself.
+    """Find ImageNet's train folder, which has a folder per WordNet id, in `root` or below it.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: if there is none.
     """
     root = Path(root)
     for below in (".", "train", "Data/CLS-LOC/train", "ILSVRC/Data/CLS-LOC/train"):
@@ -55,30 +50,29 @@ def draw_imagenet_dogs(
     val_fraction: float = 0.2,
     seed: int = 0,
 ) -> Path:
-    """Draw the paper's data set (section 4.1) from ImageNet-1k and write it down as a CSV file.
+    """Draw the paper's data set (section 4.1) from ImageNet-1k and write it to a CSV file.
 
     Draws `per_side` images of dogs and as many others, uniformly and without replacement, and splits each
     side into train and val. As in the paper, the others are all images that are not labelled as one of the
     118 breeds: dingo, dhole and African hunting dog are among them, and so are dogsled and muzzle, whose
     images often show dogs.
 
-    The columns are image (relative to the train folder), split, and tags ("dog" or empty); load them with
-    ``TaggedCSV(csv, images=imagenet_train_folder(root), split="train", classes=("dog",))``. The settings are
-    kept beside it with the suffix ``.json``; a list that was drawn with the same settings is used again.
+    The columns are image (relative to the train folder), split, and tags ("dog" or empty). The settings are
+    saved next to it with the suffix ``.json``; an existing list with the same settings is reused.
 
     Args:
         root: ImageNet's folder or its train folder.
-        out_csv: Where to write the list.
-        per_side: Number of dogs, and number of others.
-        val_fraction: Share of each side for val, between 0 and 1.
-        seed: Draws the images.
+        out_csv: where to write the list.
+        per_side: number of dogs, and number of others.
+        val_fraction: share of each side for val, between 0 and 1.
+        seed: draws the images.
 
     Returns:
         `out_csv`.
 
     Raises:
-        FileNotFoundError: If `root` holds no train folder.
-        ValueError: If a side has fewer than `per_side` images, a split would be empty, or the list exists
+        FileNotFoundError: if `root` holds no train folder.
+        ValueError: if a side has fewer than `per_side` images, a split would be empty, or the list exists
             with other settings.
     """
     out_csv = Path(out_csv)
@@ -112,7 +106,7 @@ def draw_imagenet_dogs(
         drawn = random.Random(f"{seed}/{tag}").sample(sorted(files), per_side)
         rows += [(file, "val" if i < val_count else "train", tag) for i, file in enumerate(drawn)]
 
-    # The list comes last: where it exists, its settings are beside it.
+    # The list comes last: if it exists, so do its settings.
     with written_whole(settings_file) as partial:
         partial.write_text(json.dumps(settings) + "\n")
     with written_whole(out_csv) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
@@ -120,6 +114,14 @@ def draw_imagenet_dogs(
         writer.writerow(("image", "split", "tags"))
         writer.writerows(sorted(rows))
     return out_csv
+
+
+def load_imagenet_dogs(
+    root: str | Path, split: str, *, list_file: str | Path, seed: int = 0, **options: Any
+) -> TaggedCSV:
+    """Load a split of the paper's data set as a `TaggedCSV`; `draw_imagenet_dogs` draws it if it has no list yet."""
+    drawn = draw_imagenet_dogs(root, list_file, seed=seed)
+    return TaggedCSV(drawn, images=imagenet_train_folder(root), split=split, **options)
 
 
 def _wnid_folders(folder: Path) -> list[Path]:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.datasets import OxfordIIITPet
 
-from decomprec.data.checks import OnError
-from decomprec.data.dataset import Record, TaggedImages, choose_classes
+from decomprec.data.checks import OnError, choose_classes
+from decomprec.data.dataset import Record, TaggedImages
 from decomprec.data.paths import below, read_text
 from decomprec.data.samples import IGNORE, Transform
 
@@ -21,17 +21,17 @@ class OxfordPets(TaggedImages):
     """Cats and dogs, with masks from the trimaps: their border is 255 (ignore).
 
     Args:
-        root: The folder in which ``oxford-iiit-pet`` lies, or is to lie.
-        split: "train" (the set's trainval) or "val" (its test).
+        root: the folder that holds ``oxford-iiit-pet``, or that it is downloaded to.
+        split: "train" (trainval of the original) or "val" (its test).
         classes: "cat", "dog" or both; the other animal is then background.
-        download: Whether to download what is missing.
-        masks: Whether items hold a ``mask`` (see `TaggedImages`).
-        transform: Joint transform of image and mask, see `make_item`.
+        download: whether to download missing files.
+        masks: whether samples hold a ``mask``, see `TaggedImages`.
+        transform: joint transform of image and mask, see `TaggedImages`.
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
 
     Raises:
-        FileNotFoundError: If the data are not there, and could not be downloaded.
-        ValueError: If `split` or `classes` is unknown, or the list of images is damaged.
+        FileNotFoundError: if the data are missing, and could not be downloaded.
+        ValueError: if `split` or `classes` is unknown, or the list of images is damaged.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class OxfordPets(TaggedImages):
         try:
             OxfordIIITPet(root, split=_SPLITS[split], download=download)
         except ValueError:
-            pass  # a damaged list, of which more is said below
+            pass  # a damaged list: the error below names the line
         except (RuntimeError, OSError) as error:
             raise FileNotFoundError(
                 f"Expected Oxford-IIIT Pet in {base}, but got: {error} Pass download=True, or unpack "

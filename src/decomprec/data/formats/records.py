@@ -1,56 +1,58 @@
-"""Rows that somebody else's loader gives, such as a data set of the Hugging Face library `datasets`."""
+"""Rows of another library's loader, such as a data set of Hugging Face's `datasets`."""
 
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from decomprec.data.checks import OnError, check_class_names, check_masks_hold_classes, check_on_error, readable
-from decomprec.data.dataset import MaskValues, Record, choose_classes
+from decomprec.data.checks import OnError, choose_classes
+from decomprec.data.dataset import MaskValues, Record, TaggedRecords, unlabelled
 from decomprec.data.image_io import TRAINING_PIXELS, read_image, read_labels, rgb_pixels, turn_with, upright
-from decomprec.data.samples import IGNORE, ImageError, Transform, make_item
+from decomprec.data.samples import ImageError, Transform
 
 Row = Mapping[str, Any]
 
 
-class TaggedRows(Dataset[dict[str, Any]]):
+class _Numbered(NamedTuple):
+    number: int
+    tags: tuple[str, ...]
+
+
+class TaggedRows(TaggedRecords[_Numbered]):
     """Images with tags from rows: dicts of an image, its tags and perhaps its mask.
 
     An image is a PIL image, a path, or uint8 of shape (H, W, 3) (an array) or (3, H, W) (a tensor). Tags are
-    names, or numbers into `names`: several in a list, or a single one, or none. A mask is a PIL image, a path or
-    an integer array (H, W), and is looked at with ``masks=True`` only. Further columns are passed over; a ``name``
-    is kept.
+    names, or numbers into `names`: several in a list, or a single one, or None. A mask is a PIL image, a path or
+    an integer array (H, W), and is read with ``masks=True`` only. A column ``name`` names the image; other columns
+    are ignored.
 
     Args:
-        rows: A sequence of rows, such as a ``datasets.Dataset``; anything else that can be iterated over is
-            read once and kept.
-        names: What numbers in the tags mean; by default the names that a ``datasets.Dataset`` has for them.
-        classes: Selects and orders the foreground classes; other tags are dropped, and their pixels are
-            background. None for all of `names` or, without, all tags that occur, sorted.
-        mask_classes: What mask values mean: names by value, the first is the background. By default value `j` is
-            the `j`-th of `names`, or of the tags that occur. 255 is always ignore.
-        image_column: Key of the image.
-        tags_column: Key of the tags.
-        mask_column: Key of the mask.
-        masks: Whether items hold a ``mask`` (see `TaggedImages`).
-        transform: Joint transform of image and mask, see `make_item`.
+        rows: a sequence of rows, such as a ``datasets.Dataset``; any other iterable is read once and kept.
+        names: the meaning of numbers in the tags; by default the names that a ``datasets.Dataset`` has for them.
+        classes: selects and orders the foreground classes; other tags are dropped, and their pixels are
+            background. None for all of `names` or, without them, all tags that occur, sorted.
+        mask_classes: the meaning of mask values: class names by value, the first is the background. By default value
+            `j` is the `j`-th of `names`, or of the tags that occur. 255 is always ignore.
+        image_column: key of the image.
+        tags_column: key of the tags.
+        mask_column: key of the mask.
+        masks: whether samples hold a ``mask``, see `TaggedImages`.
+        transform: joint transform of image and mask, see `TaggedImages`.
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
 
     Attributes:
-        class_names: The K-1 foreground classes.
-        tags: (N, K-1), float32, the tags of all images.
-        skipped: What is wrong with each image that was skipped, in one sentence.
+        class_names: the K-1 foreground classes.
+        tags: (N, K-1), float32, {0, 1}, of all images.
+        skipped: why each skipped image can't be read, in one sentence.
 
     Raises:
-        ValueError: If there is no row, a column is missing, a tag has no name, no image can be read, no mask of a
-            tagged image holds a class, but 255, or (on access) an image or mask is none of these.
+        ValueError: if there are no rows, a column is missing, a tag has no name, no image can be read, the masks of
+            tagged images hold 0 and 255 only, or (on access) an image or mask has another form.
 
     Examples:
         >>> photo = Image.new("RGB", (4, 2))
@@ -76,48 +78,32 @@ class TaggedRows(Dataset[dict[str, Any]]):
         transform: Transform | None = None,
         on_error: OnError = "raise",
     ) -> None:
-        check_on_error(on_error)
         if isinstance(rows, str | Mapping) or not any(hasattr(rows, name) for name in ("__iter__", "__getitem__")):
             raise ValueError(f"Expected `rows` to be a sequence of rows, but got a {type(rows).__name__}.")
         names = names or _names(rows, tags_column)
         if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):
             raise ValueError(f"Expected `names` to be a list of names, but got {reprlib.repr(names)}.")
         sequence: Any = rows if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") else list(rows)
-        self.rows = sequence
         if len(sequence) == 0:
             raise ValueError("Expected `rows` to hold at least one image, but got none.")
         columns = [image_column, tags_column, *([mask_column] if masks else [])]
-        present = [_tags(value, names) for value in _column(self.rows, tags_column, columns)]
-        known = list(names or sorted({tag for tags in present for tag in tags}))
-        self.class_names = choose_classes(classes, known, "the rows")
-        check_class_names(self.class_names, masks)
-        self.tags = torch.tensor([[float(name in tags) for name in self.class_names] for tags in present])
-        self.masks = masks
-        self.transform = transform
+        tags = [_tags(value, names) for value in _column(sequence, tags_column, columns)]
+        known = list(names or sorted({tag for present in tags for tag in present}))
+        class_names = choose_classes(classes, known, "the rows")
+        self.rows = sequence
         self._image_column, self._mask_column = image_column, mask_column
-        self._decode = MaskValues.from_names(mask_classes or ("background", *known), self.class_names)
-        self._kept = list(range(len(sequence)))
-        self.skipped: tuple[str, ...] = ()
-        if on_error == "skip":
-            # Nobody knows whether the rows may be read by several threads.
-            self._kept, self.skipped = readable(self._kept, self._problem, threads=1)
-            self.tags = self.tags[self._kept]
-        if masks:
-            tagged = ((number, tags) for number, tags in zip(self._kept, self.tags, strict=True) if tags.any())
-            masks_of = (
-                (f"the mask of row {n}", self.class_names[int(tags.argmax())], partial(self._labels_of, n))
-                for n, tags in tagged
-            )
-            check_masks_hold_classes(masks_of, self.class_names)
+        self._decode = MaskValues.from_names(mask_classes or ("background", *known), class_names)
+        super().__init__(
+            [_Numbered(i, tuple(name for name in class_names if name in tags[i])) for i in range(len(tags))],
+            class_names,
+            masks=masks,
+            transform=transform,
+            on_error=on_error,
+            threads=1,  # rows may not be safe to read from several threads
+        )
 
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        name, image, mask = self._read(self._kept[index], bool(self.tags[index].any()))
-        return make_item(image, self.tags[index].clone(), name, mask=mask, transform=self.transform)
-
-    def _read(self, number: int, tagged: bool) -> tuple[str, Tensor, Tensor | None]:
+    def _load(self, record: _Numbered) -> tuple[str, Tensor, Tensor | None]:
+        number = record.number
         try:
             row = self.rows[number]
             if self._image_column not in row:
@@ -125,27 +111,23 @@ class TaggedRows(Dataset[dict[str, Any]]):
             value = row[self._image_column]
             name = str(row.get("name") or (Path(value).stem if isinstance(value, str | Path) else f"{number:06d}"))
             image = _image(value, name, None if self.masks else TRAINING_PIXELS)
-            return name, image, self._mask(row, name, image, tagged) if self.masks else None
+            return name, image, self._mask(row, name, image, bool(record.tags)) if self.masks else None
         except (ValueError, OSError) as error:
             message = str(error)
             raise ImageError(
                 message if message.startswith("Expected") else f"Expected row {number} to be readable, but: {message}"
             ) from error
 
-    def _problem(self, number: int) -> str | None:
-        try:
-            self._read(number, bool(self.tags[number].any()))
-        except ImageError as error:
-            return str(error)
-        return None
+    def _labels(self, record: _Numbered) -> Tensor | None:
+        return None if self.rows[record.number].get(self._mask_column) is None else self._load(record)[2]
 
-    def _labels_of(self, number: int) -> Tensor | None:
-        return self._read(number, True)[2] if self.rows[number].get(self._mask_column) is not None else None
+    def _mask_name(self, record: _Numbered) -> str:
+        return f"the mask of row {record.number}"
 
     def _mask(self, row: Row, name: str, image: Tensor, tagged: bool) -> Tensor:
         value, shown = row.get(self._mask_column), row[self._image_column]
         if value is None:
-            return torch.full(image.shape[1:], IGNORE if tagged else 0)
+            return unlabelled(image, tagged)
         values = read_labels(Path(value)) if isinstance(value, str | Path) else _array(value)
         if isinstance(shown, str | Path | Image.Image):
             values = turn_with(Path(shown) if isinstance(shown, str) else shown, values)
@@ -158,7 +140,7 @@ class TaggedRows(Dataset[dict[str, Any]]):
 
 
 def _column(rows: Any, name: str, needed: Sequence[str]) -> list[Any]:
-    """The values of a column; a `datasets.Dataset` gives them without decoding its images."""
+    """Return the values of a column, which a `datasets.Dataset` gives without decoding its images."""
     known = getattr(rows, "column_names", None)
     whole = isinstance(known, list)
     values = []
@@ -176,7 +158,7 @@ def _column(rows: Any, name: str, needed: Sequence[str]) -> list[Any]:
 
 
 def _names(rows: Any, column: str) -> list[str] | None:
-    """The names that a `datasets.Dataset` has for the numbers of a column, be they one each or several."""
+    """Return the names that a `datasets.Dataset` has for the numbers in a column, single or in lists."""
     kind = (getattr(rows, "features", None) or {}).get(column)
     return getattr(getattr(kind, "feature", kind), "names", None)
 
@@ -198,13 +180,13 @@ def _tags(value: Any, names: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _image(value: Any, name: str, most_pixels: int | None) -> Tensor:
-    """(3, H, W), uint8."""
+    """Convert an image of any form to (3, H, W), uint8."""
     if isinstance(value, str | Path):
         return read_image(Path(value), most_pixels)
     if isinstance(value, Image.Image):
         try:
             return rgb_pixels(upright(value), most_pixels)
-        except Exception as error:  # an image that is decoded only now
+        except Exception as error:  # a file that Pillow decodes only now
             raise ValueError(f"Expected the image {name} to be readable, but: {error}") from error
     image = value if isinstance(value, Tensor) else _array(value)
     if not isinstance(value, Tensor) and image.ndim:

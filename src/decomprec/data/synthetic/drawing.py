@@ -1,4 +1,4 @@
-"""What the synthetic scenes are drawn with: outlines, textures, clutter. Coordinates run over [0, 1]."""
+"""Outlines, textures and clutter of the synthetic scenes. Coordinates lie in [0, 1]."""
 
 import colorsys
 from functools import cache
@@ -14,14 +14,14 @@ Array = NDArray[np.floating[Any]]
 TEXTURES = ("striped", "checked", "dotted", "ringed", "zigzag")
 SHAPES = ("disc", "square", "triangle", "star")
 
-# Points of the outline, and inner over outer radius: cos(pi / n) makes a regular polygon.
+# Points of the outline, and inner over outer radius, which is cos(pi / n) for a regular polygon.
 _OUTLINES = {"square": (4, cos(pi / 4)), "triangle": (3, cos(pi / 3)), "star": (5, 0.48)}
 _AREA = (0.05, 0.30)
 _TRIES = 12
 
 
 def background(rng: Generator, size: int) -> Array:
-    """Smooth colour noise of several octaves over a gradient, (size, size, 3) in [0, 1]."""
+    """Draw smooth colour noise of several octaves over a gradient, (size, size, 3) in [0, 1]."""
     y, x = _grid(size)
     angle = rng.uniform(0, 2 * pi)
     ramp = cos(angle) * (x - 0.5) + sin(angle) * (y - 0.5)
@@ -39,7 +39,7 @@ def background(rng: Generator, size: int) -> Array:
 
 
 def draw_distractor(rng: Generator, image: Array) -> None:
-    """Draw a soft blob, a line stroke, or an outline of a class without any class's texture."""
+    """Draw a soft blob, a line stroke, or an outline of a class without a texture."""
     size = len(image)
     y, x = _grid(size)
     centre_y, centre_x, angle = rng.random(), rng.random(), rng.uniform(0, 2 * pi)
@@ -64,15 +64,15 @@ def draw_distractor(rng: Generator, image: Array) -> None:
 
 
 def draw_object(rng: Generator, image: Array, owner: NDArray[np.uint8], place: int, texture: str, shape: str) -> bool:
-    """Draw an object where it hides no earlier one; a crowded scene may have no room for it.
+    """Draw an object at a place where it hides no earlier one, if the scene has room for it.
 
     Args:
-        rng: Source of everything random.
-        image: (size, size, 3), drawn on.
-        owner: (size, size), which object a pixel shows, 0 for none; written.
-        place: This object's number, 1 for the first.
-        texture: One of `TEXTURES`.
-        shape: One of `SHAPES`.
+        rng: source of all random numbers.
+        image: (size, size, 3), changed in place.
+        owner: (size, size), number of the object that a pixel shows, 0 for none; changed in place.
+        place: number of this object, from 1.
+        texture: one of `TEXTURES`.
+        shape: one of `SHAPES`.
 
     Returns:
         Whether there was room.
@@ -119,7 +119,7 @@ def _texture(rng: Generator, texture: str, u: Array, v: Array) -> Array:
 
 
 def _outline(shape: str, u: Array, v: Array, area: float) -> Array:
-    """Signed distance to an outline of the given area: negative inside, exact near straight edges."""
+    """Compute the signed distance to an outline of the given area: negative inside, exact near straight edges."""
     radius = np.sqrt(u * u + v * v)
     if shape == "disc":
         return np.asarray(radius - sqrt(area / pi))
@@ -136,7 +136,7 @@ def _outline(shape: str, u: Array, v: Array, area: float) -> Array:
 
 
 def _paint(image: Array, distance: Array, fill: Array) -> None:
-    """Paint `fill` inside, one pixel of it blended, with a contact shadow around."""
+    """Paint `fill` inside, with an edge blended over one pixel and a contact shadow around it."""
     image *= 1 - 0.45 * np.exp(-((distance.clip(0) / 0.025) ** 2))[..., None]
     alpha = (0.5 - distance * len(image)).clip(0, 1)[..., None]
     image += alpha * (fill - image)
@@ -174,7 +174,7 @@ def _grid(size: int) -> tuple[Array, Array]:
 
 @cache
 def _interpolation(size: int, cells: int) -> Array:
-    """(size, cells + 1): smooth (cosine) interpolation between knots."""
+    """Compute weights (size, cells + 1) of smooth (cosine) interpolation between knots."""
     position = (np.arange(size) + 0.5) / size * cells
     left = position.astype(int)
     share = 0.5 - 0.5 * np.cos(pi * (position - left))

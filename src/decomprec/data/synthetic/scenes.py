@@ -19,14 +19,8 @@ _PIXEL_NOISE = 0.02
 def scene_class_names(num_classes: int) -> tuple[str, ...]:
     """Name the first `num_classes` combinations of texture and shape.
 
-    The two cycles have coprime lengths, so all combinations occur before one comes again, and neighbours in
-    the list differ in both.
-
-    Args:
-        num_classes: Foreground classes, 1 to 20.
-
-    Raises:
-        ValueError: If `num_classes` is out of range.
+    Textures and shapes alternate with coprime periods: no combination repeats, and neighbours in the list differ in
+    both.
 
     Examples:
         >>> scene_class_names(4)
@@ -43,16 +37,9 @@ def render_scene(
     """Draw one scene; the same arguments give the same scene.
 
     One scene in five has no object, the others 1 to `max_objects` of equally likely classes, each 5 to 30 %
-    of the image before others and the border cut it. Colours, scale, rotation and phase tell nothing about
-    the class, and flat distractors have the same outlines: what tells it is the texture, everywhere in the
-    object, and the outline.
-
-    Args:
-        seed: Selects a series of scenes.
-        index: Which scene of the series.
-        num_classes: Foreground classes, 1 to 20.
-        size: Height and width in pixels.
-        max_objects: Most objects in a scene.
+    of the image before others and the border cut it. A class is defined by its texture and its outline. Colours,
+    scale, rotation and phase are random, and flat distractors have the same outlines. The arguments are those of
+    `SyntheticScenes`; `index` is the number of the scene in the series.
 
     Returns:
         The image (size, size, 3) uint8 and its label map (size, size) uint8, in which every class that
@@ -81,19 +68,19 @@ class SyntheticScenes(Dataset[dict[str, Any]]):
     """Scenes drawn by seed: nothing to download, exact masks, several tags per image.
 
     All scenes are drawn on construction (about 1 ms each at 64 pixels) and kept as uint8. Scene `i` of a seed
-    is the same whatever `num_images`; train and validation sets want different seeds.
+    is the same for any `num_images`. Give training and validation sets different seeds.
 
     Args:
-        num_images: Number of scenes.
-        num_classes: Foreground classes, 1 to 20 (K - 1).
-        size: Height and width in pixels, at least 16.
-        seed: Selects a series of scenes.
-        masks: Whether items hold a ``mask``.
-        max_objects: Most objects in a scene.
-        transform: Joint transform of image and mask, see `make_item`.
+        num_images: number of scenes.
+        num_classes: foreground classes (K - 1), 1 to 20.
+        size: height and width in pixels, at least 16.
+        seed: selects a series of scenes.
+        masks: whether samples hold a ``mask``.
+        max_objects: most objects in a scene.
+        transform: joint transform of image and mask, as in ``torchvision.transforms.v2``.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: if an argument is out of range.
 
     Examples:
         >>> scenes = SyntheticScenes(8, num_classes=4, size=32, seed=1, masks=True)
@@ -130,7 +117,7 @@ class SyntheticScenes(Dataset[dict[str, Any]]):
         self._images = torch.from_numpy(np.stack([image for image, _ in scenes])).permute(0, 3, 1, 2)
         self._label_maps = torch.from_numpy(np.stack([labels for _, labels in scenes]))
         self.tags = torch.stack([_tags(labels, num_classes) for labels in self._label_maps])
-        """(num_images, K-1), float32: the tags of all scenes."""
+        """(num_images, K-1), float32, {0, 1}, of all scenes."""
 
     def __len__(self) -> int:
         return len(self._images)
