@@ -48,7 +48,6 @@ def run_experiment(
     run_dir: Path,
     *,
     data: str,
-    settings: Sequence[str] = (),
     resume: bool = False,
     seed: int = 0,
     workers: int | None = None,
@@ -68,7 +67,6 @@ def run_experiment(
         load: gives the images.
         run_dir: must be new, unless the run is resumed.
         data: what the images are, in a word, for whoever reads the results.
-        settings: how the preset was changed, likewise.
         resume: go on where an earlier run in this folder stopped.
         seed: of everything that is random.
         workers: processes that load images; None for one for each core beside a GPU, and none where they would take
@@ -106,7 +104,7 @@ def run_experiment(
         compile=compile,
         trainer_options={"accelerator": accelerator, "precision": precision, "devices": 1},
     )
-    size = preset.segmenter.image_size or preset.image_size
+    size = preset.segmenter_size
     save_pretrained(
         run_dir / "model",
         trained.segmenter,
@@ -122,8 +120,7 @@ def run_experiment(
     run = {
         "data": data,
         "preset": preset.name,
-        # The names of files, not the folders of this machine.
-        "settings": " ".join(f"{k}={v.rsplit('/', 1)[-1]}" for k, _, v in (s.partition("=") for s in settings))
+        "settings": " ".join(f"{key}={json.dumps(value)}" for key, value in preset.without_folders().changes().items())
         or "as they are",
         "image_size": preset.image_size,
         "seed": seed,

@@ -245,8 +245,7 @@ def load_model(source: str, device: str) -> Pretrained:
         from decomprec.training import Preset, load_run
 
         trained, preset = load_run(source), Preset.load(Path(source) / "preset.yaml")
-        size = preset.segmenter.image_size or preset.image_size
-        loaded = Pretrained(trained.segmenter, trained.classifier, trained.class_names, size)
+        loaded = Pretrained(trained.segmenter, trained.classifier, trained.class_names, preset.segmenter_size)
     else:
         loaded = load_pretrained(source)
     loaded.segmenter.to(device)

@@ -54,7 +54,7 @@ class RunRecord:
     @property
     def scale(self) -> float:
         """Of the images that the segmenter is shown, against those that are measured."""
-        return (self.preset.segmenter.image_size or self.preset.image_size) / self.preset.image_size
+        return self.preset.segmenter_size / self.preset.image_size
 
 
 def read_run(run_dir: str | Path) -> RunRecord:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import reprlib
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -68,16 +67,15 @@ def load_run(run_dir: str | Path) -> Trained:
         raise ValueError(f"Expected {segmenter} to hold the names of its classes, as `train` writes, but got none.")
     class_names = _class_names(metadata["class_names"], segmenter)
     num_classes = len(class_names) + 1
-    settings = replace(preset.guide, weights=None), replace(preset.segmenter, encoder_weights=None)
+    preset = preset.override({"guide.encoder_weights": None, "segmenter.encoder_weights": None})
     # Each first without memory: a small file may promise a large network.
     with torch.random.fork_rng(devices=[]), Unallocated():
-        check_fits(build_classifier(settings[0], num_classes), guide)
-    classifier = build_classifier(settings[0], num_classes)
+        check_fits(build_classifier(preset, num_classes), guide)
+    classifier = build_classifier(preset, num_classes)
     load_local(classifier, guide)
-    with torch.random.fork_rng(devices=[]), Unallocated(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")  # the guide's evidence
-        check_fits(build_segmenter(settings[1], num_classes, classifier), segmenter)
-    network = build_segmenter(settings[1], num_classes, classifier)
+    with torch.random.fork_rng(devices=[]), Unallocated():
+        check_fits(build_segmenter(preset, num_classes, classifier), segmenter)
+    network = build_segmenter(preset, num_classes, classifier)
     load_local(network, segmenter)
     return Trained(network.eval(), classifier.eval(), class_names)
 
