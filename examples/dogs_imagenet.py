@@ -18,11 +18,12 @@ import logging
 import sys
 from pathlib import Path
 
+from decomprec.cli.config import parse_settings
 from decomprec.data import load_images
 from decomprec.data.loading import FORMATS as ON_DISK
 from decomprec.experiment import run_experiment, synthetic_scenes
 from decomprec.protocols import LoadData
-from decomprec.training import PRESETS, Preset, choose
+from decomprec.training import PRESETS, Preset
 
 FORMATS = ("synthetic", *ON_DISK)
 
@@ -48,7 +49,8 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def choose_preset(args: argparse.Namespace) -> Preset:
-    return choose.choose_preset(args.preset or ("demo" if args.data[0] == "synthetic" else "robust"), args.set)
+    preset = Preset.load(args.preset or ("demo" if args.data[0] == "synthetic" else "robust"))
+    return preset.override(parse_settings(args.set))
 
 
 def data_source(args: argparse.Namespace, preset: Preset) -> LoadData:
@@ -80,7 +82,6 @@ def main() -> None:
         data_source(args, preset),
         args.out,
         data=args.data[0],
-        settings=args.set,
         resume=args.resume,
         seed=args.seed,
         workers=args.workers,

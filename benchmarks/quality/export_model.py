@@ -39,7 +39,7 @@ def main() -> None:
         args.folder,
         trained.segmenter,
         trained.class_names,
-        image_size=preset.segmenter.image_size or preset.image_size,
+        image_size=preset.segmenter_size,
         classifier=trained.classifier,
         masks_only=True,
         card=card(args.folder.name, results, args.data, args.limits),

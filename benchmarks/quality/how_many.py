@@ -3,7 +3,7 @@
     uv run python -m benchmarks.quality.how_many --train DIR --eval DIR --json FILE [--set KEY=VALUE ...]
 
 The images are drawn by the seed, each set within the next larger one. The segmenter is trained on each twice: for the
-preset's epochs, which are fewer steps then, and for as many steps as with all. Measured as in `benchmarks.quality.savings`.
+preset's epochs, which are fewer steps then, and for as many steps as with all. Measured as in `savings`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.files import save
 from benchmarks.quality.photographs import training_images
 from benchmarks.quality.savings import FAST, described, parse_arguments, row
+from decomprec.cli.config import parse_settings
 from decomprec.data import eval_transform
 
 COUNTS = (100, 400)
@@ -22,13 +23,13 @@ COUNTS = (100, 400)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_arguments(arguments, __doc__, Path("runs/how_many"))
-    preset = FAST.with_values(args.set)
+    preset = FAST.override(parse_settings(args.set))
     total = len(training_images(args.train, None, eval_transform(preset.image_size)))
     rows = []
     for count in (*(count for count in COUNTS if count < total), total):
         for times in sorted({1, round(total / count)}):
             epochs = times * preset.segmenter.epochs
-            longer = preset.with_values([f"segmenter.epochs={epochs}", "segmenter.min_steps=0"])
+            longer = preset.override({"segmenter.epochs": epochs, "segmenter.min_steps": 0})
             rows.append(row(f"{count} images, {epochs} epochs", longer, args, count) | {"epochs": epochs})
             save({"how_many": rows, "run": described(args)}, args.json)
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +25,7 @@ from benchmarks.quality.photographs import evaluation_images, half, of_half, tra
 from benchmarks.quality.supervised import SupervisedModule, train_supervised
 
 from decomprec import DecompositionSegmenter
+from decomprec.cli.config import parse_settings
 from decomprec.data import collate, eval_transform, train_transform
 from decomprec.evaluation import evaluate, guide_accuracy
 from decomprec.models import PooledClassifier, SmallEncoder
@@ -38,7 +38,7 @@ TINY = [
     "--preset=demo",
     "--set",
     f"image_size={SIZE}",
-    "guide.options={widths: [4, 8]}",
+    "guide.encoder_options={widths: [4, 8]}",
     "guide.epochs=1",
     "guide.batch_size=8",
     "segmenter.decoder_widths=[8, 4]",
@@ -163,9 +163,9 @@ def test_the_other_trainings_are_what_their_rows_say(finished: tuple[Path, list[
     assert second != (out / "ours" / "guide" / "weights.safetensors").read_bytes()
     recipe = runs.Preset.load(out / "paper" / "preset.yaml").segmenter
     assert (recipe.encoder, recipe.decoder_widths, recipe.epochs, recipe.batch_size) == ("guide", (8, 4), 2, 8)
-    assert (recipe.content, recipe.absent, recipe.prior, recipe.lambda_mask) == ("components", "ignore", "tags", 1e-3)
-    assert recipe.smoothness == 0
-    assert recipe.frozen == runs.Preset.load(out / "ours" / "preset.yaml").segmenter.frozen
+    assert (recipe.content, recipe.fills, recipe.absent, recipe.area_range) == ("imagelets", (), "ignore", None)
+    assert (recipe.lambda_mask, recipe.smoothness) == (1e-3, 0)
+    assert recipe.freeze_encoder == runs.Preset.load(out / "ours" / "preset.yaml").segmenter.freeze_encoder
 
 
 def test_a_resumed_run_trains_nothing_and_gives_the_same_table(
@@ -282,9 +282,9 @@ def test_the_supervised_loss_is_cross_entropy_over_the_known_pixels() -> None:
 
 def test_supervised_training_learns_squares(tmp_path: Path) -> None:
     held_out = evaluation_images(make_folder(tmp_path, {"val": 80}), ["square"])
-    settings = ["segmenter.decoder_widths=[16, 8]", "segmenter.batch_size=8"]
+    settings = {"segmenter.decoder_widths": [16, 8], "segmenter.batch_size": 8}
     segmenter = train_supervised(
-        PRESETS["demo"].with_values(settings),
+        PRESETS["demo"].override(settings),
         PooledClassifier(SmallEncoder((8, 16)), 2),
         of_half(held_out, "tune", train_transform(SIZE)),
         images_seen=10**6,
@@ -313,7 +313,7 @@ def test_ranked_images() -> None:
         (["--eval", "{bare}", "--train", "{bare}", "--model", "{bare}"], "either --train .* or --model"),
         (["--train", "{bare}", "--eval", "nowhere"], "Expected --eval to be a folder"),
         (["--train", "nowhere", "--eval", "{bare}"], "nowhere"),
-        (["--train", "{bare}", "--eval", "{bare}", "--preset", "best"], "Expected --preset"),
+        (["--train", "{bare}", "--eval", "{bare}", "--preset", "best"], "Expected the preset to be one of"),
         (["--train", "{bare}", "--eval", "{bare}", "--classes", "circle"], "circle"),
         (["--model", "nowhere", "--eval", "{bare}"], "nowhere"),
     ],
@@ -372,10 +372,10 @@ def test_what_savings_cost(folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
     from benchmarks.quality import how_many, savings
     from benchmarks.tables.quality import how_many_table, savings_table
 
-    assert replace(savings.ROBUST.with_values(savings.SAVINGS["all (`fast`)"]), name="fast") == savings.FAST
-    changes = {"none": [], "one epoch": ["segmenter.epochs=1"]}
+    assert savings.ROBUST.override({**savings.SAVINGS["all (`fast`)"], "name": "fast"}) == savings.FAST
+    changes = {"none": {}, "one epoch": {"segmenter.epochs": 1}}
     monkeypatch.setattr(savings, "SAVINGS", changes)
-    monkeypatch.setattr(savings, "ROBUST", PRESETS["demo"].with_values(TINY[2:]))
+    monkeypatch.setattr(savings, "ROBUST", PRESETS["demo"].override(parse_settings(TINY[2:])))
     monkeypatch.setattr(savings, "SIZE", SIZE)
     arguments = ["--train", str(folder), "--eval", str(folder), "--workers=0", "--out", str(tmp_path / "runs")]
     savings.main([*arguments, "--json", str(tmp_path / "table.json")])
@@ -398,7 +398,7 @@ def test_what_savings_cost(folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert str(tmp_path) not in (tmp_path / "table.json").read_text()
 
     total = len(training_images(folder, None, eval_transform(SIZE)))
-    monkeypatch.setattr(how_many, "FAST", PRESETS["demo"].with_values([*TINY[2:], "segmenter.epochs=1"]))
+    monkeypatch.setattr(how_many, "FAST", PRESETS["demo"].override(parse_settings([*TINY[2:], "segmenter.epochs=1"])))
     monkeypatch.setattr(how_many, "COUNTS", (total // 2, 10 * total))
     how_many.main([*arguments, "--json", str(tmp_path / "how_many.json")])
     table = json.loads((tmp_path / "how_many.json").read_text())

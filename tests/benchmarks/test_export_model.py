@@ -14,16 +14,16 @@ from decomprec.training import PRESETS, train
 
 ROOT = Path(__file__).parents[2]
 
-TINY = PRESETS["demo"].with_values(
-    [
-        "image_size=32",
-        "guide.options={widths: [4, 8]}",
-        "guide.epochs=1",
-        "guide.batch_size=8",
-        "segmenter.decoder_widths=[8, 4]",
-        "segmenter.epochs=1",
-        "segmenter.batch_size=8",
-    ]
+TINY = PRESETS["demo"].override(
+    {
+        "image_size": 32,
+        "guide.encoder_options": {"widths": [4, 8]},
+        "guide.epochs": 1,
+        "guide.batch_size": 8,
+        "segmenter.decoder_widths": [8, 4],
+        "segmenter.epochs": 1,
+        "segmenter.batch_size": 8,
+    }
 )
 
 

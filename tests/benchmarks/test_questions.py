@@ -23,6 +23,7 @@ from benchmarks.questions.data import (
 )
 from benchmarks.tables.pages import fill
 
+from decomprec.cli.config import parse_settings
 from decomprec.data import SyntheticScenes, TaggedDataModule
 
 TINY = [
@@ -32,7 +33,7 @@ TINY = [
     "--set",
     "guide.epochs=1",
     "guide.batch_size=8",
-    "guide.options={widths: [4, 8]}",
+    "guide.encoder_options={widths: [4, 8]}",
     "segmenter.epochs=1",
     "segmenter.batch_size=8",
     "segmenter.decoder_widths=[8, 4]",
@@ -163,7 +164,7 @@ def test_a_small_run(tmp_path: Path) -> None:
 
 
 def test_areas_share_a_guide_and_change_the_masks(tmp_path: Path) -> None:
-    size = questions.Size(16, 12, 32, tuple(TINY[4:]))
+    size = questions.Size(16, 12, 32, parse_settings(TINY[4:]))
     variants = {variant.name: variant for variant in questions.areas(size)}
     found = [
         questions.run_variant(variants[name], size, 0, tmp_path) for name in ("hinge (the preset's)", "exact areas")

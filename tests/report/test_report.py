@@ -35,7 +35,7 @@ from decomprec.training import load_run
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 TINY = [
     "image_size=32",
-    "guide.options={widths: [4, 8]}",
+    "guide.encoder_options={widths: [4, 8]}",
     "guide.epochs=2",
     "guide.batch_size=4",
     "segmenter.decoder_widths=[8, 4]",

@@ -15,7 +15,7 @@ from decomprec.cli import app
 
 TINY = [
     "image_size=32",
-    "guide.options={widths: [4, 8]}",
+    "guide.encoder_options={widths: [4, 8]}",
     "guide.learning_rate=0.01",
     "guide.batch_size=4",
     "guide.epochs=4",

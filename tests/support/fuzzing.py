@@ -1,9 +1,7 @@
 """What the fuzz tests share: valid files, ways to spoil them, and what a reader may do about it."""
 
 import copy
-import dataclasses
 import io
-import json
 import os
 import warnings
 from collections.abc import Callable
@@ -23,16 +21,16 @@ fuzzed = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate, *([Phase.shrink] if EXAMPLES > 100 else [])],
 )
 
-TINY = PRESETS["demo"].with_values(
-    [
-        "image_size=32",
-        "guide.options={widths: [4, 8]}",
-        "guide.epochs=1",
-        "guide.batch_size=2",
-        "segmenter.decoder_widths=[8, 4]",
-        "segmenter.epochs=1",
-        "segmenter.batch_size=2",
-    ]
+TINY = PRESETS["demo"].override(
+    {
+        "image_size": 32,
+        "guide.encoder_options": {"widths": [4, 8]},
+        "guide.epochs": 1,
+        "guide.batch_size": 2,
+        "segmenter.decoder_widths": [8, 4],
+        "segmenter.epochs": 1,
+        "segmenter.batch_size": 2,
+    }
 )
 
 # What values may be in the place of another.
@@ -133,4 +131,4 @@ IMAGES += [encoded("TIFF", "I;16"), encoded("GIF", "P"), encoded("BMP", "RGB")]
 
 def plain(preset: Preset) -> Any:
     """The values of a preset, as its file has them."""
-    return json.loads(json.dumps(dataclasses.asdict(preset)))
+    return preset.model_dump(mode="json")

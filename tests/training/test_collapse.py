@@ -273,15 +273,15 @@ def test_a_collapsed_run_keeps_its_checkpoint_and_writes_no_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "build_segmenter", without_first_class(build_segmenter))
-    preset = PRESETS["demo"].with_values(
-        [
-            "guide.options={widths: [4, 8]}",
-            "guide.epochs=1",
-            "segmenter.decoder_widths=[8, 4]",
-            "segmenter.epochs=4",
-            "segmenter.batch_size=8",
-            "guide.batch_size=8",
-        ]
+    preset = PRESETS["demo"].override(
+        {
+            "guide.encoder_options": {"widths": [4, 8]},
+            "guide.epochs": 1,
+            "segmenter.decoder_widths": [8, 4],
+            "segmenter.epochs": 4,
+            "segmenter.batch_size": 8,
+            "guide.batch_size": 8,
+        }
     )
     scenes = SyntheticScenes(8, 2, size=32, seed=1), SyntheticScenes(40, 2, size=32, seed=2)
     name = scenes[0].class_names[0]

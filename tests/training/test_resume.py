@@ -10,14 +10,16 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from support.two_processes import Plain, PlainDecoder, scenes
+from support.tiny import guide_stage, segmenter_stage
+from support.two_processes import scenes
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from decomprec import DecompositionLoss, DecompositionSegmenter, FrozenGuide
 from decomprec.data import TaggedDataModule, train_transform
-from decomprec.models import PooledClassifier
-from decomprec.training import GuideModule, NonFiniteError, SegmenterModule, WholeCheckpoints
+from decomprec.training import (
+    NonFiniteError,
+    WholeCheckpoints,
+)
 from decomprec.training.checkpoints import WholeCSVLogger
 
 
@@ -99,16 +101,6 @@ def test_parts_of_a_batch_hold_the_images_of_the_whole() -> None:
     for accumulate in (3, 0):
         with pytest.raises(ValueError, match=f"Expected `accumulate` to cut the `batch_size` of 8 .* got {accumulate}"):
             TaggedDataModule(scenes(26, 1), scenes(2, 2), batch_size=8, accumulate=accumulate)
-
-
-def guide_stage() -> GuideModule:
-    return GuideModule(PooledClassifier(Plain(), num_classes=4), learning_rate=1e-2, scales=(1.0, 2.0), one_cycle=True)
-
-
-def segmenter_stage() -> SegmenterModule:
-    segmenter = DecompositionSegmenter(4, Plain(), mask_decoder=PlainDecoder(4), image_decoder=PlainDecoder(12))
-    guide = FrozenGuide(PooledClassifier(Plain(), num_classes=4))
-    return SegmenterModule(segmenter, DecompositionLoss(guide, 0.1, 0.1), num_classes=4, learning_rate=1e-2)
 
 
 @pytest.mark.parametrize("stage", [guide_stage, segmenter_stage])

@@ -71,7 +71,9 @@ def fit_stage(
     if compile:
         network.compile()
     with clear_stops(folder.name, last, _out_of_memory(folder.name, preset)):
-        trainer = _trainer(preset, folder, [SeedEveryEpoch(seed), StopCollapsed(class_names), *callbacks], options)
+        trainer = _trainer(
+            preset, epochs, folder, [SeedEveryEpoch(seed), StopCollapsed(class_names), *callbacks], options
+        )
         steps = len(data.train_set) // (data.batch_size * trainer.world_size)
         trainer.fit_loop.max_epochs = max(epochs, math.ceil(min_steps / max(1, steps)))
         start = last if last.exists() else None
@@ -85,7 +87,9 @@ def fit_stage(
     convert_conv2d_weight_memory_format(module, torch.contiguous_format)
 
 
-def _trainer(preset: Preset, folder: Path, callbacks: Sequence[Callback], options: Mapping[str, Any]) -> L.Trainer:
+def _trainer(
+    preset: Preset, epochs: int, folder: Path, callbacks: Sequence[Callback], options: Mapping[str, Any]
+) -> L.Trainer:
     loggers: list[Logger] = [WholeCSVLogger(folder, name="log")]
     if RequirementCache("tensorboard"):
         loggers.append(TensorBoardLogger(folder, name="tensorboard"))
@@ -97,6 +101,7 @@ def _trainer(preset: Preset, folder: Path, callbacks: Sequence[Callback], option
         "accumulate_grad_batches": preset.accumulate,
     }
     return L.Trainer(
+        max_epochs=epochs,
         logger=loggers,
         callbacks=[
             _SavePreset(preset, folder.parent),
