@@ -174,7 +174,7 @@ def test_what_can_be_tried_with_a_single_image(sets: Any, tmp_path: Path, monkey
 def test_other_runtime_errors_are_no_lack_of_memory(sets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     little_memory(monkeypatch, RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match=r"^shapes differ$"):
-        run(tmp_path / "run", sets, settings={"accumulate": 2})
+        run(tmp_path / "run", sets)
 
 
 def test_a_loss_that_is_not_finite_stops_a_run_at_its_last_good_checkpoint(
