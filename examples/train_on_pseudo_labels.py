@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from decomprec._files import written_whole
+from decomprec.cli.config import parse_settings
 from decomprec.data import CocoInstances, SyntheticScenes, TaggedCSV, collate
 from decomprec.evaluation import SegmentationScores, evaluate
 from decomprec.evaluation.coco import CocoWriter
@@ -35,7 +36,7 @@ from decomprec.viz import save_image, save_label_map
 
 SIZE = 64  # of the scenes, in pixels
 TRAIN_SEED, UNSEEN_SEED = 1, 3  # those of `decomprec demo`
-SETTINGS = ["guide.epochs=8", "guide.batch_size=16"]
+SETTINGS = {"guide.epochs": 8, "guide.batch_size": 16}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -56,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
 def train_ours(args: argparse.Namespace) -> TrainedModel:
     """A small model, from the tags of the training scenes; a finished one in OUT/run is read back."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    preset = PRESETS["demo"].with_values([*SETTINGS, *args.set])
+    preset = PRESETS["demo"].override({**SETTINGS, **parse_settings(args.set)})
     scenes = SyntheticScenes(args.scenes, args.classes, SIZE, TRAIN_SEED)
     unseen = SyntheticScenes(min(args.unseen, 50), args.classes, SIZE, UNSEEN_SEED)
     options = {"accelerator": "cpu"}

@@ -27,6 +27,7 @@ from benchmarks.quality.changes import CHANGES, Change
 from benchmarks.quality.photographs import evaluation_images, of_half, training_images
 from benchmarks.quality.runs import Conditions
 from benchmarks.questions.experiments import slug
+from decomprec.cli.config import parse_settings
 from decomprec.data import collate, eval_transform, train_transform
 from decomprec.evaluation.metrics import ScoreAccumulator
 from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", default="32-true", help="of training, such as bf16-mixed, as in Lightning")
     args = parser.parse_args(arguments)
 
-    preset, base = Preset.load(args.guide / "preset.yaml").with_values(args.set), load(args.guide)
+    preset, base = Preset.load(args.guide / "preset.yaml").override(parse_settings(args.set)), load(args.guide)
     plain, augmented = eval_transform(preset.image_size), train_transform(preset.image_size)
     train_set = training_images(args.train, base.class_names, augmented if preset.augment else plain)
     tune = of_half(evaluation_images(args.eval, base.class_names), "tune", plain)
@@ -92,14 +93,14 @@ def row(
         known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return known
     log.info("== %s", change.name)
-    found: dict[str, Any] = {"name": change.name, "settings": list(change.settings)}
+    found: dict[str, Any] = {"name": change.name, "settings": dict(change.settings)}
     weights = folder / "guide" / FINISHED
     if not weights.exists():
         weights.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(guide / "guide" / FINISHED, weights)
     callbacks = [] if change.callback is None else [change.callback()]
     try:
-        trained = conditions.run(preset.with_values(change.settings), folder, callbacks)
+        trained = conditions.run(preset.override(change.settings), folder, callbacks)
         found |= measured(trained, preset, batches, decided)
     except CollapsedRunError as error:
         log.warning("%s", error)
@@ -118,7 +119,7 @@ def _ready(logits: Tensor, images: Tensor) -> Tensor:
 def measured(trained: TrainedModel, preset: Preset, batches: Batches, decided: list[Tensor]) -> dict[str, Any]:
     """Foreground IoU as it is, and at the bias of the background's logit that is best on these very images."""
     slots = len(trained.class_names) + 1
-    scale = (preset.segmenter.image_size or preset.image_size) / preset.image_size
+    scale = preset.segmenter_size / preset.image_size
     segmenter = multi_scale(trained.segmenter.mask_logits, (scale,), flip=False)
     logits = [segmenter(batch["image"]) for batch in batches]
 

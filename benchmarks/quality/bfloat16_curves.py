@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.files import RESULTS, ROOT, save
 from decomprec._files import written_whole
+from decomprec.cli.config import parse_settings
 from decomprec.data import SyntheticScenes, collate
 from decomprec.evaluation import evaluate
 from decomprec.training import PRESETS, Preset, train
@@ -77,7 +78,7 @@ def train_guide(preset: Preset, scenes: Mapping[str, SyntheticScenes], folder: P
     """The guide of all runs, in a run folder of its own whose segmenter is not trained."""
     if not (folder / "guide" / FINISHED).exists():
         log.info("== guide")
-        alone = preset.with_values(["segmenter.epochs=0", "segmenter.one_cycle=false"])
+        alone = preset.override({"segmenter.epochs": 0})
         train(alone, scenes["train"], scenes["val"], folder, resume=folder.exists(), trainer_options=OPTIONS)
     return folder
 
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--png", type=Path, default=ROOT / "docs" / "assets" / "precision_curves.png")
     args = parser.parse_args(arguments)
 
-    preset = PRESETS["demo"].with_values(args.set)
+    preset = PRESETS["demo"].override(parse_settings(args.set))
     counts = dict(zip(SCENES_SEEDS, args.scenes, strict=True))
     scenes = {
         split: SyntheticScenes(counts[split], size=preset.image_size, seed=seed, masks=split == "val")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning as L
@@ -33,7 +33,7 @@ class Change:
     """
 
     name: str
-    settings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
     callback: Callable[[], Callback] | None = None
 
 
@@ -216,7 +216,7 @@ class GuideAlongside(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: dict[str, Tensor], idx: int
     ) -> None:
         assert isinstance(pl_module, SegmenterModule)
-        size = pl_module.image_size or batch["image"].shape[-1]
+        size = pl_module.settings.image_size or batch["image"].shape[-1]
         images, tags = resized(batch["image"], [size, size]), batch["tags"]
         chosen = (torch.rand_like(tags) + tags).argmax(dim=1, keepdim=True)
         present = tags.gather(1, chosen)
@@ -243,40 +243,40 @@ def _cls_loss(module: L.LightningModule) -> ClsLoss:
 
 CHANGES = (
     Change("nothing"),
-    Change("no start from evidence", ("segmenter.evidence=false",)),
-    Change("no seeds", ("segmenter.seeds=0",)),
-    Change("no seeds, λ_m = 0.3", ("segmenter.seeds=0", "segmenter.lambda_mask=0.3")),
-    Change("neither evidence nor seeds", ("segmenter.evidence=false", "segmenter.seeds=0")),
-    Change("no L_cls", ("segmenter.lambda_cls=0",)),
-    Change("no L_mask", ("segmenter.lambda_mask=0",)),
+    Change("no start from evidence", {"segmenter.evidence": False}),
+    Change("no seeds", {"segmenter.seeds": 0}),
+    Change("no seeds, λ_m = 0.3", {"segmenter.seeds": 0, "segmenter.lambda_mask": 0.3}),
+    Change("neither evidence nor seeds", {"segmenter.evidence": False, "segmenter.seeds": 0}),
+    Change("no L_cls", {"segmenter.lambda_cls": 0}),
+    Change("no L_mask", {"segmenter.lambda_mask": 0}),
     Change("no L_recon", callback=WithoutReconstruction),
-    Change("guide sees components on black (Î_k)", ("segmenter.content=components", "segmenter.fills=[]")),
-    Change("guide sees stopped image-lets on the fills", ("segmenter.content=stopped",)),
-    Change("guide sees image-lets on the fills", ("segmenter.content=imagelets",)),
-    Change("one fill: the mean colour", ("segmenter.fills=[mean]",)),
+    Change("guide sees components on black (Î_k)", {"segmenter.content": "imagelets", "segmenter.fills": []}),
+    Change("guide sees stopped image-lets on the fills", {"segmenter.content": "stopped"}),
+    Change("guide sees image-lets on the fills", {"segmenter.content": "imagelets"}),
+    Change("one fill: the mean colour", {"segmenter.fills": ["mean"]}),
     Change("another image's background as a fill too", callback=ShowOtherBackgrounds),
-    Change("absent classes ignored (Eq. 6)", ("segmenter.absent=ignore",)),
+    Change("absent classes ignored (Eq. 6)", {"segmenter.absent": "ignore"}),
     Change("nothing of a class outside its mask", callback=lambda: AddTerm(MaskedOut, 0.1)),
     Change("guide's head trained alongside", callback=GuideAlongside),
-    Change("λ_m = 0.3", ("segmenter.lambda_mask=0.3",)),
-    Change("area prior: tags (Eq. 4)", ("segmenter.prior=tags",)),
+    Change("λ_m = 0.3", {"segmenter.lambda_mask": 0.3}),
+    Change("area prior: tags (Eq. 4)", {"segmenter.area_range": None}),
     Change("area prior annealed", callback=AnnealedPrior),
-    Change("no smoothness", ("segmenter.smoothness=0",)),
+    Change("no smoothness", {"segmenter.smoothness": 0}),
     Change("entropy, weight 0.03", callback=lambda: AddTerm(lambda _: mask_entropy, 0.03)),
     Change("reconstruction of each slot too", callback=lambda: AddTerm(lambda _: per_slot_reconstruction, 1.0)),
     Change("reconstruction of features too", callback=lambda: AddTerm(FeatureReconstruction, 0.1)),
     Change("scale and flip consistency", callback=lambda: AddTerm(ScaleConsistency, 0.3)),
     Change("moving average of the weights", callback=AverageSegmenter),
-    Change("constant learning rate", ("segmenter.one_cycle=false",)),
-    Change("encoder trained too", ("segmenter.frozen=[]",)),
-    Change("trained at the images' own size", ("segmenter.image_size=null",)),
+    Change("constant learning rate", {"one_cycle": False}),
+    Change("encoder trained too", {"segmenter.freeze_encoder": False}),
+    Change("trained at the images' own size", {"segmenter.image_size": None}),
     Change(
         "encoder from scratch, no start from evidence",
-        (
-            "segmenter.encoder=mobilenetv1_100",
-            "segmenter.encoder_options={output_stride: 16}",
-            "segmenter.evidence=false",
-            "segmenter.frozen=[]",
-        ),
+        {
+            "segmenter.encoder": "mobilenetv1_100",
+            "segmenter.encoder_options": {"output_stride": 16},
+            "segmenter.evidence": False,
+            "segmenter.freeze_encoder": False,
+        },
     ),
 )

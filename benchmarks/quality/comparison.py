@@ -30,9 +30,10 @@ from torch.utils.data import DataLoader
 from benchmarks.quality.diagnostics import diagnose
 from benchmarks.quality.measure import SUPERVISED, Networks, draw_ranked, measure
 from benchmarks.quality.photographs import evaluation_images, of_half, training_images
-from benchmarks.quality.runs import Conditions, described, run_papers_recipe, train_second_guide
+from benchmarks.quality.runs import Conditions, run_papers_recipe, train_second_guide
 from benchmarks.quality.supervised import train_supervised
 from decomprec._files import written_whole
+from decomprec.cli.config import parse_settings
 from decomprec.data import TaggedImages, collate, eval_transform, train_transform
 from decomprec.evaluation import Results, guide_accuracy
 from decomprec.models import DecompositionSegmenter
@@ -65,13 +66,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def choose_preset(args: argparse.Namespace) -> Preset:
-    if args.preset not in PRESETS and not Path(args.preset).is_file():
-        raise ValueError(f"Expected --preset to be one of {', '.join(PRESETS)} or a YAML file, got {args.preset!r}.")
-    preset = PRESETS[args.preset] if args.preset in PRESETS else Preset.load(args.preset)
-    return preset.with_values(args.set)
-
-
 def train_all(
     args: argparse.Namespace, preset: Preset, train_set: TaggedImages, held_out: TaggedImages
 ) -> tuple[Networks, dict[str, str]]:
@@ -101,8 +95,8 @@ def train_all(
     second = None
     if not args.no_second_guide:
         with stage("second guide", args.out):
-            second = train_second_guide(conditions, preset.guide, args.out / "second_guide")
-    scale = (preset.segmenter.image_size or preset.image_size) / preset.image_size
+            second = train_second_guide(conditions, preset, args.out / "second_guide")
+    scale = preset.segmenter_size / preset.image_size
     return Networks("ours", ours.segmenter, ours.classifier, others, second, scale), collapsed
 
 
@@ -144,8 +138,8 @@ def without_folders(argument: str) -> str:
     """An argument with paths cut to their last part.
 
     Examples:
-        >>> without_folders("../data/dogs/"), without_folders("guide.weights=/models/trunk.safetensors")
-        ('dogs', 'guide.weights=trunk.safetensors')
+        >>> without_folders("../data/dogs/"), without_folders("guide.encoder_weights=/models/trunk.safetensors")
+        ('dogs', 'guide.encoder_weights=trunk.safetensors')
     """
     return re.sub(r"[^=]*/", "", argument.rstrip("/"))
 
@@ -161,7 +155,7 @@ def save(results: Results, more: Mapping[str, Any], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train or load, compare on the reported half, describe, draw and write."""
     args = parse_arguments(arguments)
-    preset = choose_preset(args)
+    preset = Preset.load(args.preset).override(parse_settings(args.set))
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     if args.model:
@@ -183,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         networks, collapsed = train_all(args, preset, train_set, held_out)
         networks.to(device)
         more = {
-            "preset": described(preset),
+            "preset": preset.without_folders().model_dump(mode="json"),
             "minutes": minutes_of_stages(args.out),
             "collapsed": collapsed,
         }

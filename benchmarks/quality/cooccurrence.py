@@ -42,7 +42,7 @@ def main() -> None:
     trained, preset = load(args.run), Preset.load(args.run / "preset.yaml")
     names = list(trained.class_names)
     transform = eval_transform(preset.image_size)
-    scale = (preset.segmenter.image_size or preset.image_size) / preset.image_size
+    scale = preset.segmenter_size / preset.image_size
     networks = Networks("ours", trained.segmenter, trained.guide, {}, scale=scale).to("cpu")
     logits = multi_scale(networks.ours.mask_logits, (scale,), flip=False)
     predictors = {

@@ -26,6 +26,7 @@ from benchmarks.files import save
 from benchmarks.quality.photographs import evaluation_images, of_half, training_images
 from benchmarks.quality.runs import Conditions
 from benchmarks.questions.experiments import slug
+from decomprec.cli.config import parse_settings
 from decomprec.data import TaggedImages, collate, eval_transform, train_transform
 from decomprec.evaluation import evaluate, guide_accuracy
 from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
@@ -38,30 +39,18 @@ ROBUST, FAST = PRESETS["robust"], PRESETS["fast"]
 SIZE = ROBUST.image_size
 
 
-def settings(**changes: Any) -> list[str]:
-    """Changes of a preset, with the names and values that `Preset.with_values` reads.
-
-    Examples:
-        >>> settings(guide__epochs=2, image_size=160)
-        ['guide.epochs=2', 'image_size=160']
-    """
-    return [f"{name.replace('__', '.')}={json.dumps(value)}" for name, value in changes.items()]
-
-
-SAVINGS: Mapping[str, list[str]] = {
-    "none (`robust`)": [],
-    f"images of {FAST.image_size} pixels": settings(image_size=FAST.image_size),
-    f"guide trained for {FAST.guide.epochs} epochs": settings(guide__epochs=FAST.guide.epochs),
-    "guide trained at one size": settings(guide__scales=FAST.guide.scales),
-    f"segmenter trained at {FAST.segmenter.image_size} pixels": settings(
-        segmenter__image_size=FAST.segmenter.image_size
-    ),
-    "all (`fast`)": settings(
-        image_size=FAST.image_size,
-        guide__epochs=FAST.guide.epochs,
-        guide__scales=FAST.guide.scales,
-        segmenter__image_size=FAST.segmenter.image_size,
-    ),
+SAVINGS: Mapping[str, Mapping[str, Any]] = {
+    "none (`robust`)": {},
+    f"images of {FAST.image_size} pixels": {"image_size": FAST.image_size},
+    f"guide trained for {FAST.guide.epochs} epochs": {"guide.epochs": FAST.guide.epochs},
+    "guide trained at one size": {"guide.scales": FAST.guide.scales},
+    f"segmenter trained at {FAST.segmenter.image_size} pixels": {"segmenter.image_size": FAST.segmenter.image_size},
+    "all (`fast`)": {
+        "image_size": FAST.image_size,
+        "guide.epochs": FAST.guide.epochs,
+        "guide.scales": FAST.guide.scales,
+        "segmenter.image_size": FAST.segmenter.image_size,
+    },
 }
 
 
@@ -83,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_arguments(arguments, __doc__, Path("runs/fast_preset"))
     rows = []
     for name, changes in SAVINGS.items():
-        rows.append(row(name, ROBUST.with_values([*args.set, *changes]), args))
+        rows.append(row(name, ROBUST.override({**parse_settings(args.set), **changes}), args))
         save({"savings": rows, "run": described(args)}, args.json)
 
 
@@ -137,7 +126,7 @@ def core_seconds() -> float:
 
 def measured(trained: TrainedModel, preset: Preset, images: TaggedImages) -> dict[str, float]:
     """IoU on images of `SIZE` pixels, which both networks see at the sizes that they were trained at."""
-    seen = (preset.segmenter.image_size or preset.image_size) / SIZE
+    seen = preset.segmenter_size / SIZE
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for network in (trained.segmenter, trained.guide):
         network.to(device)

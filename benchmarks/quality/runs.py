@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +75,14 @@ def papers_recipe(preset: Preset) -> Preset:
         >>> from decomprec.training import PRESETS
         >>> recipe = papers_recipe(PRESETS["robust"]).segmenter
         >>> recipe.encoder, recipe.batch_size, recipe.content, recipe.lambda_mask
-        ('guide', 32, 'components', 0.001)
+        ('guide', 32, 'imagelets', 0.001)
     """
-    # Everything but the objective.
-    kept: tuple[str, ...] = ("encoder", "encoder_weights", "encoder_options", "decoder_widths", "frozen", "image_size")
-    kept += ("batch_size", "epochs", "learning_rate", "one_cycle")
+    # Everything of the segmenter but the objective.
+    kept: tuple[str, ...] = ("encoder", "encoder_weights", "encoder_options", "decoder_widths", "image_size")
+    kept += ("freeze_encoder", "batch_size", "epochs", "learning_rate")
     segmenter = SegmenterSettings(**{name: getattr(preset.segmenter, name) for name in kept})
-    return Preset(f"paper's recipe for {preset.name}", preset.image_size, preset.augment, preset.guide, segmenter)
+    name = f"paper's recipe for {preset.name}"
+    return Preset.model_validate({**preset.model_dump(), "name": name, "segmenter": segmenter})
 
 
 def run_papers_recipe(
@@ -113,38 +113,38 @@ def _write_collapsed(folder: Path, alike: TrainedModel) -> None:
     alike.save_pretrained(folder / "model", half=False)
 
 
-def second_guide_settings(settings: GuideSettings) -> GuideSettings:
-    """The same architecture, wholly trained, for two epochs, with as many hidden parts as the first has seen.
+def second_guide(preset: Preset) -> Preset:
+    """A preset whose guide has the same architecture, wholly trained, for two epochs, with the same occlusion.
 
-    Without those it would be a stranger to masked views, and the gap would tell that, not how adversarial masks are.
+    Without occlusion it would not know masked views, and the gap would tell that rather than how adversarial masks are.
 
     Examples:
-        >>> second_guide_settings(GuideSettings(frozen=("encoder",), learning_rate=0.01)).learning_rate
+        >>> from decomprec.training import PRESETS
+        >>> second_guide(PRESETS["robust"]).guide.learning_rate
         0.0001
     """
     # A rate that is meant for a head alone would wreck an encoder.
-    learning_rate = GuideSettings.learning_rate if settings.frozen else settings.learning_rate
-    free = replace(settings, frozen=(), refit_head=False, scales=(1.0,))
-    return replace(free, epochs=SECOND_GUIDE_EPOCHS, learning_rate=learning_rate)
+    learning_rate = GuideSettings().learning_rate if preset.guide.freeze_encoder else preset.guide.learning_rate
+    return preset.override(
+        {
+            "guide.freeze_encoder": False,
+            "guide.learning_rate": learning_rate,
+            "guide.weight_decay": 0,
+            "guide.scales": [1.0],
+            "guide.epochs": SECOND_GUIDE_EPOCHS,
+        }
+    )
 
 
-def train_second_guide(conditions: Conditions, first: GuideSettings, folder: Path) -> PooledClassifier:
+def train_second_guide(conditions: Conditions, first: Preset, folder: Path) -> PooledClassifier:
     """A guide of another seed that no segmenter is trained with: only to measure with."""
-    settings, seed = second_guide_settings(first), conditions.seed + 1
-    weights = None if (folder / FINISHED).exists() else settings.weights
+    preset, seed = second_guide(first), conditions.seed + 1
+    if (folder / FINISHED).exists():
+        preset = preset.override({"guide.encoder_weights": None})
     L.seed_everything(seed, verbose=False)
-    classifier = build_classifier(replace(settings, weights=weights), len(conditions.train_set.class_names) + 1)
-    loader = shuffled(conditions.train_set, settings.batch_size, seed, conditions.workers)
-    module = GuideModule(classifier, settings.learning_rate, settings.occlusion, settings.one_cycle)
     names = conditions.train_set.class_names
-    fit(module, classifier, loader, folder, settings.epochs, names, seed, conditions.options)
+    classifier = build_classifier(preset, len(names) + 1)
+    loader = shuffled(conditions.train_set, preset.guide.batch_size, seed, conditions.workers)
+    module = GuideModule(classifier, preset.guide, one_cycle=preset.one_cycle)
+    fit(module, classifier, loader, folder, preset.guide.epochs, names, seed, conditions.options)
     return classifier
-
-
-def described(preset: Preset) -> dict[str, Any]:
-    """The preset's settings as JSON knows them, with weights by the names of their files."""
-    values = dataclasses.asdict(preset)
-    for stage, key in (("guide", "weights"), ("segmenter", "encoder_weights")):
-        if values[stage][key] is not None:
-            values[stage][key] = Path(values[stage][key]).name
-    return values

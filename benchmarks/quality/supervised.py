@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from decomprec.data import IGNORE, TaggedImages, collate
 from decomprec.data.datamodule import EpochShuffle
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.models.weights import load_local
-from decomprec.training import Preset, SeedEveryEpoch, build_segmenter
+from decomprec.training import Preset, SeedEveryEpoch, build_segmenter, start_from_guide
 from decomprec.training.checkpoints import FINISHED, save_finished
 
 log = logging.getLogger(__name__)
@@ -100,12 +99,12 @@ def train_supervised(
         workers: processes that load images.
         trainer_options: passed to `lightning.Trainer`.
     """
-    settings = preset.segmenter
     if (folder / FINISHED).exists():
-        settings = replace(settings, encoder_weights=None)
+        preset = preset.override({"segmenter.encoder_weights": None})
     L.seed_everything(seed, verbose=False)
-    segmenter = build_segmenter(settings, len(images.class_names) + 1, classifier)
-    loader = shuffled(images, min(settings.batch_size, len(images)), seed, workers)
+    segmenter = build_segmenter(preset, len(images.class_names) + 1, classifier)
+    start_from_guide(preset, segmenter, classifier)
+    loader = shuffled(images, min(preset.segmenter.batch_size, len(images)), seed, workers)
     epochs = min(max(round(images_seen / len(images)), 1), MOST_EPOCHS)
     fit(SupervisedModule(segmenter), segmenter, loader, folder, epochs, images.class_names, seed, trainer_options)
     return segmenter

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.files import save
 from benchmarks.quality.fast_preset import FAST, described, parse_arguments, row
 from benchmarks.quality.photographs import training_images
+from decomprec.cli.config import parse_settings
 from decomprec.data import eval_transform
 
 COUNTS = (100, 400)
@@ -23,13 +24,13 @@ COUNTS = (100, 400)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_arguments(arguments, __doc__, Path("runs/training_set_size"))
-    preset = FAST.with_values(args.set)
+    preset = FAST.override(parse_settings(args.set))
     total = len(training_images(args.train, None, eval_transform(preset.image_size)))
     rows = []
     for count in (*(count for count in COUNTS if count < total), total):
         for times in sorted({1, round(total / count)}):
             epochs = times * preset.segmenter.epochs
-            longer = preset.with_values([f"segmenter.epochs={epochs}", "segmenter.min_steps=0"])
+            longer = preset.override({"segmenter.epochs": epochs, "segmenter.min_steps": 0})
             rows.append(row(f"{count} images, {epochs} epochs", longer, args, count) | {"epochs": epochs})
             save({"how_many": rows, "run": described(args)}, args.json)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -20,12 +20,12 @@ from decomprec.training import PRESETS, Preset
 TRAIN, VAL, TEST, ALONE, EXTRA = range(1, 6)  # seeds of the scenes, in every variant the same
 NEGATIVES = (0.1, 0.3)  # further images of the context alone, as share of the training scenes
 # Two minutes for a guide and a segmenter on one busy core, instead of ten.
-SMALLER = (
-    "guide.epochs=8",
-    "guide.options={widths: [16, 32, 64]}",
-    "segmenter.decoder_widths=[32, 16, 16]",
-    "segmenter.batch_size=8",
-)
+SMALLER = {
+    "guide.epochs": 8,
+    "guide.encoder_options": {"widths": [16, 32, 64]},
+    "segmenter.decoder_widths": [32, 16, 16],
+    "segmenter.batch_size": 8,
+}
 CONTEXT_NAME = "green band"
 _GREEN, _YELLOW = (0.15, 0.70, 0.25), (0.95, 0.85, 0.10)
 
@@ -45,7 +45,7 @@ class Size:
     train: int
     test: int
     pixels: int
-    settings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
     precision: str = "32-true"
 
     @cache  # noqa: B019  (a handful of sizes in a process)
@@ -56,9 +56,9 @@ class Size:
             count = round(8 * max(NEGATIVES) * self.train)
         return SyntheticScenes(count, num_classes, self.pixels, seed=series, masks=True)
 
-    def preset(self, settings: Sequence[str] = ()) -> Preset:
+    def preset(self, settings: Mapping[str, Any]) -> Preset:
         """The preset with all changes."""
-        return PRESETS["demo"].with_values([f"image_size={self.pixels}", *self.settings, *settings])
+        return PRESETS["demo"].override({"image_size": self.pixels, **self.settings, **settings})
 
 
 class Scenes(Dataset[dict[str, Any]]):

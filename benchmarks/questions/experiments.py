@@ -18,7 +18,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,7 @@ from benchmarks.questions.data import (
     with_areas,
 )
 from benchmarks.questions.measure import CAM, OURS, Figures, batches, context_figures, figures
+from decomprec.cli.config import parse_settings
 from decomprec.evaluation import compare
 from decomprec.protocols import TaggedDataset
 from decomprec.trained_model import TrainedModel
@@ -56,7 +57,8 @@ from decomprec.training.checkpoints import FINISHED
 
 log = logging.getLogger("questions")
 
-EVIDENCE = ("guide.standardise=true", "segmenter.evidence=true", "segmenter.seeds=0.3")
+NOTHING: Mapping[str, Any] = {}
+EVIDENCE = {"segmenter.evidence": True, "segmenter.seeds": 0.3}
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Variant:
     train_set: Callable[[], TaggedDataset]
     test_set: Callable[[], Any]
     val_set: Callable[[], TaggedDataset]
-    settings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
     guide_of: str | None = None
     num_classes: int = 4
     more: Callable[[TrainedModel], Figures] = field(default=lambda trained: {})
@@ -86,7 +88,7 @@ class Variant:
 
 def classes(size: Size) -> Iterator[Variant]:
     """Scenes with 3, 6 and 20 classes, with the preset and with masks that start from the guide's evidence."""
-    for settings, how in (((), ""), (EVIDENCE, ", from evidence")):
+    for settings, how in (({}, ""), (EVIDENCE, ", from evidence")):
         for count in (3, 6, 20):
             yield Variant(
                 f"{count} classes{how}",
@@ -101,7 +103,7 @@ def classes(size: Size) -> Iterator[Variant]:
 def areas(size: Size) -> Iterator[Variant]:
     """What L_mask aims at."""
 
-    def variant(name: str, train_set: Callable[[], Scenes], *settings: str) -> Variant:
+    def variant(name: str, train_set: Callable[[], Scenes], settings: Mapping[str, Any] = NOTHING) -> Variant:
         shared = None if name == "hinge (the preset's)" else "hinge (the preset's)"
         return Variant(name, train_set, partial(size.scenes, TEST), partial(size.scenes, VAL), settings, shared)
 
@@ -112,7 +114,7 @@ def areas(size: Size) -> Iterator[Variant]:
         return plain(size.scenes(TRAIN))
 
     yield variant("hinge (the preset's)", tagged)
-    eq4 = "segmenter.prior=tags"
+    eq4 = {"segmenter.area_range": None}
     yield variant("tags (Eq. 4)", tagged, eq4)
     yield variant("exact areas", known(lambda exact: exact), eq4)
     for percent in (10, 30, 50):
@@ -120,7 +122,7 @@ def areas(size: Size) -> Iterator[Variant]:
         yield variant(f"areas with {percent} % noise", known(noise), eq4)
     yield variant("mean area of each class", known(mean_areas), eq4)
     for name, train_set in (("tags (Eq. 4)", tagged), ("exact areas", known(lambda exact: exact))):
-        yield variant(f"{name}, λ_m = 0.01", train_set, eq4, "segmenter.lambda_mask=0.01")
+        yield variant(f"{name}, λ_m = 0.01", train_set, {**eq4, "segmenter.lambda_mask": 0.01})
 
 
 def context(size: Size) -> Iterator[Variant]:
@@ -130,7 +132,9 @@ def context(size: Size) -> Iterator[Variant]:
     def drawn(series: int, how: Context) -> Scenes:
         return context_scenes(size.scenes(series), how, seed=series)
 
-    def variant(name: str, how: Context, train_set: Callable[[], Scenes], *settings: str) -> Variant:
+    def variant(
+        name: str, how: Context, train_set: Callable[[], Scenes], settings: Mapping[str, Any] = NOTHING
+    ) -> Variant:
         return Variant(
             name,
             lambda: plain(train_set()),
@@ -151,15 +155,15 @@ def context(size: Size) -> Iterator[Variant]:
     # As many bands as in the others, whatever else is in the image.
     share = float(torch.stack([item["context"].any() for item in drawn(TRAIN, usual).items]).float().mean())
     even = Context(share, share)
-    for settings, how in (((), ""), (EVIDENCE, ", from evidence")):
-        yield variant(f"as it is{how}", usual, partial(drawn, TRAIN, usual), *settings)
+    for settings, how in (({}, ""), (EVIDENCE, ", from evidence")):
+        yield variant(f"as it is{how}", usual, partial(drawn, TRAIN, usual), settings)
         for negatives in NEGATIVES:
             name = f"{negatives:.0%} images of the context alone{how}".replace("%", " %")
-            yield variant(name, usual, partial(with_negatives, negatives), *settings)
-        yield variant(f"no correlation{how}", even, partial(drawn, TRAIN, even), *settings)
+            yield variant(name, usual, partial(with_negatives, negatives), settings)
+        yield variant(f"no correlation{how}", even, partial(drawn, TRAIN, even), settings)
     tagged = Context(tagged=True)
     yield variant("the context is a class", tagged, partial(drawn, TRAIN, tagged))
-    yield variant("guide sees parts only", usual, partial(drawn, TRAIN, usual), "guide.occlusion=1.0")
+    yield variant("guide sees parts only", usual, partial(drawn, TRAIN, usual), {"guide.occlusion": 1.0})
 
 
 QUESTIONS: dict[str, Callable[[Size], Iterator[Variant]]] = {"classes": classes, "areas": areas, "context": context}
@@ -226,11 +230,11 @@ def ask(question: str, size: Size, seeds: Sequence[int], out: Path) -> dict[str,
     found: list[dict[str, Any]] = []
     for variant in QUESTIONS[question](size):
         runs = [run_variant(variant, size, seed, out / question / f"seed_{seed}") for seed in seeds]
-        found.append({"name": variant.name, "settings": list(variant.settings), "runs": runs})
+        found.append({"name": variant.name, "settings": dict(variant.settings), "runs": runs})
     run = {
         "command": f"python -m benchmarks.questions.experiments {question}",
         "preset": "demo",
-        "settings": " ".join(size.settings) or "as they are",
+        "settings": " ".join(f"{key}={json.dumps(value)}" for key, value in size.settings.items()) or "as they are",
         "scenes": f"{size.train} to train on, {size.test} to measure on",
         "image_size": size.pixels,
         "precision": size.precision,
@@ -254,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="further changes of the preset")
     parser.add_argument("--precision", default="bf16-mixed", help="of training, as in Lightning")
     args = parser.parse_args(arguments)
-    size = Size(args.scenes, args.test_scenes, args.pixels, (*SMALLER, *args.set), args.precision)
+    size = Size(args.scenes, args.test_scenes, args.pixels, {**SMALLER, **parse_settings(args.set)}, args.precision)
     save(ask(args.question, size, args.seed, args.out), args.results / f"{args.question}.json")
 
 

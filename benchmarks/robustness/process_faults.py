@@ -76,10 +76,10 @@ def _resident(pid: int) -> float:
 
 def train_share(folder: Path, processes: int, resume: bool = False, workers: int = 0, *callbacks: Callback) -> None:
     """What each process of a training does: its share of steps of eight images."""
-    sizes = [f"{stage}.batch_size={BATCH // processes}" for stage in STAGES]
+    sizes = {f"{stage}.batch_size": BATCH // processes for stage in STAGES}
     parallel = {"devices": processes, "strategy": "ddp"} if processes > 1 else {"devices": 1}
     train(
-        PRESETS["demo"].with_values([*SETTINGS, "guide.accumulate=1", "guide.occlusion=0", *sizes]),
+        PRESETS["demo"].override({**SETTINGS, "accumulate": 1, "guide.occlusion": 0, **sizes}),
         SyntheticScenes(26, 2, size=32, seed=1, transform=train_transform(32)),
         SyntheticScenes(5, 2, size=32, seed=2, masks=True),
         folder,
@@ -193,7 +193,7 @@ def train_long(folder: Path, epochs: int, log: Path) -> None:
     """A training of one stage, the segmenter, of many epochs, which writes down its memory."""
     seen = Memory()
     train(
-        PRESETS["demo"].with_values([*SETTINGS, "guide.epochs=1", f"segmenter.epochs={epochs}"]),
+        PRESETS["demo"].override({**SETTINGS, "guide.epochs": 1, "segmenter.epochs": epochs}),
         SyntheticScenes(24, 2, size=32, seed=1, transform=train_transform(32)),
         SyntheticScenes(6, 2, size=32, seed=2, masks=True),
         folder,

@@ -18,6 +18,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -32,36 +33,38 @@ from decomprec.report.curves import read_charts
 from decomprec.training import PRESETS, train
 
 PHASES = ("a step", "a validation", "a checkpoint write", "between the stages")
-SETTINGS = [
-    "image_size=32",
-    "guide.options={widths: [4, 8]}",
-    "guide.epochs=2",
-    "guide.batch_size=8",
-    "guide.accumulate=2",
-    "guide.refit_head=true",
-    "guide.frozen=[encoder]",
-    "guide.standardise=true",
-    "guide.weight_decay=0.01",
-    "segmenter.decoder_widths=[8, 4]",
-    "segmenter.epochs=3",
-    "segmenter.batch_size=8",
-    "segmenter.absent_slots=1",
-    "segmenter.evidence=true",
-]
+SETTINGS = {
+    "image_size": 32,
+    "accumulate": 2,
+    "guide.encoder_options": {"widths": [4, 8]},
+    "guide.epochs": 2,
+    "guide.batch_size": 8,
+    "guide.freeze_encoder": True,
+    "guide.weight_decay": 0.01,
+    "segmenter.decoder_widths": [8, 4],
+    "segmenter.epochs": 3,
+    "segmenter.batch_size": 8,
+    "segmenter.absent_slots": 1,
+    "segmenter.evidence": True,
+}
 STAGES = ("guide", "segmenter")
 CONTEXT: Any = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["benchmarks.robustness.random_kills"])  # each child starts in milliseconds
 
 
 def train_tiny(
-    folder: Path, workers: int = 0, resume: bool = False, settings: tuple[str, ...] = (), *callbacks: Callback
+    folder: Path,
+    workers: int = 0,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    *callbacks: Callback,
 ) -> None:
     """The training that is killed."""
     torch.set_num_threads(1)
     # The workers that load: those of a fork server would outlive a killed parent.
     multiprocessing.set_start_method("fork", force=True)
     train(
-        PRESETS["demo"].with_values([*SETTINGS, *settings]),
+        PRESETS["demo"].override({**SETTINGS, **(settings or {})}),
         SyntheticScenes(24, 2, size=32, seed=1, transform=train_transform(32)),
         SyntheticScenes(6, 2, size=32, seed=2, masks=True),  # too few to be judged as a collapse
         folder,
@@ -144,7 +147,7 @@ def kill_somewhere(folder: Path, workers: int, phase: int, usual: list[tuple[int
     at = draw.choice([i for i, (kind, _) in enumerate(usual[:-1]) if kind == phase])
     wait = draw.random() * (usual[at + 1][1] - usual[at][1])
     began = CONTEXT.Array("d", 2 * len(usual) + 3)
-    process = in_child(folder, workers, False, (), Phases(began))
+    process = in_child(folder, workers, False, None, Phases(began))
     while process.is_alive() and began[0] <= at:
         time.sleep(0.0005)
     time.sleep(wait)
@@ -166,7 +169,7 @@ def main() -> None:
     hit, count = Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
         began = CONTEXT.Array("d", 10_000)
-        finish(Path(folder) / "whole", 0, False, (), Phases(began))
+        finish(Path(folder) / "whole", 0, False, None, Phases(began))
         expected = result(Path(folder) / "whole")
         for number in range(args.kills):
             run = Path(folder) / str(number)

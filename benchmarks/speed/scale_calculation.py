@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 import sys
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,18 +42,18 @@ class Way:
 
     name: str
     preset: str
-    settings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def chosen(self) -> Preset:
-        return PRESETS[self.preset].with_values(self.settings)
+        return PRESETS[self.preset].override(self.settings)
 
 
 WAYS = (
     Way("`paper`, all slots", "paper"),
-    Way("`paper`, `absent_slots=1`", "paper", ("segmenter.absent_slots=1",)),
+    Way("`paper`, `absent_slots=1`", "paper", {"segmenter.absent_slots": 1}),
     Way("`robust`", "robust"),
-    Way("`robust`, `seeds=0`", "robust", ("segmenter.seeds=0",)),
-    Way("`robust`, `seeds=0`, 96 px", "robust", ("segmenter.seeds=0", "segmenter.image_size=96")),
+    Way("`robust`, `seeds=0`", "robust", {"segmenter.seeds": 0}),
+    Way("`robust`, `seeds=0`, 96 px", "robust", {"segmenter.seeds": 0, "segmenter.image_size": 96}),
 )
 
 
@@ -136,15 +136,14 @@ class SomeSlots(nn.Module):
 @cache
 def cost(way: Way, num_classes: int) -> Cost:
     """The cost of a training step of the segmenter with two tags in each image (one if K = 2)."""
-    preset = way.chosen()
-    settings, guide = preset.segmenter, replace(preset.guide, weights=None)
-    size = settings.image_size or preset.image_size
+    preset = way.chosen().override({"guide.encoder_weights": None})
+    settings, size = preset.segmenter, preset.segmenter_size
     with torch.device("meta"):
-        classifier = build_classifier(guide, num_classes).requires_grad_(False).eval()
-        segmenter = build_segmenter(settings, num_classes, classifier)
-        loss = build_loss(settings, classifier)
-        for name in settings.frozen:
-            segmenter.get_submodule(name).requires_grad_(False).eval()
+        classifier = build_classifier(preset, num_classes).requires_grad_(False).eval()
+        segmenter = build_segmenter(preset, num_classes, classifier)
+        loss = build_loss(preset, classifier)
+        if settings.freeze_encoder:
+            segmenter.encoder.requires_grad_(False).eval()
         shown = num_classes
         if settings.absent_slots is not None:
             tags = min(TAGS, num_classes - 1)

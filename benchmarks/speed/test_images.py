@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,10 +30,10 @@ def folder(case: Case) -> list[Tensor]:
 
 def model(case: Case, machine: Machine) -> TrainedModel:
     """The networks of "robust" with random weights."""
-    preset = PRESETS["robust"]
-    classifier = build_classifier(replace(preset.guide, weights=None), case.num_classes)
+    preset = PRESETS["robust"].override({"guide.encoder_weights": None})
+    classifier = build_classifier(preset, case.num_classes)
     torch.nn.init.constant_(classifier.head.bias, 1e9)  # sees every class
-    segmenter = build_segmenter(preset.segmenter, case.num_classes, classifier)
+    segmenter = build_segmenter(preset, case.num_classes, classifier)
     names = tuple(f"class {k}" for k in range(1, case.num_classes))
     return TrainedModel(segmenter, names, case.size, classifier).to(machine.device)
 

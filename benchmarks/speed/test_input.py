@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from statistics import median
 from time import perf_counter
 
@@ -25,27 +24,18 @@ PASS = 2  # steps: the guide's images take turns in size
 
 def stage_module(preset: Preset, stage: str, num_classes: int) -> L.LightningModule:
     """The module of a preset's stage, as `decomprec.training.train` builds it, with random weights."""
-    classifier = build_classifier(replace(preset.guide, weights=None), num_classes)
+    classifier = build_classifier(preset.override({"guide.encoder_weights": None}), num_classes)
     if stage == "guide":
-        guide = preset.guide
-        return GuideModule(
-            classifier, occlusion=guide.occlusion, frozen=guide.frozen, refit_head=guide.refit_head, scales=guide.scales
-        )
-    segmenter = build_segmenter(preset.segmenter, num_classes, classifier)
-    return SegmenterModule(
-        segmenter.requires_grad_(True),
-        build_loss(preset.segmenter, classifier),
-        num_classes,
-        frozen=preset.segmenter.frozen,
-        image_size=preset.segmenter.image_size,
-    )
+        return GuideModule(classifier, preset.guide)
+    segmenter = build_segmenter(preset, num_classes, classifier)
+    return SegmenterModule(segmenter, build_loss(preset, classifier), num_classes, preset.segmenter)
 
 
 def test_input(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> None:
     name, stage = case.subject.split()
     preset = PRESETS[name]
     if machine.name == "quick":
-        preset = preset.with_values([f"image_size={case.size}", f"segmenter.image_size={case.size}"])
+        preset = preset.override({"image_size": case.size, "segmenter.image_size": case.size})
     module = stage_module(preset, stage, case.num_classes).to(machine.device).train()
     convert_conv2d_weight_memory_format(module, torch.channels_last)  # as `train` does
     optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad])

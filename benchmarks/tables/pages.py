@@ -6,7 +6,7 @@
 A page marks the place of a table by `<!-- table: NAME.json -->` and `<!-- end table -->`. NAME.json is what
 `decomprec.evaluation.Results.save` wrote plus a "run" that describes it, what `pytest benchmarks/ --benchmark` wrote,
 or what another module of benchmarks wrote. A pattern such as `dogs_*.json` takes several runs of one experiment
-together: mean ± standard deviation.
+together: mean ± standard deviation. `<!-- table: settings -->` is the table of all settings of a preset.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from benchmarks.tables.quality import (
     scores_table,
 )
 from benchmarks.tables.robustness import fuzz_table, kills_table, processes_table, robustness_table, versions_table
+from benchmarks.tables.settings import settings_table
 from benchmarks.tables.speed import imports_table, speed_table
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,8 @@ def fill(text: str, results: Path) -> str:
     """A page's text with every marked table made anew from the files in `results`."""
 
     def fresh(match: re.Match[str]) -> str:
+        if match[2] == "settings":
+            return f"{match[1]}{settings_table()}\n{match[3]}"
         files = sorted(results.glob(match[2]))
         return f"{match[1]}{render(files) if files else '*Not measured yet.*'}\n{match[3]}"
 

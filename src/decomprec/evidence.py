@@ -49,7 +49,7 @@ def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpne
     if not isinstance(classifier.norm, nn.modules.batchnorm._BatchNorm):
         raise ValueError(
             "Expected a classifier with standardise=True, whose BatchNorm has recorded the mean features, but got one "
-            "without; train it with `guide.standardise=true`."
+            "without."
         )
     for name, value in (("threshold", threshold), ("sharpness", sharpness)):
         if not value > 0:

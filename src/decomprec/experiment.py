@@ -47,7 +47,6 @@ def run_experiment(
     run_dir: Path,
     *,
     data: str,
-    settings: Sequence[str] = (),
     resume: bool = False,
     seed: int = 0,
     workers: int | None = None,
@@ -66,7 +65,6 @@ def run_experiment(
         load: gives the images.
         run_dir: must be new, unless the run is resumed.
         data: name of the data, for readers of the results.
-        settings: how the preset was changed, for the same readers.
         resume: go on where an earlier run in this folder stopped.
         seed: of everything that is random.
         workers: processes that load images; None is one for each core with a GPU, else 0.
@@ -107,8 +105,7 @@ def run_experiment(
     run = {
         "data": data,
         "preset": preset.name,
-        # The names of files, not the folders of this machine.
-        "settings": " ".join(f"{k}={v.rsplit('/', 1)[-1]}" for k, _, v in (s.partition("=") for s in settings))
+        "settings": " ".join(f"{key}={json.dumps(value)}" for key, value in preset.without_folders().changes().items())
         or "as they are",
         "image_size": preset.image_size,
         "seed": seed,

@@ -46,12 +46,12 @@ def test_names_and_settings_of_the_changes() -> None:
     from benchmarks.questions.experiments import slug
 
     assert CHANGES[0].name == "nothing"
-    assert CHANGES[0].settings == ()
+    assert CHANGES[0].settings == {}
     assert len({slug(change.name) for change in CHANGES}) == len(CHANGES)
     for change in CHANGES[1:]:
         assert (change.callback is None) != (not change.settings)
         if change.settings:
-            assert PRESETS["robust"].with_values(change.settings) != PRESETS["robust"]
+            assert PRESETS["robust"].override(change.settings) != PRESETS["robust"]
 
 
 def test_per_slot_reconstruction_in_plain_loops() -> None:
@@ -164,14 +164,13 @@ def test_the_guide_alongside_learns_what_it_is_shown() -> None:
 
     from decomprec import ClsLoss, FrozenGuide
     from decomprec.models import PooledClassifier, SmallEncoder
-    from decomprec.training import SegmenterModule, SegmenterSettings
-    from decomprec.training.build import build_loss, build_segmenter
+    from decomprec.training import Preset, SegmenterModule, SegmenterSettings, build_loss, build_segmenter
 
     torch.manual_seed(0)
     classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2)
-    settings = SegmenterSettings(encoder="guide", decoder_widths=(8, 4))
-    segmenter = build_segmenter(settings, 2, classifier)
-    module = SegmenterModule(segmenter, build_loss(settings, classifier), 2)
+    preset = Preset(segmenter=SegmenterSettings(encoder="guide", decoder_widths=(8, 4)))
+    segmenter = build_segmenter(preset, 2, classifier)
+    module = SegmenterModule(segmenter, build_loss(preset, classifier), 2)
     assert isinstance(module.loss.cls_loss, ClsLoss)
     assert isinstance(module.loss.cls_loss.guide, FrozenGuide)
     images, tags = torch.rand(4, 3, 16, 16), torch.tensor([[1.0], [0.0], [1.0], [0.0]])

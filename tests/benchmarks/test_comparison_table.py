@@ -3,7 +3,6 @@
 import csv
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -167,9 +166,9 @@ def test_the_other_trainings_are_what_their_rows_say(finished: tuple[Path, list[
     assert second != (out / "ours" / "guide" / "finished.safetensors").read_bytes()
     recipe = runs.Preset.load(out / "paper" / "preset.yaml").segmenter
     assert (recipe.encoder, recipe.decoder_widths, recipe.epochs, recipe.batch_size) == ("guide", (8, 4), 2, 8)
-    assert (recipe.content, recipe.absent, recipe.prior, recipe.lambda_mask) == ("components", "ignore", "tags", 1e-3)
-    assert recipe.smoothness == 0
-    assert recipe.frozen == runs.Preset.load(out / "ours" / "preset.yaml").segmenter.frozen
+    assert (recipe.content, recipe.fills, recipe.absent, recipe.area_range) == ("imagelets", (), "ignore", None)
+    assert (recipe.lambda_mask, recipe.smoothness) == (1e-3, 0)
+    assert recipe.freeze_encoder == runs.Preset.load(out / "ours" / "preset.yaml").segmenter.freeze_encoder
 
 
 def test_a_resumed_run_trains_nothing_and_gives_the_same_table(
@@ -285,9 +284,9 @@ def test_the_supervised_loss_is_cross_entropy_over_the_known_pixels() -> None:
 
 def test_supervised_training_learns_squares(tmp_path: Path) -> None:
     held_out = evaluation_images(make_folder(tmp_path, {"val": 80}), ["square"])
-    settings = ["segmenter.decoder_widths=[16, 8]", "segmenter.batch_size=8"]
+    settings = {"segmenter.decoder_widths": [16, 8], "segmenter.batch_size": 8}
     segmenter = train_supervised(
-        PRESETS["demo"].with_values(settings),
+        PRESETS["demo"].override(settings),
         PooledClassifier(SmallEncoder((8, 16)), 2),
         of_half(held_out, "tune", train_transform(SIZE)),
         images_seen=10**6,
@@ -316,7 +315,7 @@ def test_ranked_images() -> None:
         (["--eval", "{bare}", "--train", "{bare}", "--model", "{bare}"], "either --train .* or --model"),
         (["--train", "{bare}", "--eval", "nowhere"], "Expected --eval to be a folder"),
         (["--train", "nowhere", "--eval", "{bare}"], "nowhere"),
-        (["--train", "{bare}", "--eval", "{bare}", "--preset", "best"], "Expected --preset"),
+        (["--train", "{bare}", "--eval", "{bare}", "--preset", "best"], "Expected the preset to be one of"),
         (["--train", "{bare}", "--eval", "{bare}", "--classes", "circle"], "circle"),
         (["--model", "nowhere", "--eval", "{bare}"], "nowhere"),
     ],
@@ -375,8 +374,8 @@ def test_what_savings_cost(folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
     from benchmarks.quality import fast_preset, training_set_size
     from benchmarks.tables.quality import how_many_table, savings_table
 
-    assert replace(fast_preset.ROBUST.with_values(fast_preset.SAVINGS["all (`fast`)"]), name="fast") == fast_preset.FAST
-    changes = {"none": [], "one epoch": ["segmenter.epochs=1"]}
+    assert fast_preset.ROBUST.override({**fast_preset.SAVINGS["all (`fast`)"], "name": "fast"}) == fast_preset.FAST
+    changes = {"none": {}, "one epoch": {"segmenter.epochs": 1}}
     monkeypatch.setattr(fast_preset, "SAVINGS", changes)
     monkeypatch.setattr(fast_preset, "ROBUST", tiny({"segmenter.epochs": 2}))
     monkeypatch.setattr(fast_preset, "SIZE", SIZE)

@@ -22,7 +22,7 @@ from benchmarks.questions.data import (
     with_areas,
 )
 from benchmarks.tables.pages import fill
-from support.tiny import tiny_words
+from support.tiny import TINY, tiny_words
 
 from decomprec.data import SyntheticScenes, TaggedDataModule
 
@@ -155,7 +155,7 @@ def test_a_small_run(tmp_path: Path) -> None:
 
 
 def test_areas_share_a_guide_and_change_the_masks(tmp_path: Path) -> None:
-    size = questions.Size(16, 12, 32, tuple(tiny_words()))
+    size = questions.Size(16, 12, 32, {**TINY})
     variants = {variant.name: variant for variant in questions.areas(size)}
     found = [
         questions.run_variant(variants[name], size, 0, tmp_path) for name in ("hinge (the preset's)", "exact areas")

@@ -59,7 +59,7 @@ def test_operations_grow_with_the_classes_by_the_last_convolutions_and_the_guide
 def test_memory_is_that_of_the_maps_at_least() -> None:
     for way in (WAYS[1], WAYS[2]):
         counted = cost(way, 1001)
-        size = way.chosen().segmenter.image_size or SIZE
+        size = way.chosen().segmenter_size
         assert counted.image_bytes > 4 * (1001 * 4) * size**2 * 2  # logits and image-lets, and their gradients
 
 

@@ -135,7 +135,12 @@ def test_imports_are_timed_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_precisions_are_compared_from_one_start(tmp_path: Path) -> None:
-    tiny = ["image_size=32", "guide.options={widths: [4, 8]}", "guide.epochs=1", "segmenter.decoder_widths=[8, 4]"]
+    tiny = [
+        "image_size=32",
+        "guide.encoder_options={widths: [4, 8]}",
+        "guide.epochs=1",
+        "segmenter.decoder_widths=[8, 4]",
+    ]
     paths = ["--out", tmp_path, "--json", tmp_path / "curves.json", "--png", tmp_path / "curves.png"]
     words = [*paths, "--scenes", 96, 16, "--seeds", 0, 1, "--set", *tiny, "segmenter.learning_rate=0.01"]
     bfloat16_curves.main([str(word) for word in words])

@@ -18,9 +18,9 @@ from decomprec.data import SyntheticScenes
 from decomprec.evidence import EvidenceMasks, evidence_layer
 from decomprec.models import PooledClassifier, ShortcutDecoder, SmallEncoder
 from decomprec.trained_model import load
-from decomprec.training import build_loss, build_segmenter, train
+from decomprec.training import build_classifier, build_loss, build_segmenter, start_from_guide, train
 
-TINY = tiny({"guide.standardise": True, "segmenter.evidence": True, "segmenter.seeds": 0.3})
+TINY = tiny({"segmenter.evidence": True, "segmenter.seeds": 0.3})
 
 
 @pytest.fixture
@@ -148,26 +148,31 @@ def test_the_shortcut_is_added_to_the_unet() -> None:
     torch.testing.assert_close(both, decoder(features) + coarse)
 
 
-def test_evidence_needs_the_guides_own_encoder(classifier) -> None:
-    settings = TINY.with_values(["segmenter.encoder=resnet18"]).segmenter
-    with pytest.raises(ValueError, match=r"`segmenter\.encoder` to be 'guide'"):
-        build_segmenter(settings, 4, classifier)
+def test_evidence_needs_the_guides_own_encoder() -> None:
+    with pytest.raises(ValueError, match=r"segmenter\.encoder to be 'guide'"):
+        TINY.override({"segmenter.encoder": "resnet18"})
 
 
-@pytest.mark.parametrize("setting", ["segmenter.evidence=false", "segmenter.seeds=0"])
-def test_a_guide_without_statistics_raises_before_any_work(setting: str, tmp_path: Path) -> None:
-    scenes = SyntheticScenes(8, 2, size=32, seed=1)
-    preset = TINY.with_values(["guide.standardise=false", setting])
-    with pytest.raises(ValueError, match=r"guide\.standardise=true"):
-        train(preset, scenes, scenes, tmp_path / "run", trainer_options=QUIET)
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize("setting", [{"segmenter.evidence": False}, {"segmenter.seeds": 0}])
+def test_a_guide_whose_evidence_is_used_records_its_statistics(setting: dict[str, object]) -> None:
+    assert isinstance(build_classifier(TINY.override(setting), 3).norm, nn.BatchNorm1d)
+    neither = TINY.override({"segmenter.evidence": False, "segmenter.seeds": 0})
+    assert isinstance(build_classifier(neither, 3).norm, nn.Identity)
+    assert isinstance(build_classifier(neither.override({"guide.freeze_encoder": True}), 3).norm, nn.BatchNorm1d)
+
+
+def test_a_classifier_without_statistics_has_no_evidence() -> None:
+    with pytest.raises(ValueError, match="standardise=True"):
+        build_loss(TINY, PooledClassifier(SmallEncoder((4, 8)), 3))
 
 
 def test_the_mask_decoder_starts_from_the_trained_guide_and_is_trained_on(tmp_path: Path) -> None:
     scenes = SyntheticScenes(16, 2, size=32, seed=1)
     trained = train(TINY, scenes, scenes, tmp_path / "run", trainer_options=QUIET)
     evidence = evidence_layer(trained.classifier)
-    start = build_segmenter(TINY.segmenter, 3, trained.classifier).mask_decoder
+    segmenter = build_segmenter(TINY, 3, trained.classifier)
+    start_from_guide(TINY, segmenter, trained.classifier)
+    start = segmenter.mask_decoder
     assert isinstance(start, ShortcutDecoder)
     assert torch.equal(start.shortcut.weight, evidence.weight)
     after = load_file(tmp_path / "run/segmenter/finished.safetensors")["mask_decoder.shortcut.weight"]
@@ -177,10 +182,10 @@ def test_the_mask_decoder_starts_from_the_trained_guide_and_is_trained_on(tmp_pa
     assert evidence.weight.abs().max() > 10 * moved
     again = load(tmp_path / "run").segmenter
     assert torch.equal(again.mask_decoder.shortcut.weight, after)
-    assert {"seeds"} <= build_loss(TINY.segmenter, trained.classifier).extra.keys()
+    assert {"seeds"} <= build_loss(TINY, trained.classifier).extra.keys()
 
 
-def test_the_guide_is_trained_although_the_losses_are_tried_first(tmp_path: Path) -> None:
+def test_the_guide_is_trained_before_it_is_frozen(tmp_path: Path) -> None:
     scenes = SyntheticScenes(16, 2, size=32, seed=1)
     trained = train(TINY, scenes, scenes, tmp_path / "run", seed=5, trainer_options=QUIET)
     torch.manual_seed(5)
@@ -190,8 +195,8 @@ def test_the_guide_is_trained_although_the_losses_are_tried_first(tmp_path: Path
 
 
 def test_a_segmenter_from_evidence_draws_its_evidence(classifier) -> None:
-    settings = TINY.segmenter
-    segmenter = build_segmenter(settings, 4, classifier)
+    segmenter = build_segmenter(TINY, 4, classifier)
+    start_from_guide(TINY, segmenter, classifier)
     assert isinstance(segmenter, DecompositionSegmenter)
     for parameter in segmenter.mask_decoder.head.parameters():  # the U-Net's part, which is random
         nn.init.zeros_(parameter)

@@ -195,7 +195,6 @@ def test_a_thousand_steps_in_bfloat16_end_where_float32_does() -> None:
 
 TINY = tiny(
     {
-        "guide.standardise": True,
         "segmenter.absent_slots": 1,
         "segmenter.smoothness": 0.1,
         "segmenter.evidence": True,
@@ -264,8 +263,8 @@ class Recorder(TorchDispatchMode):
 
 
 OBJECTIVES = {
-    "paper": PRESETS["paper"].with_values(["guide.weights=null"]),
-    "beyond": TINY.with_values(["segmenter.seeds=0"]),
+    "paper": PRESETS["paper"].override({"guide.encoder_weights": None}),
+    "beyond": TINY.override({"segmenter.seeds": 0}),
     "seeds": TINY,
 }
 
@@ -281,12 +280,12 @@ def deterministic() -> Iterator[None]:
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_step_has_only_operations_that_can_be_deterministic(objective: str) -> None:
     preset = OBJECTIVES[objective]
-    classifier = build_classifier(preset.guide, 3)
-    segmenter = build_segmenter(preset.segmenter, 3, classifier)
+    classifier = build_classifier(preset, 3)
+    segmenter = build_segmenter(preset, 3, classifier)
     images, tags = torch.rand(2, 3, 32, 32), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     with Recorder() as recorded:
         DF.guide_loss(classifier.train()(images), tags).backward()
-        loss = build_loss(preset.segmenter, classifier)
+        loss = build_loss(preset, classifier)
         loss(segmenter(images), images, tags).total.backward()
     assert "convolution_backward" in recorded.names
     assert not recorded.names & REFUSED_ON_CUDA

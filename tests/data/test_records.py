@@ -178,9 +178,9 @@ def test_training_on_rows_with_validation_on_coco(tmp_path: Path) -> None:
     assert torch.equal(train_set.tags, scenes.tags)
     assert torch.equal(val_set.tags, unseen.tags)
     assert all(torch.equal(a["mask"], b["mask"]) for a, b in zip(val_set, unseen, strict=True))
-    settings = ["guide.options={widths: [4, 8]}", "guide.epochs=1", "guide.batch_size=4"]
-    settings += ["segmenter.decoder_widths=[8, 4]", "segmenter.epochs=1", "segmenter.batch_size=4"]
-    preset = PRESETS["demo"].with_values(["image_size=32", *settings])
+    settings = {"guide.encoder_options": {"widths": [4, 8]}, "guide.epochs": 1, "guide.batch_size": 4}
+    settings |= {"segmenter.decoder_widths": [8, 4], "segmenter.epochs": 1, "segmenter.batch_size": 4}
+    preset = PRESETS["demo"].override({"image_size": 32, **settings})
     trained = train(preset, train_set, val_set, tmp_path / "run", trainer_options=QUIET)
     assert trained.class_names == names
     (log,) = (tmp_path / "run" / "segmenter").glob("log/*/metrics.csv")

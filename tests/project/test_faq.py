@@ -31,8 +31,7 @@ from decomprec.export import export_masks
 from decomprec.models import SmallEncoder
 from decomprec.models.weights import clear_download_error
 from decomprec.trained_model import TrainedModel, load
-from decomprec.training import PRESETS, SegmenterModule, StopCollapsed, train
-from decomprec.training.choose import choose_preset
+from decomprec.training import PRESETS, Preset, SegmenterModule, StopCollapsed, train
 
 PAGE = Path(__file__).parents[2] / "docs" / "faq.md"
 SCENES = SyntheticScenes(4, num_classes=2, size=16)
@@ -68,8 +67,8 @@ def table(folder: Path, text: str) -> Path:
     return path
 
 
-def small_run(folder: Path, settings: list[str], **options: Any) -> None:
-    preset = PRESETS["demo"].with_values(["guide.batch_size=4", "segmenter.batch_size=4", *settings])
+def small_run(folder: Path, settings: dict[str, Any], **options: Any) -> None:
+    preset = PRESETS["demo"].override({"guide.batch_size": 4, "segmenter.batch_size": 4, **settings})
     train(preset, SCENES, SCENES, folder, **options)
 
 
@@ -156,16 +155,16 @@ CASES: Mapping[str, Callable[[Path], Any]] = {
     ),
     "Batch larger than the training set": lambda _: TaggedDataModule(SCENES, SCENES, batch_size=32),
     "Images of different sizes in a batch": lambda _: collate(ITEMS),
-    "Unknown preset": lambda _: choose_preset("roboust"),
-    "Unknown setting": lambda _: choose_preset("fast", ["epochs=3"]),
-    "A setting of the wrong type": lambda _: choose_preset("fast", ["segmenter.epochs=few"]),
+    "Unknown preset": lambda _: Preset.load("roboust"),
+    "Unknown setting": lambda _: Preset.load("fast").override({"epochs": 3}),
+    "A setting of the wrong type": lambda _: Preset.load("fast").override({"segmenter.epochs": "few"}),
     "The run folder is not new": lambda folder: (
         PRESETS["demo"].save(folder / "preset.yaml"),
-        small_run(folder, []),
+        small_run(folder, {}),
     ),
     "Resumed with other settings": lambda folder: (
         PRESETS["demo"].save(folder / "preset.yaml"),
-        small_run(folder, ["segmenter.epochs=9"], resume=True),
+        small_run(folder, {"segmenter.epochs": 9}, resume=True),
     ),
     "The run has collapsed": lambda _: collapsed(),
     "Pixels are not in [0, 1]": lambda _: small()(255 * IMAGES),

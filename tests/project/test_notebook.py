@@ -18,6 +18,7 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
+from decomprec.cli.config import parse_settings
 from decomprec.data import TaggedCSV
 from decomprec.training import PRESETS
 
@@ -118,7 +119,7 @@ def test_the_quickstart_page_draws_what_its_training_takes(tmp_path: Path, monke
     words = shlex.split(train.replace("\\\n", " "))
     settings = [value for option, value in pairwise(words) if option == "--set"]
     assert len(settings) == 3
-    assert PRESETS[words[words.index("--preset") + 1]].with_values(settings).image_size == 48
+    assert PRESETS[words[words.index("--preset") + 1]].override(parse_settings(settings)).image_size == 48
 
 
 def shrink(png: str) -> str:

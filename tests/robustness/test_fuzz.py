@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from decomprec import DecompositionSegmenter
 from decomprec.cli import app
+from decomprec.cli.config import parse_settings
 from decomprec.data import CocoInstances, TaggedCSV, VOCDevkit
 from decomprec.data.image_io import read_image, read_labels, read_mask
 from decomprec.models import PooledClassifier, SmallEncoder
@@ -149,9 +150,9 @@ def test_preset_bytes(folder: Path, data: bytes) -> None:
 @given(setting=st.one_of(st.text(max_size=30), mutated_bytes(b"segmenter.epochs=3").map(lambda b: b.decode("latin-1"))))
 @example(setting="image_size=[")
 @example(setting="image_size=!!python/name:os.system")
-@example(setting="guide.options=&a [*a]")
+@example(setting="guide.encoder_options=&a [*a]")
 def test_settings(setting: str) -> None:
-    survives(lambda: PRESETS["paper"].with_values([setting]))
+    survives(lambda: PRESETS["paper"].override(parse_settings([setting])))
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +248,9 @@ WORDS = st.one_of(
     st.sampled_from(["train", "demo", "predict", "evaluate", "report", "export", "FOLDER", "MODEL", "NOWHERE", "FILE"]),
     st.sampled_from(["--out", "--preset", "--set", "--config", "--seed", "--size", "--tags", "--format", "--classes"]),
     st.sampled_from(["--json", "--resume", "--device", "--workers", "--probabilities", "--help", "--coco", "--", "-"]),
-    st.sampled_from(["cpu", "cuda", "image_size=8", "guide.options={widths: [4]}", "segmenter.fills=3", "voc", "coco"]),
+    st.sampled_from(
+        ["cpu", "cuda", "image_size=8", "guide.encoder_options={widths: [4]}", "segmenter.fills=3", "voc", "coco"]
+    ),
     st.text(max_size=6),
 )
 

@@ -140,9 +140,9 @@ PRESET = plain(TINY)
 
 @fuzzed
 @given(preset=st.one_of(mutated_values(PRESET).map(yaml.safe_dump), mutated_bytes(yaml.safe_dump(PRESET).encode())))
-@example(preset=yaml.safe_dump({**PRESET, "guide": {**PRESET["guide"], "options": {"widths": True}}}))
-@example(preset=yaml.safe_dump({**PRESET, "guide": {**PRESET["guide"], "options": {"x": 1}}}))
-@example(preset=yaml.safe_dump({**PRESET, "guide": {**PRESET["guide"], "options": {"widths": [4, 10**9]}}}))
+@example(preset=yaml.safe_dump({**PRESET, "guide": {**PRESET["guide"], "encoder_options": {"widths": True}}}))
+@example(preset=yaml.safe_dump({**PRESET, "guide": {**PRESET["guide"], "encoder_options": {"x": 1}}}))
+@example(preset=yaml.safe_dump({**PRESET, "guide": {**PRESET["guide"], "encoder_options": {"widths": [4, 10**9]}}}))
 @example(preset=yaml.safe_dump({**PRESET, "segmenter": {**PRESET["segmenter"], "decoder_widths": [8, -3]}}))
 @example(preset=yaml.safe_dump({**PRESET, "segmenter": {**PRESET["segmenter"], "decoder_widths": [8, 10**9]}}))
 def test_preset_of_a_run(folder: Path, whole: Files, preset: str | bytes) -> None:

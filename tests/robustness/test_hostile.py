@@ -10,7 +10,6 @@ import socket
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,14 +170,14 @@ def python_objects(marker: Path) -> list[str]:
 
 def test_python_objects_in_yaml(run: Path, marker: Path, tmp_path: Path) -> None:
     for value in python_objects(marker):
-        for text in (value, f"name: {value}", f"guide: {{options: {value}}}"):
+        for text in (value, f"name: {value}", f"guide: {{encoder_options: {value}}}"):
             (run / "preset.yaml").write_text(text)
             refused(lambda: Preset.load(run / "preset.yaml"), "preset.yaml")
             refused(lambda: read_run(run), "preset.yaml")
         refused_by_cli("demo", "--preset", run / "preset.yaml", "--out", tmp_path / "new")
         (tmp_path / "config.yaml").write_text(f"command: demo\nseed: {value}\n")
         refused_by_cli("demo", "--config", tmp_path / "config.yaml", "--out", tmp_path / "new")
-        refused_by_cli("demo", "--set", f"guide.options={value}", "--out", tmp_path / "new")
+        refused_by_cli("demo", "--set", f"guide.encoder_options={value}", "--out", tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -227,7 +226,7 @@ def test_options_that_would_make_timm_read_files_or_grow(
     (model / "config.json").write_text(json.dumps(config))
     refused(lambda: load(model), "options")
     preset = Preset.load(run / "preset.yaml")
-    hostile = replace(preset, guide=replace(preset.guide, model=MOBILENET, options=options))
+    hostile = preset.override({"guide.encoder": MOBILENET, "guide.encoder_options": options})
     sets = SyntheticScenes(8, 4, size=32, seed=1), SyntheticScenes(4, 4, size=32, seed=3)
     refused(lambda: train(hostile, *sets, tmp_path / "new"), "options")
 
@@ -401,7 +400,7 @@ def test_an_exported_model_does_not_know_where_the_code_lay(ending: str, model: 
 
 def test_the_report_names_weights_without_their_folder(run: Path) -> None:
     values = yaml.safe_load((run / "preset.yaml").read_text())
-    values["guide"]["weights"] = f"/home/{SECRETS[1]}/trunk.safetensors"
+    values["guide"]["encoder_weights"] = f"/home/{SECRETS[1]}/trunk.safetensors"
     values["segmenter"]["encoder_weights"] = f"C:\\Users\\{SECRETS[1]}\\other.safetensors"
     (run / "preset.yaml").write_text(yaml.safe_dump(values))
     write_report(read_run(run), run / "report.html")

@@ -65,7 +65,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
     where: str, stage: type[L.LightningModule], epoch: int, workers: int, whole: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    process = in_child(run, workers, False, (), Kill(where, stage, epoch))
+    process = in_child(run, workers, False, None, Kill(where, stage, epoch))
     process.join(300)
     assert process.exitcode == -signal.SIGKILL
     assert not (run / "segmenter" / "finished.safetensors").exists()

@@ -1,9 +1,7 @@
 """What the fuzz tests share: valid files, ways to spoil them, and what a reader may do about it."""
 
 import copy
-import dataclasses
 import io
-import json
 import os
 import warnings
 from collections.abc import Callable
@@ -124,4 +122,4 @@ IMAGES += [encoded("TIFF", "I;16"), encoded("GIF", "P"), encoded("BMP", "RGB")]
 
 def plain(preset: Preset) -> Any:
     """The values of a preset, as its file has them."""
-    return json.loads(json.dumps(dataclasses.asdict(preset)))
+    return preset.model_dump(mode="json")

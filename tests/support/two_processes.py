@@ -18,8 +18,10 @@ from decomprec.training import (
     PRESETS,
     CollapsedRunError,
     GuideModule,
+    GuideSettings,
     Preset,
     SegmenterModule,
+    SegmenterSettings,
     StopCollapsed,
     train,
 )
@@ -28,24 +30,23 @@ PROCESSES = 2
 IMAGES, BATCH = 26, 8
 QUIET: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 # Only the guide's head is trained, and in the end fitted: nothing of it depends on how a batch is split.
-TINY = PRESETS["demo"].with_values(
-    [
-        "image_size=16",
-        "guide.options={widths: [4, 8]}",
-        "guide.frozen=[encoder]",
-        "guide.occlusion=0",
-        "guide.epochs=2",
-        "guide.refit_head=true",
-        "guide.weight_decay=0.01",
-        "segmenter.decoder_widths=[8, 4]",
-        "segmenter.epochs=2",
-        "segmenter.absent_slots=1",
-    ]
+TINY = PRESETS["demo"].override(
+    {
+        "image_size": 16,
+        "guide.encoder_options": {"widths": [4, 8]},
+        "guide.freeze_encoder": True,
+        "guide.occlusion": 0,
+        "guide.epochs": 2,
+        "guide.weight_decay": 0.01,
+        "segmenter.decoder_widths": [8, 4],
+        "segmenter.epochs": 2,
+        "segmenter.absent_slots": 1,
+    }
 )
 
 
 def tiny(batch_size: int) -> Preset:
-    return TINY.with_values([f"guide.batch_size={batch_size}", f"segmenter.batch_size={batch_size}"])
+    return TINY.override({"guide.batch_size": batch_size, "segmenter.batch_size": batch_size})
 
 
 def scenes(count: int, seed: int, **options: Any) -> SyntheticScenes:
@@ -127,13 +128,13 @@ def fit(module: L.LightningModule, processes: int, val: Dataset[Any], *callbacks
 
 def guide_stage(processes: int, val: Dataset[Any]) -> dict[str, Any]:
     torch.manual_seed(0)
-    return fit(GuideModule(PooledClassifier(Plain(), num_classes=4), learning_rate=1e-2), processes, val)
+    return fit(GuideModule(PooledClassifier(Plain(), num_classes=4), GuideSettings(learning_rate=1e-2)), processes, val)
 
 
 def segmenter_module() -> SegmenterModule:
     segmenter = DecompositionSegmenter(4, Plain(), mask_decoder=PlainDecoder(4), image_decoder=PlainDecoder(12))
     guide = FrozenGuide(PooledClassifier(Plain(), num_classes=4))
-    return SegmenterModule(segmenter, DecompositionLoss(guide, 0.1, 0.1), num_classes=4, learning_rate=1e-2)
+    return SegmenterModule(segmenter, DecompositionLoss(guide, 0.1, 0.1), 4, SegmenterSettings(learning_rate=1e-2))
 
 
 def segmenter_stage(processes: int, val: Dataset[Any]) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def standardising() -> PooledClassifier:
 
 
 def refit_stage(processes: int) -> dict[str, Any]:
-    module = GuideModule(standardising(), frozen=["encoder"], weight_decay=0.01, refit_head=True)
+    module = GuideModule(standardising(), GuideSettings(freeze_encoder=True, weight_decay=0.01))
     return fit(module, processes, scenes(2, 2))
 
 

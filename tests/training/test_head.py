@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from decomprec.data import SyntheticScenes, TaggedDataModule
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.training import GuideModule, fit_head
+from decomprec.training import GuideModule, GuideSettings, fit_head
 
 OPTIONS = {
     "accelerator": "cpu",
@@ -69,8 +69,11 @@ def data() -> TaggedDataModule:
     return TaggedDataModule(scenes, SyntheticScenes(8, num_classes=2, size=16, seed=2), batch_size=8)
 
 
+SETTINGS = GuideSettings(freeze_encoder=True, weight_decay=0.1, scales=(1.0, 2.0))
+
+
 def guide_module(classifier: PooledClassifier) -> GuideModule:
-    return GuideModule(classifier, weight_decay=0.1, frozen=["encoder"], refit_head=True, scales=(1.0, 2.0))
+    return GuideModule(classifier, SETTINGS)
 
 
 def test_training_ends_with_the_head_of_all_images_that_it_saw(
@@ -85,7 +88,7 @@ def test_training_ends_with_the_head_of_all_images_that_it_saw(
             tags.append(batch["tags"])
             return super().training_step(batch, batch_idx)
 
-    module = Watched(classifier, weight_decay=0.1, frozen=["encoder"], refit_head=True, scales=(1.0, 2.0))
+    module = Watched(classifier, SETTINGS)
     L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(module, data)
 
     assert [images.shape[-1] for images in seen] == [16, 32, 16, 32]
@@ -113,10 +116,12 @@ def test_a_stopped_training_goes_on_with_what_it_saw(
     torch.testing.assert_close(classifier.head.weight, whole, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [({"frozen": []}, "refit_head"), ({"scales": ()}, "scales"), ({"scales": (1.0, 0.0)}, "scales")],
-)
-def test_wrong_settings(classifier: PooledClassifier, changed: dict, said: str) -> None:
-    with pytest.raises(ValueError, match=f"Expected `{said}`"):
-        GuideModule(classifier, **{"frozen": ["encoder"], "refit_head": True, **changed})
+def test_a_classifier_of_another_kind_has_no_head_to_fit() -> None:
+    with pytest.raises(ValueError, match=r"Expected `classifier` to be a PooledClassifier .* but got a Linear"):
+        GuideModule(nn.Linear(3, 1), SETTINGS)
+
+
+@pytest.mark.parametrize("scales", [(), (1.0, 0.0)])
+def test_wrong_scales(scales: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="scales"):
+        GuideSettings(scales=scales)

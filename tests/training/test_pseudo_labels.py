@@ -11,7 +11,7 @@ from torch import nn
 from decomprec import Decomposition, DecompositionSegmenter, PseudoLabelLoss
 from decomprec.data import SyntheticScenes
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.training import GuideModule, SegmenterModule, train
+from decomprec.training import SegmenterModule, SegmenterSettings, train
 
 TINY = tiny()
 
@@ -58,7 +58,7 @@ def test_a_wrong_confidence_raises(confidence: float) -> None:
 
 
 def test_frozen_parts_keep_weights_and_statistics(scenes, tmp_path: Path) -> None:
-    preset = TINY.with_values(["guide.frozen=[encoder]", "guide.standardise=true", "segmenter.frozen=[encoder]"])
+    preset = TINY.override({"guide.freeze_encoder": True, "segmenter.freeze_encoder": True})
     trained = train(preset, *scenes, tmp_path / "run", seed=3, trainer_options=QUIET)
     torch.manual_seed(3)
     start = PooledClassifier(SmallEncoder((4, 8)), 3, standardise=True).state_dict()
@@ -70,14 +70,6 @@ def test_frozen_parts_keep_weights_and_statistics(scenes, tmp_path: Path) -> Non
         assert torch.equal(segmenter[name], start[name]), name
     assert not torch.equal(guide["head.weight"], start["head.weight"])
     assert guide["norm.running_mean"].any()
-
-
-def test_a_frozen_part_that_is_not_there_raises_before_training(scenes, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"`frozen`.*'encoder'.*'trunk'"):
-        train(TINY.with_values(["segmenter.frozen=[trunk]"]), *scenes, tmp_path / "run", trainer_options=QUIET)
-    assert not (tmp_path / "run").exists()
-    with pytest.raises(ValueError, match="`frozen`"):
-        GuideModule(PooledClassifier(SmallEncoder((4, 8)), 3), frozen=("trunk",))
 
 
 def test_maps_of_a_standardised_head_average_to_its_logits() -> None:
@@ -106,7 +98,7 @@ def test_images_shrink_only_in_training() -> None:
         DecompositionSegmenter(2, SmallEncoder((4, 8))),
         DecompositionLoss(cls_loss=Look()),
         num_classes=2,
-        image_size=16,
+        settings=SegmenterSettings(image_size=16),
     )
     module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]  # no trainer is attached
     batch = {"image": torch.rand(2, 3, 32, 32), "tags": torch.ones(2, 1)}

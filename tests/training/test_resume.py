@@ -10,14 +10,13 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from support.tiny import BARE
-from support.two_processes import Plain, scenes, segmenter_module
+from support.tiny import BARE, guide_stage, segmenter_stage
+from support.two_processes import scenes
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from decomprec.data import TaggedDataModule, train_transform
-from decomprec.models import PooledClassifier
-from decomprec.training import GuideModule, NonFiniteError, WholeCheckpoints
+from decomprec.training import NonFiniteError, WholeCheckpoints
 from decomprec.training.checkpoints import WholeCSVLogger
 
 
@@ -101,11 +100,7 @@ def test_parts_of_a_batch_hold_the_images_of_the_whole() -> None:
             TaggedDataModule(scenes(26, 1), scenes(2, 2), batch_size=8, accumulate=accumulate)
 
 
-def guide_stage() -> GuideModule:
-    return GuideModule(PooledClassifier(Plain(), num_classes=4), learning_rate=1e-2, scales=(1.0, 2.0), one_cycle=True)
-
-
-@pytest.mark.parametrize("stage", [guide_stage, segmenter_module])
+@pytest.mark.parametrize("stage", [guide_stage, segmenter_stage])
 def test_a_step_in_parts_is_the_step(stage: Any) -> None:
     """No BatchNorm: parts and whole have the same gradient, so Adam goes the same way, in as many steps."""
     ends = []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 from typer.core import TyperGroup
 
-from decomprec.cli.config import CONFIG, check_config, save_config
+from decomprec.cli.config import CONFIG, check_config, parse_settings, save_config
 
 if TYPE_CHECKING:
     from decomprec.protocols import LoadData
@@ -131,6 +131,25 @@ def names_of(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
+def chosen_preset(context: typer.Context, name: str | None, settings: list[str] | None, default: str) -> Preset:
+    """The preset of a call: that of the option, else that of the config file, else the default, and what --set changes.
+
+    Args:
+        context: of the call, with the config file's preset.
+        name: of a preset, or a file.
+        settings: each "key=value".
+        default: name of the preset, if neither says one.
+
+    Raises:
+        ValueError: if there is no such preset, or a setting is unknown or wrong.
+    """
+    from decomprec.training import Preset
+
+    written = name is None and context.obj is not None
+    preset = Preset.model_validate(context.obj) if written else Preset.load(name or default)
+    return preset.override(parse_settings(settings or []))
+
+
 def run(
     context: typer.Context,
     preset: Preset,
@@ -148,11 +167,8 @@ def run(
         ValueError: as for `run_experiment`, or if the training cannot go on.
         KeyboardInterrupt: if it is interrupted; says how to go on.
     """
-    import dataclasses
-
     from lightning.pytorch.callbacks import LambdaCallback
 
-    from decomprec.cli.presets import changes
     from decomprec.experiment import run_experiment
     from decomprec.training import StoppedRunError
 
@@ -164,7 +180,7 @@ def run(
 
     def save(*_: Any) -> None:
         # In full, so that it repeats the run even if a later version has other presets.
-        save_config(context, config, **{**(resolved or {}), "preset": dataclasses.asdict(preset), "set": None})
+        save_config(context, config, **{**(resolved or {}), "preset": preset.model_dump(mode="json"), "set": None})
 
     with Interrupt() as interrupt:
         hooks = LambdaCallback(
@@ -178,7 +194,6 @@ def run(
                 out,
                 accelerator=accelerator,
                 precision={"float32": "32-true", "bf16": "bf16-mixed"}[precision],
-                settings=changes(preset),
                 callbacks=[hooks],
                 **options,
             )

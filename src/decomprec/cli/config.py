@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import UnionType
@@ -41,7 +41,7 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
             expected = _described(hints[names[key]])
             raise ValueError(f"Expected {key} in {path} to be {expected}, but got {reprlib.repr(value)}.")
     if isinstance(values.get("preset"), Mapping):
-        context.obj = values.pop("preset")  # no text that an option could hold
+        context.obj = values.pop("preset")  # for `chosen_preset`: an option holds text only
     context.default_map = {names[key]: value for key, value in values.items()}
     return path
 
@@ -56,6 +56,31 @@ ConfigOption = Annotated[
         help="Arguments from a config.yaml of an earlier call; those given besides win.",
     ),
 ]
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """What --set says, as `Preset.override` takes it.
+
+    Args:
+        settings: each "key=value", whose value is YAML.
+
+    Raises:
+        ValueError: if there is no "=", or no YAML after it.
+
+    Examples:
+        >>> parse_settings(["segmenter.epochs=3", "guide.learning_rate=1e-3"])
+        {'segmenter.epochs': 3, 'guide.learning_rate': 0.001}
+    """
+    values = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"Expected a setting such as segmenter.epochs=3, but got {setting!r}.")
+        try:
+            values[key] = load_yaml(value)
+        except ValueError as error:
+            raise ValueError(f"Expected YAML after {key}=, but {error}, in {reprlib.repr(value)}.") from error
+    return values
 
 
 def load_config(path: Path) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from decomprec.cli.common import (
     RunOption,
     SeedOption,
     SetOption,
+    chosen_preset,
     run,
 )
 from decomprec.cli.config import ConfigOption
@@ -45,9 +46,8 @@ def demo(
     Draws the scenes, trains a guide on their tags and a segmenter with it, and compares the masks with the truth.
     RUN gets the table (results.json), figures/, checkpoints, config.yaml, and the model in RUN/model.
     """  # noqa: D301
-    from decomprec.cli.presets import preset_of
     from decomprec.experiment import synthetic_scenes
 
-    chosen = preset_of(context.obj, preset, settings or [], "demo")
+    chosen = chosen_preset(context, preset, settings, "demo")
     scenes = synthetic_scenes(chosen.image_size)
     run(context, chosen, scenes, out, device, precision, data="synthetic", resume=resume, seed=seed)

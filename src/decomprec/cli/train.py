@@ -19,6 +19,7 @@ from decomprec.cli.common import (
     RunOption,
     SeedOption,
     SetOption,
+    chosen_preset,
     names_of,
     run,
 )
@@ -89,7 +90,6 @@ def train(
     RUN gets config.yaml, guide/ and segmenter/ (checkpoints and logs), progress/, figures/, results.json where there
     are masks, and the model in RUN/model. COCO's masks need one more package: pip install "decomprec[coco]"
     """  # noqa: D301
-    from decomprec.cli.presets import preset_of
     from decomprec.data import detect_format, load_images
 
     found = detect_format(data) if data_format is Format.auto else data_format.value
@@ -106,7 +106,7 @@ def train(
         preset = str(own)
     run(
         context,
-        preset_of(context.obj, preset, settings or [], "robust"),
+        chosen_preset(context, preset, settings, "robust"),
         load,
         out,
         device,

@@ -113,5 +113,5 @@ def clear_download_error(name: str) -> Iterator[None]:
     except Exception as error:  # urllib, httpx and the hub each have their own
         raise ConnectionError(
             f"Could not download the ImageNet weights of {name!r} ({type(error).__name__}); go online once, "
-            "give a local .safetensors file as `weights` (of a run: --set guide.weights=FILE), or use weights=None."
+            "give a local .safetensors file as `weights` (of a run: guide.encoder_weights), or use weights=None."
         ) from error

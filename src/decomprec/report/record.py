@@ -55,7 +55,7 @@ class RunRecord:
     @property
     def scale(self) -> float:
         """Side of the segmenter's images divided by that of the scored images."""
-        return (self.preset.segmenter.image_size or self.preset.image_size) / self.preset.image_size
+        return self.preset.segmenter_size / self.preset.image_size
 
 
 def read_run(run_dir: str | Path) -> RunRecord:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
-import json
-import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +18,6 @@ from decomprec._files import written_whole
 from decomprec.evaluation.comparison import number_cell
 from decomprec.report.gallery import Card, Score, choose, draw, least_certain, measure, most_wrong
 from decomprec.report.record import RunRecord, results_table
-from decomprec.training import Preset
 from decomprec.viz import voc_palette
 
 _PAGE = Path(__file__).parent / "page"
@@ -103,19 +99,13 @@ def page(record: RunRecord, cards: Sequence[Card], scores: Sequence[Score]) -> s
         sorts=[*sorts, ("uncertain", "Least certain"), ("name", "Name")],
         kinds=[kind for kind in ("photograph", "mask", "truth", "components", "reconstruction") if kind in kinds],
         facts=record.facts or preset,
-        preset=_settings(record.preset),
+        preset=yaml.safe_dump(
+            record.preset.without_folders().model_dump(mode="json"), sort_keys=False, allow_unicode=True
+        ),
         style=Markup((_PAGE / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
     )
-
-
-def _settings(preset: Preset) -> str:
-    """The preset as YAML; paths of weights are cut to their file names."""
-    values = json.loads(json.dumps(dataclasses.asdict(preset)))  # lists for tuples, as YAML has them
-    for stage, key in (("guide", "weights"), ("segmenter", "encoder_weights")):
-        values[stage][key] = values[stage][key] and re.split(r"[/\\]", values[stage][key])[-1]
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _numbers(results: dict[str, Any]) -> list[tuple[str, str]]:

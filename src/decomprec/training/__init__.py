@@ -1,6 +1,6 @@
 """The reference trainer: Lightning modules of both stages, presets, and the run that puts them together."""
 
-from decomprec.training.build import build_classifier, build_loss, build_segmenter
+from decomprec.training.build import build_classifier, build_loss, build_segmenter, start_from_guide
 from decomprec.training.callbacks import PanelEveryEpoch, SeedEveryEpoch
 from decomprec.training.checkpoints import WholeCheckpoints
 from decomprec.training.collapse import CollapsedRunError, StopCollapsed
@@ -29,5 +29,6 @@ __all__ = [
     "build_loss",
     "build_segmenter",
     "fit_head",
+    "start_from_guide",
     "train",
 ]

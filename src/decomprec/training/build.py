@@ -1,4 +1,4 @@
-"""From a preset's plain values to classifiers, segmenters and losses."""
+"""From a preset to the classifier, the segmenter and the loss."""
 
 from __future__ import annotations
 
@@ -11,95 +11,81 @@ from decomprec.evidence import EvidenceMasks, evidence_layer
 from decomprec.guide import FrozenGuide
 from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss, PseudoLabelLoss
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.decoders import ShortcutDecoder, UnetDecoder
+from decomprec.models.decoders import ShortcutDecoder
 from decomprec.models.encoders import NamedEncoder, SmallEncoder
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.protocols import ExtraLoss, View
 from decomprec.training.augment import FILLS
-from decomprec.training.presets import GuideSettings, SegmenterSettings
+from decomprec.training.presets import Preset
 from decomprec.views import FilledView, component_view
 
 
-def build_classifier(settings: GuideSettings, num_classes: int) -> PooledClassifier:
+def build_classifier(preset: Preset, num_classes: int) -> PooledClassifier:
     """The classifier that becomes the guide.
 
+    Args:
+        preset: its `guide` says which encoder.
+        num_classes: K, background included.
+
     Raises:
-        ValueError: for a wrong setting.
+        ValueError: for an unknown encoder, options that it does not take, or weights that do not fit.
+        ConnectionError: if ImageNet weights can't be downloaded.
     """
+    settings = preset.guide
     encoder: nn.Module
+    options: dict[str, Any] = settings.encoder_options
     try:
-        if settings.model == "small":
-            encoder = SmallEncoder(**settings.options)
+        if settings.encoder == "small":
+            encoder = SmallEncoder(**options)
         else:
-            encoder = NamedEncoder(settings.model, settings.weights, **settings.options)
-    except TypeError as error:  # an option that there is not, or by the name of another argument
+            encoder = NamedEncoder(settings.encoder, settings.encoder_weights, **options)
+    except TypeError as error:  # an unknown option, or one by the name of another argument
         raise ValueError(
-            f"Expected `guide.options` that the encoder {settings.model!r} takes, but got {settings.options}: {error}."
+            f"Expected guide.encoder_options that the encoder {settings.encoder!r} takes, but got {options}: {error}."
         ) from error
-    return PooledClassifier(encoder, num_classes, standardise=settings.standardise)
+    return PooledClassifier(encoder, num_classes, standardise=preset.standardise_guide)
 
 
-def build_segmenter(
-    settings: SegmenterSettings, num_classes: int, classifier: PooledClassifier
-) -> DecompositionSegmenter:
-    """The network f, which `start_from_guide` then gives what the guide has learnt.
+def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifier) -> DecompositionSegmenter:
+    """The network f. `start_from_guide` then gives it what a trained guide has learnt.
+
+    Args:
+        preset: its `segmenter` says which encoder and decoders.
+        num_classes: K, background included.
+        classifier: the guide, trained or not, whose encoder is copied where the segmenter's is "guide".
 
     Raises:
-        ValueError: if the masks are to start from the evidence of another encoder, or of a guide that has none, or the
-            mask decoder has no head to add a background bias to.
+        ValueError: for an unknown encoder, options that it does not take, or weights that do not fit.
+        ConnectionError: if ImageNet weights can't be downloaded.
     """
-    encoder: str | nn.Module = settings.encoder
-    if encoder == "guide":
-        encoder = copy_encoder(classifier)
-    elif settings.evidence:
-        raise ValueError(
-            f"Expected `segmenter.encoder` to be 'guide' with `segmenter.evidence`, but got {settings.encoder!r}; the "
-            "guide's evidence is about its own features."
-        )
+    settings = preset.segmenter
     segmenter = DecompositionSegmenter(
         num_classes,
-        encoder,
+        _trainable_copy(classifier.encoder) if settings.encoder == "guide" else settings.encoder,
         settings.encoder_weights,
         encoder_options=settings.encoder_options or None,
         decoder_widths=settings.decoder_widths,
     )
-    if settings.background_bias and not isinstance(segmenter.mask_decoder, UnetDecoder):
-        raise ValueError(
-            f"Expected `segmenter.background_bias` to be 0 with the encoder {settings.encoder!r}, whose decoder is no "
-            f"UnetDecoder, but got {settings.background_bias}."
-        )
     if settings.evidence:
         channels: Any = segmenter.encoder.out_channels
         segmenter.mask_decoder = ShortcutDecoder(channels, num_classes, settings.decoder_widths)
-    start_from_guide(segmenter, settings, classifier)
     return segmenter
 
 
-def copy_encoder(classifier: PooledClassifier) -> nn.Module:
-    """A trainable copy of a classifier's encoder."""
-    return copy.deepcopy(classifier.encoder).requires_grad_(True).train()
-
-
-def start_from_guide(
-    segmenter: DecompositionSegmenter, settings: SegmenterSettings, classifier: PooledClassifier
-) -> None:
-    """Bring the parts of a segmenter that start from the guide to where the classifier is now."""
-    if settings.encoder == "guide":
-        segmenter.encoder = copy_encoder(classifier)
+def start_from_guide(preset: Preset, segmenter: DecompositionSegmenter, classifier: PooledClassifier) -> None:
+    """Give a segmenter of `build_segmenter` the encoder and the evidence of the trained guide, as the preset says."""
+    if preset.segmenter.encoder == "guide":
+        segmenter.encoder = _trainable_copy(classifier.encoder)
     if isinstance(segmenter.mask_decoder, ShortcutDecoder):
         segmenter.mask_decoder.shortcut.load_state_dict(evidence_layer(classifier).state_dict())
 
 
-def build_loss(settings: SegmenterSettings, classifier: PooledClassifier) -> DecompositionLoss:
-    """The objective: Eq. 7, with the classifier frozen as its guide, and what the preset adds to it.
-
-    Raises:
-        ValueError: for a wrong setting.
-    """
-    view: View = component_view
-    if settings.content != "components":
-        view = FilledView(settings.content, [FILLS[name] for name in settings.fills])
+def build_loss(preset: Preset, classifier: PooledClassifier) -> DecompositionLoss:
+    """The objective: Eq. 7 with the classifier, which is frozen, as its guide, and the terms that the preset adds."""
+    settings = preset.segmenter
+    fills = [FILLS[name] for name in settings.fills]
+    view: View = FilledView(settings.content, fills) if fills else component_view
     extra: dict[str, tuple[float, ExtraLoss]] = {}
     if settings.smoothness:
         extra["smoothness"] = (settings.smoothness, EdgeAwareSmoothness())
@@ -108,7 +94,11 @@ def build_loss(settings: SegmenterSettings, classifier: PooledClassifier) -> Dec
     return DecompositionLoss(
         lambda_mask=settings.lambda_mask,
         lambda_cls=settings.lambda_cls,
-        mask_loss=HingeAreaLoss(*settings.area_range) if settings.prior == "hinge" else MaskLoss(),
+        mask_loss=HingeAreaLoss(*settings.area_range) if settings.area_range else MaskLoss(),
         cls_loss=ClsLoss(FrozenGuide(classifier), settings.absent, view, absent_slots=settings.absent_slots),
         extra=extra,
     )
+
+
+def _trainable_copy(encoder: nn.Module) -> nn.Module:
+    return copy.deepcopy(encoder).requires_grad_(True).train()

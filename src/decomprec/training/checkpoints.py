@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from decomprec._files import write_bytes, written_whole
-from decomprec.training.interruptions import NonFiniteError
+from decomprec.training.interruptions import NonFiniteError, damaged
 
 FINISHED = "finished.safetensors"
 """The weights of a stage that has ended."""
@@ -58,7 +58,11 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class WholeCSVLogger(CSVLogger):
-    """Lightning's CSV log; a new column rewrites all of the file, which a kill could leave empty."""
+    """Lightning's CSV log, written whole.
+
+    Lightning appends rows in place, and rewrites the file for a new column. A kill could leave half a row or an empty
+    file: the curves of a resumed run would not be those of an undisturbed one, and `decomprec report` would refuse it.
+    """
 
     @rank_zero_only
     def save(self) -> None:
@@ -78,14 +82,6 @@ class WholeCSVLogger(CSVLogger):
                 raise
             finally:
                 writer.metrics_file_path = file
-
-
-def damaged(path: Any) -> ValueError:
-    """What is said of a file that is no checkpoint."""
-    return ValueError(
-        f"Expected {path} to be a checkpoint of a training, but it is damaged or holds something else; "
-        "remove it to begin this stage again."
-    )
 
 
 def _is_checkpoint(checkpoint: Any) -> bool:

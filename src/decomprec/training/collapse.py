@@ -25,10 +25,10 @@ _ENOUGH_IMAGES = 8
 _ENOUGH_STEPS = 1000
 
 _LARGER = (
-    'with the prior "hinge" raise the lower end of segmenter.area_range or lower segmenter.lambda_mask, '
-    'with the prior "tags" raise segmenter.lambda_mask'
+    "raise the lower end of segmenter.area_range or lower segmenter.lambda_mask; "
+    "without an area_range, raise segmenter.lambda_mask"
 )
-_SMALLER = 'raise segmenter.lambda_mask, with the prior "hinge" lower the upper end of segmenter.area_range'
+_SMALLER = "raise segmenter.lambda_mask or lower the upper end of segmenter.area_range"
 _DECIDED = "raise segmenter.lambda_cls or lower segmenter.lambda_mask"
 _FINITE = "lower segmenter.learning_rate or train in full precision"
 

@@ -18,30 +18,24 @@ from decomprec.models.decoders import UnetDecoder
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.training.augment import FILLS, occlude
 from decomprec.training.collapse import Diagnostics
+from decomprec.training.presets import GuideSettings, SegmenterSettings
 
 Batch = dict[str, Any]
 
 
 class Stage(L.LightningModule):
-    """What both stages share: Adam as in section 4.3, and parts that stay as they are."""
+    """What both stages share: Adam as in section 4.3, its schedule, and an encoder that may be frozen."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        learning_rate: float,
-        one_cycle: bool,
-        frozen: Sequence[str],
-        weight_decay: float = 0.0,
-    ) -> None:
+    def __init__(self, encoder: nn.Module | None, learning_rate: float, weight_decay: float, one_cycle: bool) -> None:
         super().__init__()
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.one_cycle = one_cycle
-        # A tuple: the subclass registers the network, under a name of its own.
-        self._frozen = tuple(freeze(network, frozen))
+        # A tuple: the subclass registers the network that the encoder is part of.
+        self._frozen = () if encoder is None else (encoder.requires_grad_(False).eval(),)
 
     def train(self, mode: bool = True) -> Self:
-        """As of any module, but frozen parts stay in eval mode, with the statistics of their BatchNorm."""
+        """Set the mode. A frozen encoder stays in eval mode, with the statistics of its BatchNorm."""
         super().train(mode)
         for part in self._frozen:
             part.eval()
@@ -62,13 +56,13 @@ class Stage(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Adam, as in section 4.3."""
         parameters = [p for p in self.parameters() if p.requires_grad]
-        # Not fused: that one misreads a state whose layout is not its parameter's, as of an older checkpoint.
+        # Not fused: that one misreads a state whose memory layout differs from its parameter's.
         optimizer = torch.optim.Adam(
             parameters, lr=self.learning_rate, betas=(0.9, 0.999), weight_decay=self.weight_decay
         )
-        if not self.one_cycle:
+        steps = int(self.trainer.estimated_stepping_batches) if self.one_cycle else 0
+        if steps == 0:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=self.learning_rate, total_steps=steps, cycle_momentum=False
         )
@@ -78,58 +72,54 @@ class Stage(L.LightningModule):
 class GuideModule(Stage):
     """Stage one: train a classifier on whole images by Eq. 9.
 
+    With `settings.freeze_encoder` the pooled features of all images that are trained on are kept, and the head is
+    fitted to them once the training is over (`fit_head`).
+
     Args:
-        classifier: maps images (B, 3, H, W) in [0, 1] to logits (B, K-1).
-        learning_rate: of Adam, betas (0.9, 0.999).
-        occlusion: share of the training images of which a random part is hidden.
+        classifier: maps images (B, 3, H, W) in [0, 1] to logits (B, K-1). To freeze its encoder, it must be a
+            `PooledClassifier`.
+        settings: learning rate, weight decay, frozen encoder, occlusion and scales; the paper's by default.
         one_cycle: warm the learning rate up and down over the run.
-        frozen: parts of the classifier that are not trained, by their names, such as "encoder".
-        weight_decay: L2 penalty of Adam.
-        refit_head: remember the features of all images as they are trained on, and in the end fit the head to them
-            until it has converged (`fit_head`). For a `PooledClassifier` whose encoder is frozen.
-        scales: of the training images' height and width, which take turns from step to step.
 
     Raises:
-        ValueError: if the classifier has no part of such a name, or the head can't be fitted by itself.
+        ValueError: if the encoder is to be frozen and the classifier is no `PooledClassifier`.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2)
+        >>> module = GuideModule(classifier, GuideSettings(learning_rate=1e-3))
     """
 
     def __init__(
-        self,
-        classifier: nn.Module,
-        learning_rate: float = 1e-4,
-        occlusion: float = 0.0,
-        one_cycle: bool = False,
-        frozen: Sequence[str] = (),
-        weight_decay: float = 0.0,
-        refit_head: bool = False,
-        scales: Sequence[float] = (1.0,),
+        self, classifier: nn.Module, settings: GuideSettings | None = None, *, one_cycle: bool = False
     ) -> None:
-        super().__init__(classifier, learning_rate, one_cycle, frozen, weight_decay)
-        if refit_head and not (isinstance(classifier, PooledClassifier) and "encoder" in frozen):
-            raise ValueError(
-                f"Expected `refit_head` with a PooledClassifier and its 'encoder' in `frozen`, but got a "
-                f"{type(classifier).__name__} and {list(frozen)}."
-            )
-        if not scales or min(scales) <= 0:
-            raise ValueError(f"Expected `scales` to be numbers above 0, but got {tuple(scales)}.")
+        settings = settings or GuideSettings()
+        encoder = None
+        if settings.freeze_encoder:
+            if not isinstance(classifier, PooledClassifier):
+                raise ValueError(
+                    f"Expected `classifier` to be a PooledClassifier with freeze_encoder, but got a "
+                    f"{type(classifier).__name__}."
+                )
+            encoder = classifier.encoder
+        super().__init__(encoder, settings.learning_rate, settings.weight_decay, one_cycle)
+        self.settings = settings
         self.classifier = classifier
-        self.occlusion = occlusion
-        self.refit_head = refit_head
-        self.scales = tuple(scales)
         self.accuracy = BinaryAccuracy()
-        # Pooled features and tags in half precision: an image takes 2 C bytes an epoch. Of this process's steps in the
-        # epoch, then of each whole epoch, from all processes.
+        # Pooled features and tags in half precision, which take 2 C bytes per image and epoch: those of this process's
+        # steps in the epoch, then those of each whole epoch, from all processes.
         self._steps: list[tuple[Tensor, Tensor]] = []
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """The loss of Eq. 9 of a training batch."""
-        images, scale = batch["image"], self.scales[batch_idx // self._parts() % len(self.scales)]
+        images, scales = batch["image"], self.settings.scales
+        scale = scales[batch_idx // self._parts() % len(scales)]
         if scale != 1:
             images = resized(images, [round(scale * side) for side in images.shape[-2:]])
-        if self.occlusion:
-            images = occlude(images, self.occlusion, list(FILLS.values()))
-        if self.refit_head:
+        if self.settings.occlusion:
+            images = occlude(images, self.settings.occlusion, list(FILLS.values()))
+        if self.settings.freeze_encoder:
             assert isinstance(self.classifier, PooledClassifier)
             features = self.classifier.pool(images)
             self._steps.append((features.half().cpu(), batch["tags"].half().cpu()))
@@ -151,7 +141,7 @@ class GuideModule(Stage):
 
     def on_train_epoch_end(self) -> None:
         """Bring together what all processes have seen: the checkpoint is written by one."""
-        if self.refit_head:
+        if self.settings.freeze_encoder:
             mine = tuple(torch.cat(parts).to(self.device) for parts in zip(*self._steps, strict=True))
             features, tags = (part.flatten(0, -2).cpu() for part in self.all_gather(mine))
             self._seen.append((features, tags))
@@ -159,7 +149,7 @@ class GuideModule(Stage):
 
     def on_fit_end(self) -> None:
         """Fit the head to all that has been seen, by all processes."""
-        if self.refit_head:
+        if self.settings.freeze_encoder:
             assert isinstance(self.classifier, PooledClassifier)
             features, tags = (torch.cat(parts).float().to(self.device) for parts in zip(*self._seen, strict=True))
             self._seen.clear()
@@ -189,16 +179,12 @@ class SegmenterModule(Stage):
         segmenter: maps images to a `Decomposition`.
         loss: the objective, Eq. 7.
         num_classes: K, background included.
-        learning_rate: of Adam, betas (0.9, 0.999).
+        settings: learning rate, frozen encoder, image size and background bias; the paper's by default.
         one_cycle: warm the learning rate up and down over the run.
-        second_guide: one that the loss doesn't know, usually a `FrozenGuide`, for the logged adversarial gap.
-        frozen: parts of the segmenter that are not trained, by their names, such as "encoder".
-        image_size: height and width to which training images are reduced; None leaves them.
-        background_bias: added to the background's logit once the training is over; below 0, masks grow. For a
-            segmenter whose mask decoder is a `UnetDecoder`.
+        second_guide: one that the loss does not know, usually a `FrozenGuide`, for the logged adversarial gap.
 
     Raises:
-        ValueError: if the segmenter has no part of such a name, or no head to add a bias to.
+        ValueError: for a background bias with a mask decoder that is no `UnetDecoder`.
     """
 
     def __init__(
@@ -206,22 +192,20 @@ class SegmenterModule(Stage):
         segmenter: DecompositionSegmenter,
         loss: DecompositionLoss,
         num_classes: int,
-        learning_rate: float = 1e-4,
+        settings: SegmenterSettings | None = None,
+        *,
         one_cycle: bool = False,
         second_guide: Callable[[Tensor], Tensor] | None = None,
-        frozen: Sequence[str] = (),
-        image_size: int | None = None,
-        background_bias: float = 0.0,
     ) -> None:
-        super().__init__(segmenter, learning_rate, one_cycle, frozen)
-        if background_bias and not isinstance(segmenter.mask_decoder, UnetDecoder):
+        settings = settings or SegmenterSettings()
+        super().__init__(segmenter.encoder if settings.freeze_encoder else None, settings.learning_rate, 0.0, one_cycle)
+        if settings.background_bias and not isinstance(segmenter.mask_decoder, UnetDecoder):
             raise ValueError(
-                f"Expected `background_bias` with a UnetDecoder as mask decoder, but got a "
-                f"{type(segmenter.mask_decoder).__name__}; leave it 0."
+                f"Expected no background_bias for a mask decoder that is no UnetDecoder, but got "
+                f"{settings.background_bias} and a {type(segmenter.mask_decoder).__name__}."
             )
+        self.settings = settings
         self.segmenter = segmenter
-        self.background_bias = background_bias
-        self.image_size = image_size
         self.loss = loss
         self.iou = MulticlassJaccardIndex(num_classes, average="macro", ignore_index=255)
         self.second_guide = second_guide
@@ -230,8 +214,8 @@ class SegmenterModule(Stage):
     def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """The terms of Eq. 7 of a training batch by their names, and the "total"."""
         images, tags = batch["image"], batch["tags"]
-        if self.image_size is not None:
-            images = resized(images, [self.image_size, self.image_size])
+        if self.settings.image_size is not None:
+            images = resized(images, [self.settings.image_size] * 2)
         return self.loss(self.segmenter(images), images, tags, batch.get("areas")).as_dict()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -243,11 +227,11 @@ class SegmenterModule(Stage):
 
     def on_fit_end(self) -> None:
         """Make the bias part of the weights. Checkpoints of the training are without it."""
-        if self.background_bias:
+        if self.settings.background_bias:
             decoder = self.segmenter.mask_decoder
             assert isinstance(decoder, UnetDecoder)
             with torch.no_grad():
-                decoder.head[0].bias[0] += self.background_bias
+                decoder.head[0].bias[0] += self.settings.background_bias
 
     def on_validation_epoch_start(self) -> None:
         """Start the diagnostics anew; until then a callback can read them."""
@@ -275,20 +259,6 @@ class SegmenterModule(Stage):
 def resized(images: Tensor, size: Sequence[int]) -> Tensor:
     """Images (B, 3, H, W) in [0, 1] of another height and width."""
     return F.interpolate(images, list(size), mode="bilinear", antialias=True).clamp(0, 1)
-
-
-def freeze(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Take the gradient from the named parts of a network, put them into eval mode, and give them."""
-    parts = []
-    for name in names:
-        try:
-            parts.append(network.get_submodule(name).requires_grad_(False).eval())
-        except AttributeError as error:
-            known = [child for child, _ in network.named_children()]
-            raise ValueError(
-                f"Expected `frozen` to name parts of the {type(network).__name__}, such as {known}, but got {name!r}."
-            ) from error
-    return parts
 
 
 @torch.enable_grad()

@@ -1,272 +1,359 @@
-"""Presets: every setting of a run, as plain values that are saved beside its checkpoints."""
+"""Presets: every setting of a run as a typed value that YAML, the command line and Python build alike."""
 
 from __future__ import annotations
 
-import dataclasses
+import difflib
+import math
 import reprlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from decomprec._files import written_whole
 from decomprec._yaml import load_yaml
 from decomprec.functional import Absent
-from decomprec.training.setting_types import check_types
+
+T = TypeVar("T")
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+# Not strict: YAML has lists only. Their entries stay strict.
+Several = Annotated[tuple[T, ...], Field(strict=False)]
+Pair = Annotated[tuple[T, T], Field(strict=False)]
 
 
-@dataclass(frozen=True)
-class GuideSettings:
-    """How the guide is built and trained; the defaults are the paper's (sections 4.2 and 4.3).
+class Settings(BaseModel):
+    """Settings that cannot be changed, of the exact types: no text for a number, no bool for an int, no NaN."""
 
-    Attributes:
-        model: "resnet18" (torchvision's), "small" (`SmallEncoder`), or an encoder of smp or timm.
-        weights: "imagenet", a local .safetensors file, or None.
-        options: passed on to the small encoder or timm's.
-        learning_rate: of Adam, betas (0.9, 0.999).
-        batch_size: images per step.
-        accumulate: parts that each step is done in, one after the other, to need less memory; "auto" starts with one
-            and doubles them when the memory does not suffice. They must divide the batch into equal parts.
-        epochs: passes over the training images.
-        min_steps: steps that are made at least: on few images, in more epochs.
-        occlusion: share of the training images of which a random part is hidden, so that the guide knows
-            masked views; the paper has none.
-        one_cycle: warm the learning rate up and down over the run instead of keeping it constant.
-        frozen: parts of the classifier that stay as they start, such as "encoder".
-        standardise: as of `PooledClassifier`; for a frozen encoder.
-        weight_decay: L2 penalty of Adam, and of the head that is refitted.
-        refit_head: as of `GuideModule`; for a frozen encoder.
-        scales: of the training images' height and width, which take turns from step to step.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    model: str = "resnet18"
-    weights: str | None = "imagenet"
-    options: dict[str, Any] = field(default_factory=dict)
-    learning_rate: float = 1e-4
-    batch_size: int = 32
-    accumulate: int | Literal["auto"] = 1
-    epochs: int = 10
-    min_steps: int = 0
-    occlusion: float = 0.0
-    one_cycle: bool = False
-    frozen: tuple[str, ...] = ()
-    standardise: bool = False
-    weight_decay: float = 0.0
-    refit_head: bool = False
-    scales: tuple[float, ...] = (1.0,)
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Build the settings from a mapping.
+
+        Raises:
+            ValueError: names the first setting that is unknown, of another type, out of range, or at odds with others.
+        """
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise ValueError(_sentence(error)) from error
 
 
-@dataclass(frozen=True)
-class SegmenterSettings:
-    """How the segmenter is built and trained; the defaults are the paper's (section 4.3, Appendix A).
-
-    Attributes:
-        encoder: "paper", "guide" (starts from a copy of the trained guide's encoder), or an encoder of smp or timm.
-        encoder_weights: "imagenet", a local .safetensors file, or None.
-        encoder_options: passed on to the encoder's network.
-        decoder_widths: channels of smp's decoder blocks, from coarse to fine.
-        learning_rate: of Adam, betas (0.9, 0.999).
-        batch_size: images per step.
-        accumulate: as of `GuideSettings`.
-        epochs: passes over the training images.
-        min_steps: as of `GuideSettings`.
-        one_cycle: warm the learning rate up and down over the run instead of keeping it constant.
-        image_size: height and width to which training images are reduced in this stage; None leaves them.
-        lambda_mask: λ_m of Eq. 7.
-        lambda_cls: λ_c of Eq. 7.
-        absent: what L_cls asks of an absent class's component.
-        absent_slots: how many absent classes stand for all of them in L_cls, as of `ClsLoss`; None shows the guide all.
-        content: what the guide is shown inside each mask: "components" is the paper's Î_k on black; the others
-            are those of `FilledView`.
-        fills: what stands outside the masks, by the names in `FILLS`; for contents other than "components".
-        prior: "tags" (Eq. 4) or "hinge" (`HingeAreaLoss`).
-        area_range: smallest and largest expected area of a present class, for the hinge.
-        smoothness: weight of `EdgeAwareSmoothness`.
-        evidence: whether the mask decoder starts from the guide's evidence (`evidence_layer`); it then is a
-            `ShortcutDecoder`. Needs `encoder="guide"` and a guide that standardises its features.
-        seeds: weight of a `PseudoLabelLoss` whose teacher is the guide's evidence (`EvidenceMasks`); needs the
-            like.
-        frozen: parts of the segmenter that stay as they start, such as "encoder".
-        background_bias: added to the background's logit once the training is over, as of `SegmenterModule`.
-    """
-
-    encoder: str = "paper"
-    encoder_weights: str | None = None
-    encoder_options: dict[str, Any] = field(default_factory=dict)
-    decoder_widths: tuple[int, ...] | None = None
-    learning_rate: float = 1e-4
-    batch_size: int = 4
-    accumulate: int | Literal["auto"] = 1
-    epochs: int = 10
-    min_steps: int = 0
-    one_cycle: bool = False
-    image_size: int | None = None
-    lambda_mask: float = 1e-3
-    lambda_cls: float = 1e-3
-    absent: Absent = "ignore"
-    absent_slots: int | None = None
-    content: Literal["components", "imagelets", "stopped", "images"] = "components"
-    fills: tuple[str, ...] = ()
-    prior: Literal["tags", "hinge"] = "tags"
-    area_range: tuple[float, float] = (0.02, 0.6)
-    smoothness: float = 0.0
-    evidence: bool = False
-    seeds: float = 0.0
-    frozen: tuple[str, ...] = ()
-    background_bias: float = 0.0
-
-
-@dataclass(frozen=True)
-class Preset:
-    """All settings of a run.
-
-    Attributes:
-        name: of the preset.
-        image_size: height and width of the training images, in pixels.
-        augment: random crops, flips and colour changes of the training images.
-        guide: stage one.
-        segmenter: stage two.
+class GuideSettings(Settings):
+    """How the guide is built and trained. The defaults are the paper's (sections 4.2 and 4.3).
 
     Examples:
-        >>> PRESETS["paper"].segmenter.lambda_cls
+        >>> GuideSettings(encoder="small", encoder_weights=None, epochs=3).learning_rate
+        0.0001
+    """
+
+    encoder: str = Field(
+        default="resnet18", description='Encoder: "small" (`SmallEncoder`), or a name that smp or timm knows.'
+    )
+    encoder_weights: str | None = Field(
+        default="imagenet", description='"imagenet", a .safetensors file, or null for random.'
+    )
+    encoder_options: dict[str, JsonValue] = Field(
+        default={}, description="Options of the small encoder or of timm's network."
+    )
+    freeze_encoder: bool = Field(
+        default=False,
+        description="Train the head alone, on standardised features, and fit it by L-BFGS once the training is over.",
+    )
+    learning_rate: Positive = Field(default=1e-4, description="Of Adam.")
+    weight_decay: NonNegative = Field(
+        default=0.0, description="L2 penalty of Adam, and of the head that is fitted by L-BFGS."
+    )
+    batch_size: Count = Field(default=32, description="Images per step and process.")
+    epochs: int = Field(default=10, ge=0, description="Passes over the training images.")
+    occlusion: Share = Field(default=0.0, description="Share of the training images of which a random part is hidden.")
+    scales: Several[Positive] = Field(
+        default=(1.0,), min_length=1, description="Factors of the training images' height and width; steps take turns."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.encoder == "small" and self.encoder_weights is not None:
+            raise ValueError(
+                "Expected guide.encoder_weights to be null for the small encoder, which has no pretrained weights, "
+                f"but got {self.encoder_weights!r}."
+            )
+        return self
+
+
+class SegmenterSettings(Settings):
+    """How the segmenter is built and trained. The defaults are the paper's (section 4.3, Appendix A).
+
+    Examples:
+        >>> SegmenterSettings(encoder="guide", lambda_mask=0.1).lambda_cls
         0.001
     """
 
-    name: str
-    image_size: int = 224
-    augment: bool = False
-    guide: GuideSettings = field(default_factory=GuideSettings)
-    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+    encoder: str = Field(
+        default="paper",
+        description='"paper" (Appendix A), "guide" (a copy of the trained guide\'s), or as for the guide.',
+    )
+    encoder_weights: str | None = Field(
+        default=None, description='"imagenet", a .safetensors file, or null for random.'
+    )
+    encoder_options: dict[str, JsonValue] = Field(default={}, description="Options of timm's network.")
+    freeze_encoder: bool = Field(default=False, description="Train the decoders alone.")
+    decoder_widths: Several[Count] | None = Field(
+        default=None,
+        min_length=1,
+        description="Channels of the U-Net decoders' blocks, from coarse to fine; null is smp's.",
+    )
+    learning_rate: Positive = Field(default=1e-4, description="Of Adam.")
+    batch_size: Count = Field(default=4, description="Images per step and process.")
+    epochs: int = Field(default=10, ge=0, description="Passes over the training images.")
+    min_steps: int = Field(default=0, ge=0, description="Steps that are made at least: on few images, in more epochs.")
+    image_size: Count | None = Field(
+        default=None,
+        description="Height and width of the training images in this stage, in pixels; null is image_size.",
+    )
+    lambda_mask: NonNegative = Field(default=1e-3, description="λ_m of Eq. 7.")
+    lambda_cls: NonNegative = Field(default=1e-3, description="λ_c of Eq. 7.")
+    absent: Absent = Field(default="ignore", description="What L_cls asks of an absent class's component.")
+    absent_slots: Count | None = Field(
+        default=None, description="Absent classes drawn per image that stand for all of them in L_cls; null takes all."
+    )
+    content: Literal["imagelets", "stopped", "images"] = Field(
+        default="imagelets",
+        description="What the guide sees inside a mask: image-lets, the same without a gradient, or the image itself.",
+    )
+    fills: Several[Literal["black", "mean", "noise", "blur"]] = Field(
+        default=(),
+        description="What the guide sees outside a mask, drawn anew in each step; empty is the paper's black.",
+    )
+    area_range: Pair[Share] | None = Field(
+        default=None, description="Smallest and largest expected area of a present class, as shares; null is Eq. 4."
+    )
+    smoothness: NonNegative = Field(default=0.0, description="Weight of the edge-aware smoothness of the masks.")
+    evidence: bool = Field(default=False, description="Start the masks from the guide's evidence.")
+    seeds: NonNegative = Field(default=0.0, description="Weight of the pseudo-labels that are the guide's evidence.")
+    background_bias: float = Field(
+        default=0.0, description="Added to the background's logit once the training is over; below 0, masks grow."
+    )
 
-    def with_values(self, settings: Sequence[str]) -> Preset:
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.encoder in ("paper", "guide") and (self.encoder_weights is not None or self.encoder_options):
+            raise ValueError(
+                f"Expected segmenter.encoder_weights and encoder_options only for an encoder of smp or timm, but got "
+                f"the encoder {self.encoder!r}."
+            )
+        for name in ("decoder_widths", "background_bias"):
+            if self.encoder == "paper" and getattr(self, name):
+                raise ValueError(
+                    f"Expected no segmenter.{name} with the encoder 'paper', whose decoders are no U-Nets of smp, "
+                    f"but got {getattr(self, name)}."
+                )
+        if self.evidence and self.encoder != "guide":
+            raise ValueError(
+                f"Expected segmenter.encoder to be 'guide' with segmenter.evidence, but got {self.encoder!r}; the "
+                "guide's evidence is about its own features."
+            )
+        if self.content != "imagelets" and not self.fills:
+            raise ValueError(
+                f"Expected segmenter.fills to hold at least one fill with segmenter.content={self.content}, "
+                "but got none."
+            )
+        if self.area_range and self.area_range[0] > self.area_range[1]:
+            raise ValueError(
+                f"Expected segmenter.area_range to go from small to large, but got {list(self.area_range)}."
+            )
+        return self
+
+
+class Preset(Settings):
+    """All settings of a run. The defaults are the paper's.
+
+    Examples:
+        >>> PRESETS["robust"].segmenter_size
+        160
+        >>> PRESETS["paper"].override({"image_size": 112, "segmenter.epochs": 3}).segmenter.epochs
+        3
+        >>> PRESETS["paper"].override({"segmenter.epochs": "few"})
+        Traceback (most recent call last):
+        ValueError: Expected segmenter.epochs to be a valid integer, but got 'few'.
+    """
+
+    name: str = Field(default="paper", description="Of the preset.")
+    image_size: Count = Field(default=224, description="Height and width of the training images, in pixels.")
+    augment: bool = Field(default=False, description="Crop, flip and recolour the training images at random.")
+    one_cycle: bool = Field(default=False, description="Warm the learning rate up and down over each stage.")
+    accumulate: Count = Field(
+        default=1, description="Parts that each step is done in, one after the other, to need less memory."
+    )
+    guide: GuideSettings = Field(default=GuideSettings(), description="Stage one.")
+    segmenter: SegmenterSettings = Field(default=SegmenterSettings(), description="Stage two.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for stage, size in (("guide", self.guide.batch_size), ("segmenter", self.segmenter.batch_size)):
+            if size % self.accumulate:
+                raise ValueError(
+                    f"Expected accumulate to divide the {stage}.batch_size of {size}, but got {self.accumulate}."
+                )
+        return self
+
+    @property
+    def segmenter_size(self) -> int:
+        """Height and width of the images that the segmenter is trained on and shown, in pixels."""
+        return self.segmenter.image_size or self.image_size
+
+    @property
+    def standardise_guide(self) -> bool:
+        """Whether the guide standardises its features, as a head on a frozen encoder and the evidence need it."""
+        return self.guide.freeze_encoder or self.segmenter.evidence or self.segmenter.seeds > 0
+
+    @property
+    def next_accumulate(self) -> int | None:
+        """The next larger number of parts that divides the batches of both stages, if there is one."""
+        common = math.gcd(self.guide.batch_size, self.segmenter.batch_size)
+        return next((n for n in range(self.accumulate + 1, common + 1) if common % n == 0), None)
+
+    def override(self, changes: Mapping[str, Any]) -> Preset:
         """A copy with some settings changed.
 
         Args:
-            settings: each "key=value", where the key may be dotted and the value is YAML.
+            changes: values by the names of their settings, with a dot after the stage, such as "segmenter.epochs".
 
         Raises:
-            ValueError: if a key is unknown, a setting has no "=" or no YAML after it, or a value is of another type.
+            ValueError: if a setting is unknown, of another type, out of range, or at odds with others.
+        """
+        values = self.model_dump()
+        known = _by_dotted_name(values)
+        for key, value in changes.items():
+            if key not in known:
+                raise ValueError(_unknown(str(key), known))
+            stage, dot, name = key.rpartition(".")
+            (values[stage] if dot else values)[name] = value
+        return Preset.model_validate(values)
+
+    def changes(self) -> dict[str, Any]:
+        """The settings that differ from those of the preset of this name, as `override` takes them.
 
         Examples:
-            >>> PRESETS["paper"].with_values(["image_size=112", "segmenter.epochs=3"]).segmenter.epochs
-            3
-            >>> PRESETS["paper"].with_values(["guide.learning_rate=1e-3"]).guide.learning_rate
-            0.001
+            >>> PRESETS["demo"].override({"guide.epochs": 2}).changes()
+            {'guide.epochs': 2}
         """
-        values = dataclasses.asdict(self)
-        for setting in settings:
-            key, equals, value = setting.partition("=")
-            *parents, name = key.split(".")
-            group: Any = values
-            for parent in parents:
-                group = group.get(parent) if isinstance(group, dict) else None
-            if not equals or not isinstance(group, dict) or name not in group or name in _STAGES:
-                raise ValueError(f"Expected a setting such as segmenter.epochs=3, but got {setting!r}.")
-            try:
-                group[name] = load_yaml(value)
-            except ValueError as error:
-                raise ValueError(f"Expected YAML after {key}=, but {error}, in {reprlib.repr(value)}.") from error
-        return self._from_values(values)
+        if self.name not in PRESETS:
+            return {}
+        original = _by_dotted_name(PRESETS[self.name].model_dump(mode="json"))
+        mine = _by_dotted_name(self.model_dump(mode="json"))
+        return {key: value for key, value in mine.items() if value != original[key]}
+
+    def without_folders(self) -> Preset:
+        """A copy with files of weights by their names, for results that others see.
+
+        Examples:
+            >>> preset = PRESETS["paper"].override({"guide.encoder_weights": "/models/trunk.safetensors"})
+            >>> preset.without_folders().guide.encoder_weights
+            'trunk.safetensors'
+        """
+        files = {"guide": self.guide.encoder_weights, "segmenter": self.segmenter.encoder_weights}
+        # Either kind of separator, whatever this machine has.
+        names = {f"{stage}.encoder_weights": PureWindowsPath(file).name for stage, file in files.items() if file}
+        return self.override(names)
 
     def save(self, path: str | Path) -> None:
         """Write the preset as YAML."""
-        values = dataclasses.asdict(self)
         with written_whole(path) as partial:
-            partial.write_text(yaml.safe_dump(_plain(values), sort_keys=False), encoding="utf-8")
+            partial.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path) -> Preset:
-        """Read a preset that `save` wrote.
+    def load(cls, source: str | Path) -> Preset:
+        """One of `PRESETS` by its name, or a preset that `save` wrote.
 
         Raises:
-            ValueError: if the file is no YAML of plain values, or holds an unknown setting or a value of another type.
+            ValueError: if there is no such preset or file, or the file is no YAML of known settings that are valid.
         """
+        if str(source) in PRESETS:
+            return PRESETS[str(source)]
+        if not Path(source).is_file():
+            raise ValueError(
+                f"Expected the preset to be one of {', '.join(PRESETS)} or a YAML file, but got {str(source)!r}."
+            )
         try:
-            return cls._from_values(_without_unused(load_yaml(Path(path).read_bytes())))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            problem = f"{error}".rstrip(".")
-            raise ValueError(f"Expected {path} to be a preset that `Preset.save` wrote, but: {problem}.") from error
-
-    @classmethod
-    def _from_values(cls, values: dict[str, Any]) -> Preset:
-        built = dict(values)
-        for stage, settings in _STAGES.items():
-            given = {name: tuple(v) if isinstance(v, list) else v for name, v in built[stage].items()}
-            built[stage] = settings(**given)
-        preset = cls(**built)
-        check_types(preset)
-        return preset
+            return cls.model_validate(load_yaml(Path(source).read_bytes()))
+        except ValueError as error:
+            problem = str(error).rstrip(".")
+            raise ValueError(f"Expected {source} to be a preset that `Preset.save` wrote, but: {problem}.") from error
 
 
-_STAGES: dict[str, type[Any]] = {
-    "guide": GuideSettings,
-    "segmenter": SegmenterSettings,
-}
+def _by_dotted_name(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a preset by their names, with a dot after the stage."""
+    return {
+        name: setting
+        for key, value in values.items()
+        for name, setting in (
+            [(f"{key}.{inner}", v) for inner, v in value.items()] if key in ("guide", "segmenter") else [(key, value)]
+        )
+    }
 
 
-def _without_unused(values: dict[str, Any]) -> dict[str, Any]:
-    # Earlier versions had a third stage and a price on undecided pixels, and wrote both even where they were unused.
-    kept = dict(values)
-    if kept.get("self_training", {}).get("epochs") == 0:
-        del kept["self_training"]
-    if kept["segmenter"].get("entropy") == 0:
-        kept["segmenter"] = {name: value for name, value in kept["segmenter"].items() if name != "entropy"}
-    return kept
+def _sentence(error: ValidationError) -> str:
+    """The first thing that pydantic has found, in a sentence."""
+    problem = error.errors()[0]
+    name, got = ".".join(map(str, problem["loc"])), reprlib.repr(problem["input"])
+    if problem["type"] == "value_error":  # of one of our own checks
+        return str(problem["ctx"]["error"])
+    if problem["type"] in ("extra_forbidden", "invalid_key"):
+        return _unknown(name, _by_dotted_name(Preset().model_dump()))
+    _, starts, expected = problem["msg"].partition("Input should be ")
+    if starts:
+        return f"Expected {name or 'a preset'} to be {expected}, but got {got}."
+    return f"Expected another value of {name} than {got}: {problem['msg']}."
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+def _unknown(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, n=1) or ["segmenter.epochs"]
+    return f"Expected a setting such as {close[0]}, but got {name!r}."
 
 
 # Beyond the paper: the guide judges the image's own pixels on varied fills, so that only the masks can help it,
 # objects keep to their evidence by a price on area, and the segmenter starts from the guide's encoder.
-_EVIDENCE = SegmenterSettings(
-    encoder="guide",
-    one_cycle=True,
-    lambda_mask=0.1,
-    lambda_cls=0.1,
-    absent="reject",
-    content="images",
-    fills=("mean", "noise", "blur"),
-    prior="hinge",
-)
-
 # How these settings came about: docs/results.md.
 _ROBUST = Preset(
     name="robust",
     image_size=224,
     augment=True,
+    one_cycle=True,
     guide=GuideSettings(
-        model="mobilenetv1_100",
-        options={"output_stride": 16},
+        encoder="mobilenetv1_100",
+        encoder_options={"output_stride": 16},
+        freeze_encoder=True,
         learning_rate=1e-2,
+        weight_decay=0.01,
         epochs=3,
         occlusion=0.3,
-        one_cycle=True,
-        frozen=("encoder",),
-        standardise=True,
-        weight_decay=0.01,
-        refit_head=True,
         scales=(1.0, 1.4),
     ),
-    segmenter=replace(
-        _EVIDENCE,
+    segmenter=SegmenterSettings(
+        encoder="guide",
+        freeze_encoder=True,
         decoder_widths=(96, 64, 32, 16, 16),
         learning_rate=5e-4,
         batch_size=32,
         epochs=1,
         min_steps=100,
         image_size=160,
+        lambda_mask=0.1,
+        lambda_cls=0.1,
+        absent="reject",
         absent_slots=1,
+        content="images",
+        fills=("mean", "noise", "blur"),
         area_range=(0.1, 0.5),
         smoothness=0.3,
         evidence=True,
         seeds=0.3,
-        frozen=("encoder",),
         background_bias=-1.2,
     ),
 )
@@ -276,31 +363,38 @@ PRESETS = {
     "demo": Preset(
         name="demo",
         image_size=64,
+        one_cycle=True,
         guide=GuideSettings(
-            model="small",
-            weights=None,
+            encoder="small",
+            encoder_weights=None,
             learning_rate=3e-3,
             epochs=6,
             occlusion=0.5,
-            one_cycle=True,
             scales=(1.0, 1.4),
         ),
-        segmenter=replace(
-            _EVIDENCE,
+        segmenter=SegmenterSettings(
+            encoder="guide",
             decoder_widths=(64, 32, 16),
             learning_rate=1e-3,
             batch_size=16,
             epochs=2,
+            lambda_mask=0.1,
+            lambda_cls=0.1,
+            absent="reject",
+            content="images",
+            fills=("mean", "noise", "blur"),
             area_range=(0.05, 0.05),
         ),
     ),
     "robust": _ROBUST,
-    # As "robust" on smaller images, with one size and two epochs for the guide: minutes on a laptop's CPU.
-    "fast": replace(
-        _ROBUST,
-        name="fast",
-        image_size=160,
-        guide=replace(_ROBUST.guide, epochs=2, scales=(1.0,)),
-        segmenter=replace(_ROBUST.segmenter, image_size=112),
+    # Like "robust" on smaller images, with one size and two epochs for the guide: minutes on a laptop's CPU.
+    "fast": _ROBUST.override(
+        {
+            "name": "fast",
+            "image_size": 160,
+            "guide.epochs": 2,
+            "guide.scales": (1.0,),
+            "segmenter.image_size": 112,
+        }
     ),
 }

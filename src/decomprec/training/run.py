@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from decomprec.data import TaggedDataModule
 from decomprec.protocols import TaggedDataset
 from decomprec.trained_model import TrainedModel, model_card
-from decomprec.training.build import (
-    build_classifier,
-    build_loss,
-    build_segmenter,
-    start_from_guide,
-)
+from decomprec.training.build import build_classifier, build_loss, build_segmenter, start_from_guide
 from decomprec.training.checkpoints import FINISHED
 from decomprec.training.fit import fit_stage
-from decomprec.training.modules import GuideModule, SegmenterModule, freeze
+from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import Preset
 
 
@@ -43,10 +36,9 @@ def train(
 ) -> TrainedModel:
     """Train the guide, freeze it, and train the segmenter (section 4.3).
 
-    The run folder gets, for each stage, checkpoints after every epoch with `preset.yaml` beside them, a CSV log
-    (and TensorBoard's, where it is installed), and at its end the weights; `run_dir/model` gets the model, which
-    `decomprec.load` reads. Several processes need a folder that all of them see, and each takes its own batch in every
-    step.
+    The run folder gets preset.yaml, the model (which `decomprec.load` reads), and for each stage a checkpoint after
+    every epoch and a CSV log (and TensorBoard's, if it is installed). Several processes need a folder that all of them
+    see; each takes its own batch in every step.
 
     Args:
         preset: all settings.
@@ -72,26 +64,17 @@ def train(
     run_dir = Path(run_dir)
     class_names = tuple(train_set.class_names)
     num_classes = len(class_names) + 1
-    data = [
-        TaggedDataModule(
-            train_set,
-            val_set,
-            stage.batch_size,
-            num_workers,
-            seed,
-            accumulate=1 if stage.accumulate == "auto" else stage.accumulate,
-        )
+    # All that can be wrong with the arguments raises now, not after the guide is trained.
+    guide_data, segmenter_data = (
+        TaggedDataModule(train_set, val_set, stage.batch_size, num_workers, seed, accumulate=preset.accumulate)
         for stage in (preset.guide, preset.segmenter)
-    ]
+    )
     # A finished guide needs no file or download that it once started from.
     finished = (run_dir / "guide" / FINISHED).exists()
     L.seed_everything(seed, verbose=False)
-    classifier = build_classifier(replace(preset.guide, weights=None) if finished else preset.guide, num_classes)
+    classifier = build_classifier(preset.override({"guide.encoder_weights": None}) if finished else preset, num_classes)
     L.seed_everything(seed, verbose=False)
-    segmenter = build_segmenter(preset.segmenter, num_classes, classifier)
-    # Wrong settings raise now, not after the guide is trained.
-    build_loss(preset.segmenter, copy.deepcopy(classifier))  # which freezes the copy
-    freeze(segmenter, preset.segmenter.frozen)
+    segmenter = build_segmenter(preset, num_classes, classifier)
     _check(run_dir, preset, resume)
     fit = partial(
         fit_stage,
@@ -100,35 +83,26 @@ def train(
         seed=seed,
         callbacks=callbacks or [],
         compile=compile,
-        options=dict(trainer_options or {}),
+        options=trainer_options or {},
     )
 
-    guide_module = GuideModule(
-        classifier,
-        learning_rate=preset.guide.learning_rate,
-        occlusion=preset.guide.occlusion,
-        one_cycle=preset.guide.one_cycle,
-        frozen=preset.guide.frozen,
-        weight_decay=preset.guide.weight_decay,
-        refit_head=preset.guide.refit_head,
-        scales=preset.guide.scales,
-    )
-    fit(guide_module, classifier, data[0], run_dir / "guide", preset.guide)
+    guide_module = GuideModule(classifier, preset.guide, one_cycle=preset.one_cycle)
+    fit(guide_module, classifier, guide_data, run_dir / "guide", epochs=preset.guide.epochs)
 
-    start_from_guide(segmenter, preset.segmenter, classifier)
+    start_from_guide(preset, segmenter, classifier)
     segmenter_module = SegmenterModule(
-        segmenter.requires_grad_(True).train(),
-        build_loss(preset.segmenter, classifier),
-        num_classes,
-        learning_rate=preset.segmenter.learning_rate,
-        one_cycle=preset.segmenter.one_cycle,
-        frozen=preset.segmenter.frozen,
-        image_size=preset.segmenter.image_size,
-        background_bias=preset.segmenter.background_bias,
+        segmenter, build_loss(preset, classifier), num_classes, preset.segmenter, one_cycle=preset.one_cycle
     )
-    fit(segmenter_module, segmenter, data[1], run_dir / "segmenter", preset.segmenter)
+    fit(
+        segmenter_module,
+        segmenter,
+        segmenter_data,
+        run_dir / "segmenter",
+        epochs=preset.segmenter.epochs,
+        min_steps=preset.segmenter.min_steps,
+    )
 
-    size = preset.segmenter.image_size or preset.image_size
+    size = preset.segmenter_size
     facts = [f"Preset: {preset.name}; seed: {seed}."]
     model = TrainedModel(segmenter, class_names, size, classifier, card=model_card(class_names, size, facts))
     _write(model, run_dir / "model")
@@ -141,21 +115,18 @@ def _write(model: TrainedModel, folder: Path) -> None:
 
 
 def _check(run_dir: Path, preset: Preset, resume: bool) -> None:
+    """Raise a ValueError unless the folder is new, or holds a run of these settings that is to be resumed."""
     saved = run_dir / "preset.yaml"
-    if saved.exists() and not resume:
-        raise ValueError(f"Expected a new run folder, but {run_dir} holds a run; resume it or choose another.")
     if not saved.exists():
         return
+    if not resume:
+        raise ValueError(f"Expected a new run folder, but {run_dir} holds a run; resume it or choose another.")
     before = Preset.load(saved)
     # With another number of processes both sizes change alike; a checkpoint knows the product of size and number.
     alike = (
         before.guide.batch_size * preset.segmenter.batch_size == before.segmenter.batch_size * preset.guide.batch_size
     )
-    if not alike or _results(before) != _results(preset):
+    # A machine may have less memory, or fewer GPUs.
+    free = {"accumulate": 1, "guide.batch_size": 1, "segmenter.batch_size": 1}
+    if not alike or before.override(free) != preset.override(free):
         raise ValueError(f"Expected to resume with the preset of {saved}, but got other settings; use that preset.")
-
-
-def _results(preset: Preset) -> Preset:
-    """A preset without what may change when a run is resumed: a machine may have less memory, or fewer GPUs."""
-    guide = replace(preset.guide, accumulate=1, batch_size=1)
-    return replace(preset, guide=guide, segmenter=replace(preset.segmenter, accumulate=1, batch_size=1))
