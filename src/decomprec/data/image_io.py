@@ -87,7 +87,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def stored_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image as `read_image` turns it, by its header alone; (1, 1) if that can't be read.
+    """Read from a file's header the height and width that `read_image` gives; (1, 1) if it can't be read.
 
     Examples:
         >>> import tempfile
@@ -99,7 +99,7 @@ def stored_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.size if _orientation(image) in _QUARTER_TURNS else image.size[::-1]
-    except Exception:  # Pillow's own are many, and reading the file will say what is wrong
+    except Exception:  # of any type; reading the image raises it again, with its name
         return 1, 1
 
 

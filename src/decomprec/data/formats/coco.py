@@ -126,15 +126,15 @@ def coco_label_maps(annotations: str | Path) -> Iterator[tuple[str, Tensor]]:
 def coco_readers(
     annotations: Path, classes: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], list[tuple[str, Callable[[], Tensor]]]]:
-    """The categories of a COCO file by id, and a function for each image, by file name, that draws its label map.
+    """List the categories of a COCO file by id, and each image's file name with a function that draws its label map.
 
     Args:
         annotations: the JSON file.
-        classes: category names in the order of their labels; objects of others are background. None for all, by id.
+        classes: category names in the order of their labels; other objects are background. None for all, by id.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not of this format.
+        ValueError: if the file has another format.
     """
     file = _CocoFile.read(annotations)
     check_class_names(file.names, masks=True)
