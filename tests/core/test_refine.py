@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2.functional import resize
 
 from decomprec import DecompositionSegmenter
-from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, multi_scale_tags, pamr
+from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, multi_scale_tags, pamr, rescale
+from decomprec.refine import resize as our_resize
 
 
 def plain_guided_filter(guide: torch.Tensor, mask: torch.Tensor, radius: int, eps: float) -> torch.Tensor:
@@ -263,6 +264,18 @@ def test_wrong_input_raises(refine: Callable, change: dict, message: str) -> Non
     arguments = {"images": torch.rand(1, 3, 8, 8), "masks" if refine is guided_filter else "maps": masks, **change}
     with pytest.raises(ValueError, match=message):
         refine(**arguments)
+
+
+def test_resize_weighs_pixels_by_their_distance() -> None:
+    """Halving is a mean with weights that fall linearly to 0 at two pixels from the centre, cut off at the borders."""
+    images = torch.rand(2, 3, 1, 8)
+    found = our_resize(images, (1, 4))
+    for i in range(4):
+        weights = [max(0.0, 1 - abs(j + 0.5 - (2 * i + 1)) / 2) for j in range(8)]
+        expected = sum(w * images[..., j] for j, w in enumerate(weights)) / sum(weights)
+        torch.testing.assert_close(found[..., i], expected)
+    assert our_resize(images, images.shape[-2:]) is images
+    assert rescale(images, 0.01).shape == (2, 3, 1, 1)
 
 
 @pytest.mark.parametrize("scales", [(), (1.0, 0.0)])
