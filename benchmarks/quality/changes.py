@@ -17,8 +17,8 @@ from decomprec.functional import guide_loss
 from decomprec.losses import ClsLoss
 from decomprec.models import PooledClassifier
 from decomprec.protocols import ExtraLoss, View
+from decomprec.refine import resize
 from decomprec.training import SegmenterModule
-from decomprec.training.modules import resized
 from decomprec.views import blur_fill, mean_fill, noise_fill
 
 
@@ -217,7 +217,7 @@ class GuideAlongside(Callback):
     ) -> None:
         assert isinstance(pl_module, SegmenterModule)
         size = pl_module.settings.image_size or batch["image"].shape[-1]
-        images, tags = resized(batch["image"], [size, size]), batch["tags"]
+        images, tags = resize(batch["image"], [size, size]).clamp(0, 1), batch["tags"]
         chosen = (torch.rand_like(tags) + tags).argmax(dim=1, keepdim=True)
         present = tags.gather(1, chosen)
         # A present class, or the background where there is none.

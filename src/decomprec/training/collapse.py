@@ -89,8 +89,7 @@ class Diagnostics(Metric):
         self.counts += present.sum(dim=0)
         self.absent_areas += out.areas.where(~present, 0).sum()
         self.absences += (~present).sum()
-        entropy = torch.special.entr(out.masks.float()).sum(dim=1) / math.log(present.shape[1])
-        self.entropy += entropy.mean(dim=(1, 2)).sum()
+        self.entropy += DF.mask_entropy(out.masks).sum() / math.log(present.shape[1])
         if guide is None or not tags.any():
             return
         image, class_index = tags.nonzero(as_tuple=True)

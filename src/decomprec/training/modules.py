@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Self
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 
@@ -16,6 +15,7 @@ from decomprec.losses import ClsLoss, DecompositionLoss
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.decoders import UnetDecoder
 from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.refine import rescale, resize
 from decomprec.training.augment import FILLS, occlude
 from decomprec.training.collapse import Diagnostics
 from decomprec.training.presets import GuideSettings, SegmenterSettings
@@ -116,7 +116,7 @@ class GuideModule(Stage):
         images, scales = batch["image"], self.settings.scales
         scale = scales[batch_idx // self._parts() % len(scales)]
         if scale != 1:
-            images = resized(images, [round(scale * side) for side in images.shape[-2:]])
+            images = rescale(images, scale)
         if self.settings.occlusion:
             images = occlude(images, self.settings.occlusion, list(FILLS.values()))
         if self.settings.freeze_encoder:
@@ -215,7 +215,7 @@ class SegmenterModule(Stage):
         """The terms of Eq. 7 of a training batch by their names, and the "total"."""
         images, tags = batch["image"], batch["tags"]
         if self.settings.image_size is not None:
-            images = resized(images, [self.settings.image_size] * 2)
+            images = resize(images, [self.settings.image_size] * 2).clamp(0, 1)
         return self.loss(self.segmenter(images), images, tags, batch.get("areas")).as_dict()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -254,11 +254,6 @@ class SegmenterModule(Stage):
     def on_validation_epoch_end(self) -> None:
         """Log the diagnostics."""
         self.log_dict({f"val/{name}": value for name, value in self.diagnostics.summary().items()})
-
-
-def resized(images: Tensor, size: Sequence[int]) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1] of another height and width."""
-    return F.interpolate(images, list(size), mode="bilinear", antialias=True).clamp(0, 1)
 
 
 @torch.enable_grad()
