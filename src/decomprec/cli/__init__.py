@@ -1,4 +1,4 @@
-"""The command line: `decomprec` or `python -m decomprec`. What needs torch is imported by the command that runs."""
+"""The command line: `decomprec` or `python -m decomprec`. Each command imports torch only when it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from decomprec.cli.predict import predict
 from decomprec.cli.report import report
 from decomprec.cli.train import train
 
-HELP = """Learn to segment images from tags alone.
+HELP = """Train a segmenter from image tags.
 
 \b
 Try it, without any data:
@@ -25,7 +25,7 @@ From a folder of tagged images to masks, and how good they are:
   decomprec evaluate drawn/masks true_masks --json scores.json
 
 \b
-Everything about a run on one page, and its model for onnxruntime:
+A report of a run on one page, and its model for onnxruntime:
   decomprec report runs/mine images
   decomprec export runs/mine --out mine.onnx
 

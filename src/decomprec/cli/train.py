@@ -54,14 +54,16 @@ def train(
         ),
     ] = None,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out damaged images, with a warning; else they stop it.")
+        bool, typer.Option("--skip-unreadable", help="Skip damaged images with a warning instead of stopping.")
     ] = False,
     in_memory: Annotated[
         bool, typer.Option("--in-memory", help="Decode the training images once and keep them; for large files.")
     ] = False,
+    download: Annotated[bool, typer.Option("--download", help="Download what is missing, with --format pets.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Train through torch.compile.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Learn to segment from tagged images.
+    """Train a segmenter on tagged images.
 
     \b
     decomprec train images --out runs/mine
@@ -72,23 +74,23 @@ def train(
     decomprec train --config runs/mine/config.yaml --out runs/again --seed 1
     decomprec train images --out runs/short --set segmenter.epochs=1
 
-    First a guide learns the tags, then a segmenter learns from the frozen guide.
+    A guide is trained on the tags, then a segmenter with the frozen guide.
 
     \b
-    DATA is one of
+    Formats of DATA:
       folder    images/train/dog/*.jpg, .../other/*.jpg, images/val/...
       csv       columns image, split, tags: "park.jpg,train,dog person"
-      voc       the devkit of Pascal VOC 2012
-      coco      instances_train*.json, or the folder that it lies in or above
-      pets      the folder of oxford-iiit-pet
-      imagenet  ImageNet-1k: dogs against the rest; only with --format imagenet
+      voc       devkit of Pascal VOC 2012
+      coco      instances_train*.json, or the folder that contains it
+      pets      folder that contains oxford-iiit-pet
+      imagenet  ImageNet-1k, dogs against the rest; only with --format imagenet
 
-    An image in a folder "other" (or "background", "none", "negative") has no class. Without train/ and val/ a fifth
-    of each class is kept for validation, and of a COCO file without one for val. Masks in
-    images/val_masks/NAME.png, or masks/ beside the CSV file, are only measured with; so are those of the others.
+    Images in a folder "other" (or "background", "none", "negative") have no class. Without train/ and val/, a fifth of
+    the images of each class is used for validation; likewise for a single COCO file. Masks are used only for
+    evaluation, in every format: images/val_masks/NAME.png, or masks/ in the folder of the CSV file.
 
-    RUN gets config.yaml, guide/ and segmenter/ (checkpoints and logs), progress/, figures/, results.json where there
-    are masks, and the model in RUN/model. COCO's masks need one more package: pip install "decomprec[coco]"
+    RUN gets the model (RUN/model), config.yaml, checkpoints and logs (guide/, segmenter/), progress/, figures/ and,
+    with masks, results.json. Reading COCO masks requires one more package: pip install "decomprec[coco]"
     """  # noqa: D301
     from decomprec.data import detect_format, load_images
 
@@ -99,6 +101,7 @@ def train(
         classes=names_of(classes),
         seed=seed,
         list_file=out / LIST,
+        download=download,
         on_error="skip" if skip_unreadable else "raise",
     )
     own = out / "preset.yaml"
@@ -117,4 +120,5 @@ def train(
         seed=seed,
         workers=workers,
         in_memory=in_memory,
+        compile=compile,
     )
