@@ -1,4 +1,4 @@
-"""What the commands share."""
+"""Options and helpers that several commands share."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Device(StrEnum):
 
 
 class Precision(StrEnum):
-    """In which numbers training computes."""
+    """Number format of training."""
 
     float32 = "float32"
     bf16 = "bf16"
 
 
 class Format(StrEnum):
-    """What lies at a path of tagged images, as of `decomprec.data.load_images`."""
+    """Formats of `decomprec.data.load_images`."""
 
     auto = "auto"
     folder = "folder"
@@ -47,11 +47,11 @@ class Format(StrEnum):
     imagenet = "imagenet"
 
 
-DeviceOption = Annotated[Device, typer.Option(help="auto is the GPU where there is one.")]
+DeviceOption = Annotated[Device, typer.Option(help="auto uses the GPU if there is one.")]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="bf16 is mixed precision: faster and leaner where the GPU or the CPU has bfloat16.")
+    Precision, typer.Option(help="bf16 is mixed precision: faster, with less memory, if the hardware supports it.")
 ]
-RunOption = Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder; new, unless the run is resumed.")]
+RunOption = Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder; must be new unless the run is resumed.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as segmenter.epochs=3; may be repeated."),
@@ -62,15 +62,15 @@ FormatOption = Annotated[
 ClassesOption = Annotated[
     str | None, typer.Option(metavar="NAME,...", help="Only these of DATA's classes; other objects are background.")
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on where the run in RUN stopped.")]
-SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="Weights, order, augmentation.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume the run in RUN.")]
+SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of weights, order and augmentation.")]
 
 
 class SentenceErrors(TyperGroup):
-    """Commands whose foreseen errors end in one sentence on stderr and the exit code 1, and Ctrl-C in 130."""
+    """Commands that report expected errors in one sentence on stderr and exit with 1, or 130 after Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except (ValueError, OSError) as error:
@@ -82,7 +82,7 @@ class SentenceErrors(TyperGroup):
 
 
 class Interrupt:
-    """Remembers Ctrl-C: Python drops its exception where a process is just being started to load images."""
+    """Remember Ctrl-C: Python drops its exception while a data loading process is being started."""
 
     seen = False
 
@@ -98,17 +98,17 @@ class Interrupt:
         raise KeyboardInterrupt
 
     def check(self, *_: Any) -> None:
-        """Raise the exception if it was dropped."""
+        """Raise KeyboardInterrupt if it was dropped."""
         if self.seen:
             raise KeyboardInterrupt
 
 
 def fail(error: Exception) -> None:
-    """Write an error on stderr."""
+    """Print an error on stderr."""
     text = str(error).strip()
     if "Original Traceback" in text:  # from a process that loads images
         text = text.splitlines()[-1].partition(": ")[2]
-    # Names of files and classes can hold codes that steer a terminal.
+    # Names of files and classes can contain codes that control a terminal.
     text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
     typer.echo(f"error: {text}", err=True)
 
@@ -127,12 +127,12 @@ def torch_device(device: Device) -> str:
 
 
 def names_of(text: str | None) -> tuple[str, ...] | None:
-    """Names with commas between; None for none."""
+    """Split names at commas; None stays None."""
     return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def chosen_preset(context: typer.Context, name: str | None, settings: list[str] | None, default: str) -> Preset:
-    """The preset of a call: that of the option, else that of the config file, else the default, and what --set changes.
+    """The preset of a call: from the option, else the config file, else the default; then the changes of --set.
 
     Args:
         context: of the call, with the config file's preset.
@@ -161,10 +161,10 @@ def run(
     resolved: dict[str, Any] | None = None,
     **options: Any,
 ) -> None:
-    """`run_experiment`, as both training commands do it, with the call's config beside the run.
+    """Run the experiment of a training command, and write the call's config into the run folder.
 
     Raises:
-        ValueError: as for `run_experiment`, or if the training cannot go on.
+        ValueError: if arguments are wrong or the training cannot go on.
         KeyboardInterrupt: if it is interrupted; says how to go on.
     """
     from lightning.pytorch.callbacks import LambdaCallback
@@ -179,7 +179,7 @@ def run(
     check_config(context, config)
 
     def save(*_: Any) -> None:
-        # In full, so that it repeats the run even if a later version has other presets.
+        # In full: a later version may have other presets.
         save_config(context, config, **{**(resolved or {}), "preset": preset.model_dump(mode="json"), "set": None})
 
     with Interrupt() as interrupt:
