@@ -49,9 +49,11 @@ class Format(StrEnum):
 
 DeviceOption = Annotated[Device, typer.Option(help="auto uses the GPU if there is one.")]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="bf16 is mixed precision: faster, with less memory, if the hardware supports it.")
+    Precision, typer.Option(help="bf16 is mixed precision: faster, less memory, if the hardware has it.")
 ]
-RunOption = Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder; must be new unless the run is resumed.")]
+RunOption = Annotated[
+    Path, typer.Option("--out", metavar="RUN", help="Run folder; must be new unless the run is resumed.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as segmenter.epochs=3; may be repeated."),
