@@ -64,7 +64,7 @@ def draw(chart: Chart, path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    style = {"svg.hashsalt": "decomprec", "svg.fonttype": "none", "font.size": 11, "text.color": INK}
+    style: dict[Any, Any] = {"svg.hashsalt": "decomprec", "svg.fonttype": "none", "font.size": 11, "text.color": INK}
     style |= {"axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": GRID}
     with matplotlib.rc_context(style):
         bars = len(chart.series) * len(chart.labels)

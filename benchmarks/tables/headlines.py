@@ -106,22 +106,14 @@ def reliability(results: Path) -> str:
     """What is injected and what survives, a row for each kind of trial."""
     (tests,), (fuzz,) = load(results, "robustness/tests.json"), load(results, "robustness/fuzz.json")
     (kills,), (processes,) = load(results, "robustness/kills.json"), load(results, "robustness/processes.json")
+    inputs, failed = (sum(row[key] for row in tests["robustness"]) for key in ("inputs", "failed"))
     cases = sum(row["cases"] for row in fuzz["fuzz"])
-    faults = processes["faults"].values()
+    injected, survived = (sum(fault[key] for fault in processes["faults"].values()) for key in ("injected", "survived"))
     rows = [
-        (
-            "inputs and faults of the tests",
-            *(sum(row[key] for row in tests["robustness"]) for key in ("inputs", "failed")),
-        ),
+        ("inputs and faults of the tests", inputs, failed),
         ("files, rows and arguments changed at random for an hour", cases, len(fuzz["failures"])),
         ("trainings killed at a random moment", kills["kills"], kills["kills"] - kills["weights equal byte by byte"]),
-        (
-            "processes killed that train or load together",
-            *(
-                sum(fault["injected"] for fault in faults),
-                sum(fault["injected"] - fault["survived"] for fault in faults),
-            ),
-        ),
+        ("processes killed that train or load together", injected, injected - survived),
     ]
     return markdown(["trial", "cases", "failures"], [[name, f"{count:,}", str(failed)] for name, count, failed in rows])
 

@@ -1,4 +1,4 @@
-"""The table of docs/results/scale.md: what is counted on the meta device is what was measured, and what can be derived."""
+"""docs/results/scale.md: what is counted on the meta device is what was measured, and what can be derived."""
 
 import json
 from pathlib import Path
