@@ -78,7 +78,7 @@ def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def question_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Rows of variants, from one file of `benchmarks.questions.experiments`; a collapsed variant has no figures."""
+    """Rows of variants, from one file of `benchmarks.questions.experiments`; collapsed variants have no figures."""
     (run,) = runs
     head = list(run["variants"][0]["runs"][0]["figures"])
     lines = [
@@ -89,7 +89,7 @@ def question_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def companions_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Area of a class where only its company is, and where neither is, from `benchmarks.quality.companions`."""
+    """Area of a class where only its company is, and where neither is; from `benchmarks.quality.cooccurrence`."""
     (run,) = runs
     rows = run["companions"]
     ways = [key for key, value in rows[0].items() if isinstance(value, dict)]
@@ -123,7 +123,7 @@ def pseudo_labels_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def precision_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Where training ends in each precision, from one file of `benchmarks.quality.precision_curves`."""
+    """Where training ends in each precision, from one file of `benchmarks.quality.bfloat16_curves`."""
     (run,) = runs
     ways: dict[str, list[dict[str, Any]]] = {}
     for row in run["precision_curves"]:
@@ -138,19 +138,19 @@ def precision_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def savings_table(runs: Sequence[dict[str, Any]]) -> str:
-    """What training costs and gives with single savings, from one file of `benchmarks.quality.savings`."""
+    """What training costs and gives with single savings, from one file of `benchmarks.quality.fast_preset`."""
     (run,) = runs
     return trainings(["saved"], ["name"], run["savings"], run["run"])
 
 
 def how_many_table(runs: Sequence[dict[str, Any]]) -> str:
-    """What training gives on fewer images, from one file of `benchmarks.quality.how_many`."""
+    """What training gives on fewer images, from one file of `benchmarks.quality.training_set_size`."""
     (run,) = runs
     return trainings(["images", "epochs of the segmenter"], ["images", "epochs"], run["how_many"], run["run"])
 
 
 def trainings(head: list[str], keys: list[str], rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
-    """A row for each training that `benchmarks.savings.row` measured."""
+    """A row for each training that `benchmarks.quality.fast_preset.row` measured."""
     measures = ("guide_accuracy", "iou_with_tags", "iou_without", "area_where_absent")
     lines = [
         [
