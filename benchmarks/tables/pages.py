@@ -9,7 +9,7 @@ replaced and take the marker's indentation, so a table can stand in a folded blo
 - a file below benchmarks/results, such as `quality/demo.json`;
 - a pattern such as `quality/dogs_seed*.json`, which takes several runs of one experiment together: mean ± standard
   deviation;
-- a table of `benchmarks.tables.headlines`, which picks a few rows of several experiments;
+- a table of `benchmarks.tables.headlines` or `summary`, which pick a few rows of several experiments;
 - `settings`, the settings of a preset.
 
 Every JSON file must be shown on some page.
@@ -41,8 +41,10 @@ from benchmarks.tables.quality import (
 )
 from benchmarks.tables.robustness import fuzz_table, kills_table, processes_table, robustness_table, versions_table
 from benchmarks.tables.speed import imports_table, scale_table, speed_table
+from benchmarks.tables.summary import summary_table
 
 MARKER = re.compile(r"^( *)<!-- table: (\S+) -->\n.*?^\1<!-- end table -->$", re.DOTALL | re.MULTILINE)
+SHORT = {**HEADLINES, "summary": summary_table}
 SETTINGS = "benchmarks.tables.settings"
 ABSENT = "*Not measured yet.*"
 
@@ -68,8 +70,8 @@ def named(name: str, results: Path) -> str:
     if name == "settings":
         found = importlib.util.find_spec(SETTINGS)
         return str(importlib.import_module(SETTINGS).settings_table()) if found else ABSENT
-    if name in HEADLINES:
-        return HEADLINES[name](results)
+    if name in SHORT:
+        return SHORT[name](results)
     files = sorted(results.glob(name))
     return render(files) if files else ABSENT
 

@@ -78,7 +78,7 @@ def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def question_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Rows of variants, from one file of `benchmarks.questions.experiments`; collapsed variants have no figures."""
+    """Rows of variants, from one file of `benchmarks.questions.experiments`; a variant that collapsed has no figures."""
     (run,) = runs
     head = list(run["variants"][0]["runs"][0]["figures"])
     lines = [
@@ -89,7 +89,7 @@ def question_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def companions_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Area of a class where only its company is, and where neither is; from `benchmarks.quality.cooccurrence`."""
+    """Area of a class where only its company is, and where neither is, from one file of `benchmarks.quality.cooccurrence`."""
     (run,) = runs
     rows = run["companions"]
     ways = [key for key, value in rows[0].items() if isinstance(value, dict)]
@@ -140,25 +140,25 @@ def precision_table(runs: Sequence[dict[str, Any]]) -> str:
 def savings_table(runs: Sequence[dict[str, Any]]) -> str:
     """What training costs and gives with single savings, from one file of `benchmarks.quality.fast_preset`."""
     (run,) = runs
-    return trainings(["saved"], ["name"], run["savings"], run["run"])
+    keys = {"saved": "name", "minutes": "minutes", "minutes of all cores": "core_minutes"}
+    return trainings(keys, run["savings"], run["run"])
 
 
 def how_many_table(runs: Sequence[dict[str, Any]]) -> str:
     """What training gives on fewer images, from one file of `benchmarks.quality.training_set_size`."""
     (run,) = runs
-    return trainings(["images", "epochs of the segmenter"], ["images", "epochs"], run["how_many"], run["run"])
+    return trainings({"images": "images", "epochs": "epochs", "minutes": "minutes"}, run["how_many"], run["run"])
 
 
-def trainings(head: list[str], keys: list[str], rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
-    """A row for each training that `benchmarks.quality.fast_preset.row` measured."""
+def trainings(keys: dict[str, str], rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
+    """A row for each training that `benchmarks.quality.fast_preset.row` measured: columns of `keys`, then what it gives."""
     measures = ("guide_accuracy", "iou_with_tags", "iou_without", "area_where_absent")
     lines = [
         [
-            *(str(row[key]) for key in keys),
-            *(f"{row[key]:.1f}" for key in ("minutes", "core_minutes")),
+            *(f"{value:.1f}" if isinstance(value := row[key], float) else str(value) for key in keys.values()),
             *(f"{row[key]:.3f}" for key in measures),
         ]
         for row in rows
     ]
-    head = [*head, "minutes", "minutes of all cores", "guide right", "IoU, tags", "IoU, no tags", "area where absent"]
+    head = [*keys, "guide accuracy", "IoU, tags", "IoU, no tags", "area where absent"]
     return f"{markdown(head, lines)}\n\n{describe([run])}"
