@@ -11,9 +11,10 @@ import pytorch_grad_cam
 import segmentation_models_pytorch as smp
 import timm
 import torchmetrics
-from decomprec.trained_model import TrainedModel
 from packaging.version import Version
 from pytorch_grad_cam.base_cam import BaseCAM
+
+from decomprec.trained_model import TrainedModel
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "results" / "peers.md").read_text(encoding="utf-8")

@@ -1,8 +1,9 @@
 """The documentation: its code runs, its links lead somewhere, and every public name has a place in it."""
 
-import importlib.util
+import importlib
 import pkgutil
 import re
+import runpy
 import shlex
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from decomprec.training import PRESETS, Preset
+from decomprec.training import PRESETS
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -31,15 +32,6 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def by_path(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-def load(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=by_path)
@@ -60,13 +52,17 @@ def calls_of_the_example() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("call", sorted(set(calls_of_the_example())))
-def test_example_takes_what_the_pages_say(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    example = load("examples/dogs_imagenet.py")
+def test_example_takes_what_the_pages_say(
+    call: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "examples/dogs_imagenet.py"
     words = shlex.split(call, comments=True)
-    monkeypatch.setattr(sys, "argv", words[words.index("examples/dogs_imagenet.py") :])
-    args = example.parse_arguments()
-    assert args.data[0] in example.FORMATS
-    assert isinstance(example.choose_preset(args), Preset)
+    given = words[words.index(name) + 1 :]
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / name), run_name="__main__")
+    options = set(re.findall(r"^  (--[\w-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert set(given[1:]) <= options | {given[i + 1] for i, word in enumerate(given[:-1]) if word in options}
 
 
 def headings(page: Path) -> set[str]:
