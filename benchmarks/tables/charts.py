@@ -60,7 +60,7 @@ def is_fresh(chart: Chart, path: Path) -> bool:
 
 
 def draw(chart: Chart, path: Path) -> None:
-    """Write the chart as an SVG of 760 points width."""
+    """Write the chart as an SVG."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -69,9 +69,9 @@ def draw(chart: Chart, path: Path) -> None:
     with matplotlib.rc_context(style):
         bars = len(chart.series) * len(chart.labels)
         # Text widths of the reader's font are unknown, so the labels get a fixed part of the width.
-        figure = Figure(figsize=(9.5, 0.9 + 0.24 * bars + 0.16 * len(chart.labels)), facecolor=PAPER)
+        figure = Figure(figsize=(6.8, 0.9 + 0.24 * bars + 0.16 * len(chart.labels)), facecolor=PAPER)
         height = figure.get_figheight()
-        axes = figure.add_axes((0.36, 0.62 / height, 0.6, 1 - 0.95 / height), facecolor=PAPER)
+        axes = figure.add_axes((0.43, 0.62 / height, 0.53, 1 - 0.95 / height), facecolor=PAPER)
         _bars(axes, chart)
         axes.set_xlabel(chart.axis)
         if len(chart.series) > 1:

@@ -44,16 +44,21 @@ def scores(runs: Sequence[dict[str, Any]], method: str, tags: bool, key: str = "
 def masks(results: Path) -> str:
     """IoU on photographs: the library, its teacher, the best maps and a supervised network."""
     dogs, classes = load(results, DOGS), load(results, CLASSES)
-    head = ["method", "dogs, tags", "dogs, no tags", "dog area on dog-free images"]
+    head = ["method", "dogs, tags", "dogs, no tags", "dogs in dog-free images"]
     head += ["six classes, tags", "six classes, no tags"]
     lines = [
         [
             label,
-            spread(scores(dogs, method, True)),
-            spread(scores(dogs, method, False)),
-            spread(scores(dogs, method, False, "mean_false_area")),
-            spread(scores(classes, method, True)),
-            spread(scores(classes, method, False)),
+            *(
+                spread(values).replace(" ", "\N{NO-BREAK SPACE}")
+                for values in (
+                    scores(dogs, method, True),
+                    scores(dogs, method, False),
+                    scores(dogs, method, False, "mean_false_area"),
+                    scores(classes, method, True),
+                    scores(classes, method, False),
+                )
+            ),
         ]
         for method, label in METHODS.items()
     ]

@@ -59,7 +59,10 @@ def fill(text: str, results: Path) -> str:
 
     def fresh(match: re.Match[str]) -> str:
         indent, name = match[1], match[2]
-        lines = [f"<!-- table: {name} -->", *named(name, results).splitlines(), "<!-- end table -->"]
+        # In an indented block, Markdown takes a comment and the line after it for one paragraph.
+        apart = [""] if indent else []
+        table = [*apart, *named(name, results).splitlines(), *apart]
+        lines = [f"<!-- table: {name} -->", *table, "<!-- end table -->"]
         return "\n".join(f"{indent}{line}".rstrip() for line in lines)
 
     return MARKER.sub(fresh, text)

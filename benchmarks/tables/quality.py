@@ -78,7 +78,7 @@ def ablation_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def question_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Rows of variants, from one file of `benchmarks.questions.experiments`; a variant that collapsed has no figures."""
+    """Rows of variants, from one file of `benchmarks.questions.experiments`; collapsed variants have no figures."""
     (run,) = runs
     head = list(run["variants"][0]["runs"][0]["figures"])
     lines = [
@@ -89,7 +89,7 @@ def question_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def companions_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Area of a class where only its company is, and where neither is, from one file of `benchmarks.quality.cooccurrence`."""
+    """Area of a class where only its company is, and where neither is; from `benchmarks.quality.cooccurrence`."""
     (run,) = runs
     rows = run["companions"]
     ways = [key for key, value in rows[0].items() if isinstance(value, dict)]
@@ -151,7 +151,7 @@ def how_many_table(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def trainings(keys: dict[str, str], rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
-    """A row for each training that `benchmarks.quality.fast_preset.row` measured: columns of `keys`, then what it gives."""
+    """A row for each training that `benchmarks.quality.fast_preset.row` measured: `keys`, then what it gives."""
     measures = ("guide_accuracy", "iou_with_tags", "iou_without", "area_where_absent")
     lines = [
         [

@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -107,16 +108,25 @@ def test_results_that_are_missing_or_wrong(tmp_path: Path) -> None:
 def test_a_table_in_a_folded_block_keeps_its_indentation(tmp_path: Path) -> None:
     saved_results(tmp_path / "dogs.json", iou=0.5, seed=7)
     flat = fill(PAGE, tmp_path)
-    folded = fill("\n".join(f"    {line}".rstrip() for line in PAGE.splitlines()) + "\n", tmp_path)
-    assert folded == "".join(f"    {line}".rstrip() + "\n" for line in flat.splitlines())
+    folded = fill("".join(f"    {line}\n" for line in PAGE.splitlines()), tmp_path)
+    assert textwrap.dedent(folded).replace("\n\n", "\n") == flat.replace("\n\n", "\n")
     assert fill(folded, tmp_path) == folded
+
+
+def test_a_table_in_a_folded_block_stands_between_blank_lines(tmp_path: Path) -> None:
+    """Otherwise Markdown reads marker and table as one paragraph."""
+    saved_results(tmp_path / "dogs.json", iou=0.5, seed=7)
+    lines = fill("".join(f"    {line}\n" for line in PAGE.splitlines()), tmp_path).splitlines()
+    start, end = (next(i for i, line in enumerate(lines) if mark in line) for mark in ("<!-- table", "<!-- end"))
+    assert lines[start + 1] == lines[end - 1] == ""
+    assert lines[start + 2].startswith("    | method")
 
 
 def cells(table: str) -> dict[str, list[str]]:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
     assert all(len(row) <= 7 for row in rows)
     assert len(rows) <= 10
-    return {name.replace("*", ""): row for name, *row in rows[2:]}
+    return {name.replace("*", ""): [cell.replace("\N{NO-BREAK SPACE}", " ") for cell in row] for name, *row in rows[2:]}
 
 
 @pytest.mark.parametrize("name", HEADLINES)
