@@ -18,8 +18,6 @@ Every JSON file must be shown on some page.
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import json
 import re
 import sys
@@ -40,13 +38,12 @@ from benchmarks.tables.quality import (
     scores_table,
 )
 from benchmarks.tables.robustness import fuzz_table, kills_table, processes_table, robustness_table, versions_table
+from benchmarks.tables.settings import settings_table
 from benchmarks.tables.speed import imports_table, scale_table, speed_table
 from benchmarks.tables.summary import summary_table
 
 MARKER = re.compile(r"^( *)<!-- table: (\S+) -->\n.*?^\1<!-- end table -->$", re.DOTALL | re.MULTILINE)
 SHORT = {**HEADLINES, "summary": summary_table}
-SETTINGS = "benchmarks.tables.settings"
-ABSENT = "*Not measured yet.*"
 
 
 def pages() -> list[Path]:
@@ -71,12 +68,11 @@ def fill(text: str, results: Path) -> str:
 def named(name: str, results: Path) -> str:
     """The table that a marker names."""
     if name == "settings":
-        found = importlib.util.find_spec(SETTINGS)
-        return str(importlib.import_module(SETTINGS).settings_table()) if found else ABSENT
+        return settings_table()
     if name in SHORT:
         return SHORT[name](results)
     files = sorted(results.glob(name))
-    return render(files) if files else ABSENT
+    return render(files) if files else "*Not measured yet.*"
 
 
 def render(files: Sequence[Path]) -> str:

@@ -1,4 +1,4 @@
-"""Images as nobody wants them: each is read rightly or refused by name, as docs/results/bad_input.md says."""
+"""Bad images: each is read correctly or refused by name, as docs/results/bad_input.md says."""
 
 import resource
 import struct
@@ -407,7 +407,7 @@ def test_the_page_lists_these_cases() -> None:
 
 
 def test_on_error_is_one_of_two(tmp_path: Path) -> None:
-    for make in (TaggedFolder, lambda root, **options: TaggedRows([{"image": PIXELS, "tags": []}], **options)):
+    for make in (TaggedFolder, lambda root, **options: TaggedRows([{"image": PIXELS, "tags": ["dog"]}], **options)):
         with pytest.raises(ValueError, match='`on_error` to be "raise" or "skip", but got \'ignore\''):
             make(many(tmp_path), on_error="ignore")
 

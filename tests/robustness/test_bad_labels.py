@@ -1,4 +1,4 @@
-"""Tags, lists and masks as nobody wants them: read rightly or refused in a sentence, as docs/results/bad_input.md says."""
+"""Bad tags, lists and masks: read correctly or refused in a sentence, as docs/results/bad_input.md says."""
 
 import json
 import struct
@@ -12,6 +12,7 @@ from support.bad_cases import Case, Cases, save, table_of_page
 
 from decomprec.data import (
     CocoInstances,
+    MaskValues,
     Record,
     TaggedCSV,
     TaggedDataModule,
@@ -19,9 +20,8 @@ from decomprec.data import (
     TaggedImages,
     TaggedRows,
     VOCDevkit,
-    coco_label_maps,
 )
-from decomprec.data.dataset import MaskValues
+from decomprec.data.formats.coco import coco_label_maps
 from decomprec.evaluation.label_files import score_label_files
 
 CASES = Cases()
@@ -35,7 +35,7 @@ def images(folder: Path, *names: str) -> Path:
 
 
 def table(folder: Path, text: str | bytes, **options: Any) -> TaggedCSV:
-    """A CSV file beside a.png, b.png and c.png."""
+    """A CSV file next to a.png, b.png and c.png."""
     images(folder)
     (folder / "tags.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     return TaggedCSV(folder / "tags.csv", **options)
@@ -48,7 +48,7 @@ def class_folders(folder: Path, **count: int) -> Path:
 
 
 def secret(folder: Path) -> Path:
-    """An image that is nobody's business, beside the data set's folder."""
+    """A private image outside the data set's folder."""
     return save(folder.parent / "private" / "secret.png", PIXELS)
 
 
@@ -541,22 +541,22 @@ def _(folder: Path) -> None:
     assert stored[0]["image"].shape == displayed[0]["image"].shape == (3, 6, 4)
 
 
-@CASES("COCO: RLE of another size", "refused", r"segmentation of a\.png to be .* height and width \[100000, 100000\]")
+@CASES("COCO: RLE of another size", "refused", r"segmentation of a\.png in .*json to .* height and width \[100000, 100000\]")
 def _(folder: Path) -> None:
     coco(folder, {"segmentation": {"size": [10**5, 10**5], "counts": [10**9]}}, masks=True)[0]
 
 
-@CASES("COCO: RLE that is longer than its image", "refused", r"segmentation of a\.png to be polygons or RLE, but")
+@CASES("COCO: RLE that is longer than its image", "refused", r"segmentation of a\.png in .*json to polygons or RLE, but")
 def _(folder: Path) -> None:
     coco(folder, {"segmentation": {"size": [4, 6], "counts": [1, 3, 100]}}, masks=True)[0]
 
 
-@CASES("COCO: polygon far out of the image", "refused", r"segmentation of a\.png to be .* polygon leads far out")
+@CASES("COCO: polygon far out of the image", "refused", r"segmentation of a\.png in .*json to .* polygon leads far out")
 def _(folder: Path) -> None:
     coco(folder, {"segmentation": [[0, 0, 1e9, 0, 1e9, 1e9]]}, masks=True)[0]
 
 
-@CASES("COCO: polygon with NaN", "refused", r"segmentation of a\.png to be .* polygon leads far out")
+@CASES("COCO: polygon with NaN", "refused", r"segmentation of a\.png in .*json to .* polygon leads far out")
 def _(folder: Path) -> None:
     coco(folder, {"segmentation": [[float("nan")] * 6]}, masks=True)[0]
 
@@ -565,7 +565,7 @@ def _(folder: Path) -> None:
 def _(folder: Path) -> None:
     data = coco(folder, {"segmentation": [], "bbox": [0, 0, 2, 2]}, masks=True)
     assert data.tags.tolist() == [[1]]
-    assert data[0]["mask"].unique().tolist() == [255]  # nobody knows where it is
+    assert data[0]["mask"].unique().tolist() == [255]  # the place is unknown
 
 
 @CASES.parametrize()
