@@ -1,7 +1,6 @@
-"""What a step costs at ImageNet's size, counted without running it: the table of docs/scale.md.
+"""What a step costs at ImageNet's size, counted without running it: docs/results/scale.md.
 
-    python -m benchmarks.speed.scale_calculation           # rewrite the page
-    python -m benchmarks.speed.scale_calculation --check   # exit 1 if it is stale
+    python -m benchmarks.speed.scale_calculation && python -m benchmarks.tables
 
 A whole training step of stage two runs on PyTorch's meta device, whose tensors have shapes but no values: FLOPs and the
 bytes that live at once are counted, nothing is timed.
@@ -10,7 +9,6 @@ bytes that live at once are counted, nothing is timed.
 from __future__ import annotations
 
 import argparse
-import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,14 +21,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks.files import RESULTS, save
 from benchmarks.speed.timing import flops
 from decomprec import Decomposition, DecompositionLoss
 from decomprec import functional as DF
 from decomprec.losses import ClsLoss
 from decomprec.training import PRESETS, Preset, build_classifier, build_loss, build_segmenter
 
-PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
-MARKS = ("<!-- calculation -->\n", "<!-- end calculation -->")
+FILE = RESULTS / "speed" / "scale_calculation.json"
 IMAGES, CLASSES, TAGS = 1_281_167, (2, 21, 1001), 2
 RATE, MEMORY = 1e14, 80e9  # FLOP/s that a GPU is assumed to sustain, and its bytes
 STATE = 16  # bytes of a float32 parameter, its gradient and Adam's two moments
@@ -169,34 +167,28 @@ def train_step(segmenter: Any, loss: DecompositionLoss, images: Tensor, tags: Te
     loss(segmenter(images), images, tags).total.backward()
 
 
-def row(way: Way, num_classes: int) -> str:
-    """One line of the table."""
+def row(way: Way, num_classes: int) -> dict[str, Any]:
+    """One row of the table."""
     c = cost(way, num_classes)
-    figures = [c.shown, c.flops / 1e9, c.image_bytes / 1e6, c.fixed_bytes / 1e6, c.batch, c.flops * IMAGES / 1e15]
-    cells = [way.name, str(num_classes), *(f"{figure:,.0f}" for figure in figures), f"{c.hours:,.2f}"]
-    return f"| {' | '.join(cells)} |"
-
-
-def table() -> str:
-    """Markdown of all ways and numbers of classes."""
-    head = ["way", "K", "shown to the guide", "GFLOP an image", "MB an image", "weights and Adam, MB"]
-    head += [f"images in {MEMORY / 1e9:.0f} GB", "PFLOP an epoch", f"GPU-hours an epoch at {RATE / 1e12:.0f} TFLOP/s"]
-    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    lines += [row(way, num_classes) for way in WAYS for num_classes in CLASSES]
-    return "\n".join(lines) + "\n"
+    return {
+        "way": way.name,
+        "K": num_classes,
+        "shown": c.shown,
+        "GFLOP an image": c.flops / 1e9,
+        "MB an image": c.image_bytes / 1e6,
+        "weights and Adam, MB": c.fixed_bytes / 1e6,
+        "batch": c.batch,
+        "hours": c.hours,
+    }
 
 
 def main() -> None:
-    """Rewrite or check the page."""
-    parser = argparse.ArgumentParser(description="Fill the table of docs/scale.md.")
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the page is stale")
-    check = parser.parse_args().check
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(MARKS[0])
-    fresh = f"{before}{MARKS[0]}{table()}{MARKS[1]}{rest.partition(MARKS[1])[2]}"
-    if check and fresh != text:
-        sys.exit(f"{PAGE.name} is stale: run python -m benchmarks.speed.scale_calculation")
-    PAGE.write_text(fresh, encoding="utf-8")
+    """Write the rows of all ways and numbers of classes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, default=FILE)
+    path = parser.parse_args().json
+    about = {"images of an epoch": IMAGES, "FLOP/s of a GPU": RATE, "bytes of a GPU": MEMORY}
+    save({"scale": [row(way, k) for way in WAYS for k in CLASSES], "run": about}, path)
 
 
 if __name__ == "__main__":

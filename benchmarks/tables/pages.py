@@ -1,12 +1,18 @@
-"""Fill the tables of the documentation and README.md from the JSON files in benchmarks/results.
+"""Fill the tables and draw the charts of the documentation from the JSON files in benchmarks/results.
 
-    python -m benchmarks.tables           # rewrite the pages
-    python -m benchmarks.tables --check   # exit 1 if a page is stale
+    python -m benchmarks.tables           # rewrite the pages and the charts
+    python -m benchmarks.tables --check   # exit 1 if a page or a chart is stale
 
-A page marks the place of a table by `<!-- table: NAME.json -->` and `<!-- end table -->`. NAME.json is what
-`decomprec.evaluation.Results.save` wrote plus a "run" that describes it, what `pytest benchmarks/ --benchmark` wrote,
-or what another module of benchmarks wrote. A pattern such as `dogs_*.json` takes several runs of one experiment
-together: mean ± standard deviation. `<!-- table: settings -->` is the table of all settings of a preset.
+A page marks the place of a table by `<!-- table: NAME -->` and `<!-- end table -->`. The lines between them are
+replaced and take the marker's indentation, so a table can stand in a folded block. NAME is one of
+
+- a file below benchmarks/results, such as `quality/demo.json`;
+- a pattern such as `quality/dogs_seed*.json`, which takes several runs of one experiment together: mean ± standard
+  deviation;
+- a table of `benchmarks.tables.headlines` or `summary`, which pick a few rows of several experiments;
+- `settings`, the settings of a preset.
+
+Every JSON file must be shown on some page.
 """
 
 from __future__ import annotations
@@ -18,6 +24,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.files import RESULTS, ROOT
+from benchmarks.tables.charts import CHARTS, draw, is_fresh
+from benchmarks.tables.headlines import HEADLINES
 from benchmarks.tables.quality import (
     ablation_table,
     companions_table,
@@ -30,46 +39,49 @@ from benchmarks.tables.quality import (
 )
 from benchmarks.tables.robustness import fuzz_table, kills_table, processes_table, robustness_table, versions_table
 from benchmarks.tables.settings import settings_table
-from benchmarks.tables.speed import imports_table, speed_table
+from benchmarks.tables.speed import imports_table, scale_table, speed_table
+from benchmarks.tables.summary import summary_table
 
-ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results"
-PAGES = (
-    *(
-        ROOT / "docs" / name
-        for name in (
-            "results.md",
-            "speed.md",
-            "questions.md",
-            "pseudo_labels.md",
-            "never_lose_work.md",
-            "robustness.md",
-            "your_images.md",
-        )
-    ),
-    ROOT / "README.md",
-)
-MARKER = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end table -->)", re.DOTALL)
+MARKER = re.compile(r"^( *)<!-- table: (\S+) -->\n.*?^\1<!-- end table -->$", re.DOTALL | re.MULTILINE)
+SHORT = {**HEADLINES, "summary": summary_table}
+
+
+def pages() -> list[Path]:
+    """README.md and every page of the documentation."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def fill(text: str, results: Path) -> str:
     """A page's text with every marked table made anew from the files in `results`."""
 
     def fresh(match: re.Match[str]) -> str:
-        if match[2] == "settings":
-            return f"{match[1]}{settings_table()}\n{match[3]}"
-        files = sorted(results.glob(match[2]))
-        return f"{match[1]}{render(files) if files else '*Not measured yet.*'}\n{match[3]}"
+        indent, name = match[1], match[2]
+        # In an indented block, Markdown takes a comment and the line after it for one paragraph.
+        apart = [""] if indent else []
+        table = [*apart, *named(name, results).splitlines(), *apart]
+        lines = [f"<!-- table: {name} -->", *table, "<!-- end table -->"]
+        return "\n".join(f"{indent}{line}".rstrip() for line in lines)
 
     return MARKER.sub(fresh, text)
 
 
+def named(name: str, results: Path) -> str:
+    """The table that a marker names."""
+    if name == "settings":
+        return settings_table()
+    if name in SHORT:
+        return SHORT[name](results)
+    files = sorted(results.glob(name))
+    return render(files) if files else "*Not measured yet.*"
+
+
 def render(files: Sequence[Path]) -> str:
-    """The table of one experiment, and under it how it came about."""
+    """The table of one experiment, and under it the protocol."""
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     tables = {
         "benchmarks": speed_table,
         "imports": imports_table,
+        "scale": scale_table,
         "question": question_table,
         "ablation": ablation_table,
         "companions": companions_table,
@@ -93,16 +105,20 @@ def render(files: Sequence[Path]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if a page is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if a page or a chart is stale")
     check = parser.parse_args().check
-    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    texts = {page: page.read_text(encoding="utf-8") for page in pages()}
     shown = {file for text in texts.values() for match in MARKER.finditer(text) for file in RESULTS.glob(match[2])}
-    unshown = sorted(file.name for file in set(RESULTS.rglob("*.json")) - shown)
-    if unshown:
+    if unshown := sorted(file.name for file in set(RESULTS.rglob("*.json")) - shown):
         sys.exit(f"error: no page has a marker for {', '.join(unshown)}")
     stale = {page: fresh for page, text in texts.items() if (fresh := fill(text, RESULTS)) != text}
-    if check and stale:
-        sys.exit(f"error: stale tables in {', '.join(page.name for page in stale)}; run python -m benchmarks.tables")
+    old = {path: chart for path, make in CHARTS.items() if not is_fresh(chart := make(RESULTS), path)}
+    if check and (stale or old):
+        names = ", ".join(str(path.relative_to(ROOT)) for path in (*stale, *old))
+        sys.exit(f"error: stale tables or charts in {names}; run python -m benchmarks.tables")
     for page, fresh in stale.items():
         page.write_text(fresh, encoding="utf-8")
-        print(f"wrote {page.relative_to(ROOT)}")
+    for path, chart in old.items():
+        draw(chart, path)
+    for path in (*stale, *old):
+        print(f"wrote {path.relative_to(ROOT)}")

@@ -9,6 +9,8 @@ from typing import Any
 from benchmarks.tables.markdown import describe, markdown, spread
 
 MAX_CLASS_COLUMNS = 7
+MAX_CLASSES_BESIDE_MEANS = 4
+MAX_FIGURES = 6
 
 
 def scores_table(runs: Sequence[dict[str, Any]]) -> str:
@@ -17,7 +19,7 @@ def scores_table(runs: Sequence[dict[str, Any]]) -> str:
     if any(run["class_names"] != names for run in runs):
         raise ValueError("classes differ between the files")
     per_class = names if len(names) <= MAX_CLASS_COLUMNS else []
-    head = ["method", "tags at test time", *per_class, "foreground IoU", "IoU with background", "area where absent"]
+    means = ["foreground IoU", "IoU with background", "area where absent"]
     methods: dict[tuple[str, bool], list[dict[str, Any]]] = {
         (row["method"], row["tags"]): [] for row in runs[0]["rows"]
     }
@@ -30,13 +32,19 @@ def scores_table(runs: Sequence[dict[str, Any]]) -> str:
         columns += [[row[key] for row in rows] for key in ("mean_foreground_iou", "mean_iou", "mean_false_area")]
         settings = [f", {key} {spread([row['settings'][key] for row in rows], 2)}" for key in rows[0]["settings"]]
         lines.append(["".join([method, *settings]), "yes" if tags else "no", *map(spread, columns)])
+    head, count = ["method", "tags at test time"], len(per_class)
+    if count > MAX_CLASSES_BESIDE_MEANS:
+        tables = [markdown([*head, *means], [[*line[:2], *line[2 + count :]] for line in lines])]
+        tables.append(markdown([*head, *per_class], [line[: 2 + count] for line in lines]))
+    else:
+        tables = [markdown([*head, *per_class, *means], lines)]
     guide = [run["guide_accuracy"] for run in runs]
     accuracy = f"guide accuracy: {spread([g['mean'] for g in guide])} on {guide[0]['images']} images"
     opinions = f"\n\n{opinions_table(runs)}" if "diagnostics" in runs[0] else ""
     about = [dict(run.get("run", {})) for run in runs]
     for run in about if len(runs) > 1 else ():
         run.pop("command", None)  # the page says which
-    return f"{markdown(head, lines)}\n\n{accuracy}; {describe(about)}{opinions}"
+    return "\n\n".join([*tables, f"{accuracy}; {describe(about)}{opinions}"])
 
 
 def opinions_table(runs: Sequence[dict[str, Any]]) -> str:
@@ -81,11 +89,20 @@ def question_table(runs: Sequence[dict[str, Any]]) -> str:
     """Rows of variants, from one file of `benchmarks.questions.experiments`; collapsed variants have no figures."""
     (run,) = runs
     head = list(run["variants"][0]["runs"][0]["figures"])
-    lines = [
-        [variant["name"], *(spread([seed["figures"].get(figure) for seed in variant["runs"]]) for figure in head)]
-        for variant in run["variants"]
+    tables = [
+        markdown(
+            ["variant", *part],
+            [
+                [
+                    variant["name"],
+                    *(spread([seed["figures"].get(figure) for seed in variant["runs"]]) for figure in part),
+                ]
+                for variant in run["variants"]
+            ],
+        )
+        for part in (head[i : i + MAX_FIGURES] for i in range(0, len(head), MAX_FIGURES))
     ]
-    return f"{markdown(['variant', *head], lines)}\n\n{describe([run['run']])}"
+    return "\n\n".join([*tables, describe([run["run"]])])
 
 
 def companions_table(runs: Sequence[dict[str, Any]]) -> str:
@@ -140,25 +157,25 @@ def precision_table(runs: Sequence[dict[str, Any]]) -> str:
 def savings_table(runs: Sequence[dict[str, Any]]) -> str:
     """What training costs and gives with single savings, from one file of `benchmarks.quality.fast_preset`."""
     (run,) = runs
-    return trainings(["saved"], ["name"], run["savings"], run["run"])
+    keys = {"saved": "name", "minutes": "minutes", "minutes of all cores": "core_minutes"}
+    return trainings(keys, run["savings"], run["run"])
 
 
 def how_many_table(runs: Sequence[dict[str, Any]]) -> str:
     """What training gives on fewer images, from one file of `benchmarks.quality.training_set_size`."""
     (run,) = runs
-    return trainings(["images", "epochs of the segmenter"], ["images", "epochs"], run["how_many"], run["run"])
+    return trainings({"images": "images", "epochs": "epochs", "minutes": "minutes"}, run["how_many"], run["run"])
 
 
-def trainings(head: list[str], keys: list[str], rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
-    """A row for each training that `benchmarks.quality.fast_preset.row` measured."""
+def trainings(keys: dict[str, str], rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
+    """A row for each training that `benchmarks.quality.fast_preset.row` measured: `keys`, then what it gives."""
     measures = ("guide_accuracy", "iou_with_tags", "iou_without", "area_where_absent")
     lines = [
         [
-            *(str(row[key]) for key in keys),
-            *(f"{row[key]:.1f}" for key in ("minutes", "core_minutes")),
+            *(f"{value:.1f}" if isinstance(value := row[key], float) else str(value) for key in keys.values()),
             *(f"{row[key]:.3f}" for key in measures),
         ]
         for row in rows
     ]
-    head = [*head, "minutes", "minutes of all cores", "guide right", "IoU, tags", "IoU, no tags", "area where absent"]
+    head = [*keys, "guide accuracy", "IoU, tags", "IoU, no tags", "area where absent"]
     return f"{markdown(head, lines)}\n\n{describe([run])}"

@@ -75,3 +75,16 @@ def imports_table(runs: Sequence[dict[str, Any]]) -> str:
     lines = [[f"`{row['statement']}`", f"{row['seconds']:.2f} ± {row['iqr'] / 2:.2f} s"] for row in run["imports"]]
     about = describe([{"median ratio of a round": f"{run['ratio']:.3f}"} | run["run"]])
     return f"{markdown(['statement', 'time'], lines)}\n\n{about}"
+
+
+def scale_table(runs: Sequence[dict[str, Any]]) -> str:
+    """The calculated cost of a step, from one file of `benchmarks.speed.scale_calculation`."""
+    (run,) = runs
+    head = ["way", "K", "shown to the guide", "GFLOP an image", "MB an image", "weights and Adam, MB"]
+    keys = ("shown", *head[3:])
+    lines = [
+        [row["way"], str(row["K"]), *(f"{row[key]:,.0f}" for key in keys), str(row["batch"]), f"{row['hours']:.2f}"]
+        for row in run["scale"]
+    ]
+    about = describe([{key: f"{value:,.0f}" for key, value in run["run"].items()}])
+    return f"{markdown([*head, 'images in 80 GB', 'GPU-hours an epoch'], lines)}\n\n{about}"

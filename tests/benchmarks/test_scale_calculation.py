@@ -1,11 +1,11 @@
-"""The table of docs/scale.md: what is counted on the meta device is what was measured, and what can be derived."""
+"""docs/results/scale.md: what is counted on the meta device is what was measured, and what can be derived."""
 
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.speed.scale_calculation import CLASSES, PAGE, WAYS, Way, cost, peak_bytes, row
+from benchmarks.speed.scale_calculation import CLASSES, FILE, WAYS, Way, cost, peak_bytes, row
 from torch import Tensor
 
 from decomprec import ClsLoss, Decomposition, FrozenGuide
@@ -64,5 +64,6 @@ def test_memory_is_that_of_the_maps_at_least() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_the_page_has_the_rows(way: Way) -> None:
-    assert row(way, CLASSES[-1]) in PAGE.read_text(encoding="utf-8").splitlines()
+def test_the_file_has_the_rows(way: Way) -> None:
+    rows = json.loads(FILE.read_text(encoding="utf-8"))["scale"]
+    assert next(r for r in rows if (r["way"], r["K"]) == (way.name, CLASSES[-1])) == row(way, CLASSES[-1])

@@ -1,4 +1,4 @@
-"""The page of comparison: what its table says of the packages is so of those that are installed."""
+"""docs/results/peers.md: what its tables say of other packages holds for those that are installed."""
 
 import importlib
 import pkgutil
@@ -14,10 +14,10 @@ import torchmetrics
 from packaging.version import Version
 from pytorch_grad_cam.base_cam import BaseCAM
 
-import decomprec.models
+from decomprec.trained_model import TrainedModel
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "results" / "peers.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PEERS = {
     "smp": "segmentation-models-pytorch",
@@ -28,15 +28,15 @@ PEERS = {
 
 
 def table() -> dict[str, dict[str, str]]:
-    """The cells of the table by row and column."""
-    lines = TEXT.partition("## Table")[2].partition("## ")[0].splitlines()
+    """The cells of both tables by row and column."""
+    lines = [line.strip() for line in TEXT.partition("## Table")[2].partition("## ")[0].splitlines()]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    (_, *head), _, *rows = cells
-    return {name: dict(zip(head, row, strict=True)) for name, *row in rows}
+    (_, *head), *rows = cells
+    return {name: dict(zip(head, row, strict=True)) for name, *row in rows if name.strip("- ")}
 
 
 def row(name: str) -> dict[str, str]:
-    """A row of the table, without the paper's repository, which is no package."""
+    """A row, without the paper's repository, which is no package."""
     cells = table()[name]
     assert list(cells) == ["decomprec", *PEERS, "the paper's repository"]
     return {column: cell for column, cell in cells.items() if column != "the paper's repository"}
@@ -79,7 +79,7 @@ def test_command_lines() -> None:
 
 def test_save_pretrained() -> None:
     classes = {
-        "decomprec": decomprec.models,
+        "decomprec": TrainedModel,
         "smp": smp.Unet,
         "torchmetrics": torchmetrics.Metric,
         "timm": timm.models.ResNet,

@@ -1,4 +1,4 @@
-"""Bad images: each is read correctly or refused by name, as docs/bad_input.md says."""
+"""Bad images: each is read correctly or refused by name, as docs/results/bad_input.md says."""
 
 import resource
 import struct

@@ -1,4 +1,4 @@
-"""Bad tags, lists and masks: read correctly or refused in a sentence, as docs/bad_input.md says."""
+"""Bad tags, lists and masks: read correctly or refused in a sentence, as docs/results/bad_input.md says."""
 
 import json
 import struct
