@@ -25,7 +25,7 @@ from decomprec.training import PRESETS
 pytestmark = pytest.mark.slow
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "quickstart.ipynb"
-QUICKSTART = Path(__file__).parents[2] / "docs" / "quickstart.md"
+QUICKSTART = Path(__file__).parents[2] / "docs" / "get_started" / "quickstart.md"
 LARGEST = 400_000
 READ_BACK = "import json; print(json.dumps({'iou': iou, 'off_edges': history}))"
 

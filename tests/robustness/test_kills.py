@@ -82,7 +82,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
 def test_the_page_holds_what_the_random_kills_gave() -> None:
     root = Path(__file__).parents[2]
     found = json.loads((root / "benchmarks" / "results" / "robustness" / "kills.json").read_text(encoding="utf-8"))
-    page = (root / "docs" / "never_lose_work.md").read_text(encoding="utf-8")
+    page = (root / "docs" / "guides" / "resume.md").read_text(encoding="utf-8")
     counts = {f"in {phase}".replace("in between", "between"): count for phase, count in found["hit"].items()}
     for name in ("kills", "resumed", "weights equal byte by byte", "logs equal", "half-written files left"):
         counts[name] = found[name]

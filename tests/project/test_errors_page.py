@@ -1,4 +1,4 @@
-"""The page of errors: every message on it is raised by what its heading says, with the wording that it quotes."""
+"""The page of errors: every message is raised by the case under its heading, with the wording that it quotes."""
 
 import re
 import sys
@@ -33,7 +33,7 @@ from decomprec.models.weights import clear_download_error
 from decomprec.trained_model import TrainedModel, load
 from decomprec.training import PRESETS, Preset, SegmenterModule, StopCollapsed, train
 
-PAGE = Path(__file__).parents[2] / "docs" / "faq.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "errors.md"
 SCENES = SyntheticScenes(4, num_classes=2, size=16)
 
 
@@ -133,18 +133,18 @@ LOSS = DecompositionLoss(lambda images: images.mean(dim=(1, 2, 3))[:, None])
 ITEMS = [{"image": torch.zeros(3, 4, width), "tags": torch.ones(1), "name": "a"} for width in (4, 5)]
 
 CASES: Mapping[str, Callable[[Path], Any]] = {
-    "ImageNet weights can't be downloaded": lambda _: no_download(),
+    "ImageNet weights cannot be downloaded": lambda _: no_download(),
     "No GPU": lambda _: torch_device(Device.cuda),
-    "No pycocotools": lambda _: mask_api(),
+    "pycocotools is missing": lambda _: mask_api(),
     "Packages for ONNX are missing": lambda f: export_masks(TrainedModel(small(), ["dog"], 16), f / "dogs.onnx"),
-    "Nothing at the path of the data": lambda folder: load_images(folder / "images"),
-    "No folder for each class": lambda folder: TaggedFolder(folder),
-    "A column is missing in the CSV file": lambda f: TaggedCSV(table(f, "file,split,tags\na,train,dog\n")),
-    "No such split": lambda f: TaggedCSV(table(f, "image,split,tags\na,training,dog\n"), split="train"),
-    "Files are missing": lambda f: TaggedCSV(table(f, "image,split,tags\na,train,dog\n"), split="train"),
-    "An image can't be read": lambda f: TaggedCSV(table(f, "image,split,tags\ntags.csv,train,dog\n"), split="train")[0],
-    "Mask and image differ in size": lambda folder: masked(folder, size=(4, 4)),
-    "A mask in colour": lambda folder: masked(folder, mode="RGB"),
+    "No data at the path": lambda folder: load_images(folder / "images"),
+    "No folder per class": lambda folder: TaggedFolder(folder),
+    "Missing column in a CSV file": lambda f: TaggedCSV(table(f, "file,split,tags\na,train,dog\n")),
+    "Unknown split": lambda f: TaggedCSV(table(f, "image,split,tags\na,training,dog\n"), split="train"),
+    "Missing files": lambda f: TaggedCSV(table(f, "image,split,tags\na,train,dog\n"), split="train"),
+    "Unreadable image": lambda f: TaggedCSV(table(f, "image,split,tags\ntags.csv,train,dog\n"), split="train")[0],
+    "Mask and image of different sizes": lambda folder: masked(folder, size=(4, 4)),
+    "Mask in colour": lambda folder: masked(folder, mode="RGB"),
     "Unknown values in a mask": lambda folder: masked(folder, colour=128),
     "Tags that are the same everywhere": lambda folder: (
         image(folder / "dog" / "a.png"),
@@ -157,35 +157,35 @@ CASES: Mapping[str, Callable[[Path], Any]] = {
     "Images of different sizes in a batch": lambda _: collate(ITEMS),
     "Unknown preset": lambda _: Preset.load("roboust"),
     "Unknown setting": lambda _: Preset.load("fast").override({"epochs": 3}),
-    "A setting of the wrong type": lambda _: Preset.load("fast").override({"segmenter.epochs": "few"}),
-    "The run folder is not new": lambda folder: (
+    "Setting of the wrong type": lambda _: Preset.load("fast").override({"segmenter.epochs": "few"}),
+    "Run folder in use": lambda folder: (
         PRESETS["demo"].save(folder / "preset.yaml"),
         small_run(folder, {}),
     ),
-    "Resumed with other settings": lambda folder: (
+    "Resuming with other settings": lambda folder: (
         PRESETS["demo"].save(folder / "preset.yaml"),
         small_run(folder, {"segmenter.epochs": 9}, resume=True),
     ),
     "The run has collapsed": lambda _: collapsed(),
-    "Pixels are not in [0, 1]": lambda _: small()(255 * IMAGES),
+    "Pixels outside [0, 1]": lambda _: small()(255 * IMAGES),
     "Tags with the background": lambda _: LOSS(small()(IMAGES), IMAGES, torch.ones(2, 2)),
     "No images to predict": lambda folder: find_images([folder / "holiday"], folder / "drawn"),
-    "A tag that is no class": lambda _: TrainedModel(small(), ["dog"], 16)(
+    "Unknown tag": lambda _: TrainedModel(small(), ["dog"], 16)(
         torch.zeros(3, 8, 8, dtype=torch.uint8), ["dogs"]
     ),
-    "The run is not finished": lambda folder: (
+    "Unfinished run": lambda folder: (
         PRESETS["demo"].save(folder / "preset.yaml"),
         load(folder),
     ),
-    "A true mask without a mask": lambda folder: (
+    "Missing masks": lambda folder: (
         image(folder / "masks" / "a.png", mode="L"),
         image(folder / "truth" / "b.png", mode="L"),
         score_label_files(folder / "masks", folder / "truth"),
     ),
-    "No such model": lambda _: load("runs/mime/model"),
-    "Not the folder of a model": lambda folder: load(folder),
-    "A network of your own can't be saved": lambda f: TrainedModel(own_network(), ["dog"], 16).save_pretrained(f),
-    "The network can't be traced": lambda f: export_masks(TrainedModel(own_network(), ["dog"], 48), f / "dogs.pt2"),
+    "Model not found": lambda _: load("runs/mime/model"),
+    "Not a model folder": lambda folder: load(folder),
+    "Custom networks cannot be saved": lambda f: TrainedModel(own_network(), ["dog"], 16).save_pretrained(f),
+    "Network cannot be traced": lambda f: export_masks(TrainedModel(own_network(), ["dog"], 48), f / "dogs.pt2"),
 }
 
 
