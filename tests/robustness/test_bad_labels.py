@@ -541,22 +541,22 @@ def _(folder: Path) -> None:
     assert stored[0]["image"].shape == displayed[0]["image"].shape == (3, 6, 4)
 
 
-@CASES("COCO: RLE of another size", "refused", r"a\.png in .*json to .* height and width \[100000, 100000\]")
+@CASES("COCO: RLE of another size", "refused", r"a\.png in .*json to be .* height and width \[100000, 100000\]")
 def _(folder: Path) -> None:
     coco(folder, {"segmentation": {"size": [10**5, 10**5], "counts": [10**9]}}, masks=True)[0]
 
 
-@CASES("COCO: RLE that is longer than its image", "refused", r"a\.png in .*json to polygons or RLE, but")
+@CASES("COCO: RLE that is longer than its image", "refused", r"a\.png in .*json to be polygons or RLE, but")
 def _(folder: Path) -> None:
     coco(folder, {"segmentation": {"size": [4, 6], "counts": [1, 3, 100]}}, masks=True)[0]
 
 
-@CASES("COCO: polygon far out of the image", "refused", r"segmentation of a\.png in .*json to .* polygon leads far out")
+@CASES("COCO: polygon far out of the image", "refused", r"a\.png in .*json to be .* polygon leads far out")
 def _(folder: Path) -> None:
     coco(folder, {"segmentation": [[0, 0, 1e9, 0, 1e9, 1e9]]}, masks=True)[0]
 
 
-@CASES("COCO: polygon with NaN", "refused", r"segmentation of a\.png in .*json to .* polygon leads far out")
+@CASES("COCO: polygon with NaN", "refused", r"a\.png in .*json to be .* polygon leads far out")
 def _(folder: Path) -> None:
     coco(folder, {"segmentation": [[float("nan")] * 6]}, masks=True)[0]
 
