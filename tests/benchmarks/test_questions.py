@@ -175,6 +175,8 @@ def test_context_figures_count_pixels(tmp_path: Path) -> None:
     class Band(torch.nn.Module):
         """Takes all that is green for the first class."""
 
+        num_classes = len(with_both.class_names) + 1
+
         def predict(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
             red, green, blue = images.unbind(dim=1)
             return ((green > red - 0.2) & (green > blue + 0.2)).long()
@@ -182,7 +184,7 @@ def test_context_figures_count_pixels(tmp_path: Path) -> None:
         def forward(self, images: Tensor) -> Tensor:
             return images.new_ones(len(images), 4)
 
-    trained = questions.TrainedModel(Band(), Band(), with_both.class_names)  # type: ignore[arg-type]
+    trained = questions.TrainedModel(Band(), with_both.class_names, 32, Band())  # type: ignore[arg-type]
     found = questions.context_figures(trained, size.scenes(questions.ALONE), with_both, without)
     assert found["class on the band alone"] == 1
     assert found["class on the band beside it"] == 1
