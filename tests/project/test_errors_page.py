@@ -170,9 +170,7 @@ CASES: Mapping[str, Callable[[Path], Any]] = {
     "Pixels outside [0, 1]": lambda _: small()(255 * IMAGES),
     "Tags with the background": lambda _: LOSS(small()(IMAGES), IMAGES, torch.ones(2, 2)),
     "No images to predict": lambda folder: find_images([folder / "holiday"], folder / "drawn"),
-    "Unknown tag": lambda _: TrainedModel(small(), ["dog"], 16)(
-        torch.zeros(3, 8, 8, dtype=torch.uint8), ["dogs"]
-    ),
+    "Unknown tag": lambda _: TrainedModel(small(), ["dog"], 16)(torch.zeros(3, 8, 8, dtype=torch.uint8), ["dogs"]),
     "Unfinished run": lambda folder: (
         PRESETS["demo"].save(folder / "preset.yaml"),
         load(folder),
