@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader
 from benchmarks.quality.measure import ELLIPSE_SHARE, SUPERVISED, Networks, further_maps
 from decomprec.data import IGNORE
 from decomprec.decomposition import Decomposition
-from decomprec.evaluation import CamPredictor, CentredEllipse, EveryPixel, Results, decomposition_diagnostics
+from decomprec.evaluation import CamPredictor, Results
+from decomprec.evaluation.baselines import CentredEllipse, EveryPixel
+from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.protocols import Predictor, View
 from decomprec.training.augment import FILLS
 from decomprec.views import FilledView, component_view

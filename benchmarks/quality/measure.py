@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from benchmarks.quality.gradcam import gradcam_maps
 from decomprec.data import TaggedImages, collate
-from decomprec.evaluation import CentredEllipse, EveryPixel, Results, compare, evaluate
-from decomprec.evaluation.baselines import Maps, normalised_maps
+from decomprec.evaluation import Results, compare, evaluate
+from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, Maps, normalised_maps
 from decomprec.evaluation.comparison import Row
 from decomprec.evidence import EvidenceMasks
 from decomprec.inference import LARGER_VIEW

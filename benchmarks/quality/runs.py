@@ -17,15 +17,8 @@ from benchmarks.quality.supervised import fit, shuffled
 from decomprec.data import TaggedImages
 from decomprec.models import PooledClassifier
 from decomprec.trained_model import TrainedModel, load
-from decomprec.training import (
-    CollapsedRunError,
-    GuideModule,
-    GuideSettings,
-    Preset,
-    SegmenterSettings,
-    build_classifier,
-    train,
-)
+from decomprec.training import CollapsedRunError, GuideModule, GuideSettings, Preset, SegmenterSettings, train
+from decomprec.training.build import build_classifier
 from decomprec.training.checkpoints import FINISHED
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,9 @@ from decomprec.data import IGNORE, TaggedImages, collate
 from decomprec.data.datamodule import EpochShuffle
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.models.weights import load_local
-from decomprec.training import Preset, SeedEveryEpoch, build_segmenter, start_from_guide
+from decomprec.training import Preset
+from decomprec.training.build import build_segmenter, start_from_guide
+from decomprec.training.callbacks import SeedEveryEpoch
 from decomprec.training.checkpoints import FINISHED, save_finished
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,8 @@ from benchmarks.speed.timing import flops
 from decomprec import Decomposition, DecompositionLoss
 from decomprec import functional as DF
 from decomprec.losses import ClsLoss
-from decomprec.training import PRESETS, Preset, build_classifier, build_loss, build_segmenter
+from decomprec.training import PRESETS, Preset
+from decomprec.training.build import build_classifier, build_loss, build_segmenter
 
 FILE = RESULTS / "speed" / "scale_calculation.json"
 IMAGES, CLASSES, TAGS = 1_281_167, (2, 21, 1001), 2

@@ -13,8 +13,8 @@ from benchmarks.speed.grid import Case
 from benchmarks.speed.timing import Machine, measure
 from decomprec.inference import batch_masks, plan_batches
 from decomprec.trained_model import TrainedModel
-from decomprec.training import PRESETS, build_classifier
-from decomprec.training.build import build_segmenter
+from decomprec.training import PRESETS
+from decomprec.training.build import build_classifier, build_segmenter
 
 
 def folder(case: Case) -> list[Tensor]:

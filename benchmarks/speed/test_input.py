@@ -15,8 +15,8 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from benchmarks.speed.grid import Case
 from benchmarks.speed.loaders import batches
 from benchmarks.speed.timing import Machine, measure
-from decomprec.training import PRESETS, GuideModule, Preset, SegmenterModule, build_classifier
-from decomprec.training.build import build_loss, build_segmenter
+from decomprec.training import PRESETS, GuideModule, Preset, SegmenterModule
+from decomprec.training.build import build_classifier, build_loss, build_segmenter
 
 SIDE = 224  # of the photographs, as of the dogs'
 PASS = 2  # steps: the guide's images take turns in size

@@ -18,12 +18,14 @@ from tqdm import tqdm
 from decomprec._files import write_text
 from decomprec.data import SyntheticScenes, collate, eval_transform, train_transform
 from decomprec.data.samples import Transform
-from decomprec.evaluation import Results, compare, decomposition_diagnostics
+from decomprec.evaluation import Results, compare
+from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.guide import FrozenGuide
 from decomprec.protocols import LoadData
 from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, multi_scale_tags, pamr
 from decomprec.trained_model import CARD, TrainedModel, model_card
-from decomprec.training import PanelEveryEpoch, Preset, train
+from decomprec.training import Preset, train
+from decomprec.training.callbacks import PanelEveryEpoch
 from decomprec.viz import figure_pairs, panel, save_image
 
 SCENES = {"train": (3000, 1), "val": (400, 3)}

@@ -164,7 +164,8 @@ def test_the_guide_alongside_learns_what_it_is_shown() -> None:
 
     from decomprec import ClsLoss, FrozenGuide
     from decomprec.models import PooledClassifier, SmallEncoder
-    from decomprec.training import Preset, SegmenterModule, SegmenterSettings, build_loss, build_segmenter
+    from decomprec.training import Preset, SegmenterModule, SegmenterSettings
+    from decomprec.training.build import build_loss, build_segmenter
 
     torch.manual_seed(0)
     classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2)

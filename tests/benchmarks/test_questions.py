@@ -24,7 +24,8 @@ from benchmarks.questions.data import (
 from benchmarks.tables.pages import fill
 from support.tiny import TINY, tiny_words
 
-from decomprec.data import SyntheticScenes, TaggedDataModule
+from decomprec.data import SyntheticScenes
+from decomprec.data.datamodule import TaggedDataModule
 
 SIZES = ["--scenes=16", "--test-scenes=12", "--pixels=32"]
 

@@ -203,7 +203,7 @@ def test_resume_takes_the_preset_of_the_run(run: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "`path` to be a folder, or a CSV or JSON file, but found no nowhere"),
+        (["nowhere"], "Expected DATA to be a folder, or a CSV or JSON file, but found no nowhere"),
         (["DATA", "--format", "voc"], "JPEGImages"),
         (["DATA", "--format", "coco"], "one instances*.json for train"),
         (["DATA", "--classes", "red,blue"], "but got ['blue']"),

@@ -18,7 +18,8 @@ from decomprec.data import SyntheticScenes
 from decomprec.evidence import EvidenceMasks, evidence_layer
 from decomprec.models import PooledClassifier, ShortcutDecoder, SmallEncoder
 from decomprec.trained_model import load
-from decomprec.training import build_classifier, build_loss, build_segmenter, start_from_guide, train
+from decomprec.training import train
+from decomprec.training.build import build_classifier, build_loss, build_segmenter, start_from_guide
 
 TINY = tiny({"segmenter.evidence": True, "segmenter.seeds": 0.3})
 

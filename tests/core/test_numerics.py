@@ -23,7 +23,8 @@ from decomprec.data import SyntheticScenes
 from decomprec.losses import MaskLoss, PseudoLabelLoss, ReconLoss
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
-from decomprec.training import PRESETS, build_classifier, build_loss, build_segmenter, train
+from decomprec.training import PRESETS, train
+from decomprec.training.build import build_classifier, build_loss, build_segmenter
 from decomprec.views import blur_fill, mean_fill, noise_fill
 
 SIZE, SLOTS = (2, 4, 5), 4  # B, H, W; K

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from decomprec.data import SyntheticScenes, TaggedDataModule, eval_transform, train_transform
+from decomprec.data import SyntheticScenes, eval_transform, train_transform
+from decomprec.data.datamodule import TaggedDataModule
 
 
 def scenes(count, **options):

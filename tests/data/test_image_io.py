@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from decomprec.data import MaskValues, Record, TaggedImages
+from decomprec.data import Record, TaggedImages
+from decomprec.data.dataset import MaskValues
 from decomprec.data.image_io import read_image, read_mask
 
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from decomprec.evaluation import CamPredictor, CentredEllipse, EveryPixel, best_cam_threshold, evaluate
-from decomprec.evaluation.baselines import normalise_maps
+from decomprec.evaluation import CamPredictor, evaluate
+from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, best_cam_threshold, normalise_maps
 from decomprec.models import PooledClassifier, SmallEncoder
 
 

@@ -9,8 +9,8 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from decomprec.evaluation import best_cam_threshold, compare
-from decomprec.evaluation.baselines import normalise_maps
+from decomprec.evaluation import compare
+from decomprec.evaluation.baselines import best_cam_threshold, normalise_maps
 from decomprec.models import PooledClassifier, SmallEncoder
 
 spec = importlib.util.spec_from_file_location(

@@ -6,19 +6,10 @@ import torch
 from torch import nn
 
 from decomprec import Decomposition, DecompositionSegmenter, FrozenGuide
-from decomprec.evaluation import (
-    CamPredictor,
-    CentredEllipse,
-    EveryPixel,
-    Results,
-    SegmentationScores,
-    best_cam_threshold,
-    compare,
-    decomposition_diagnostics,
-    evaluate,
-    guide_accuracy,
-)
+from decomprec.evaluation import CamPredictor, Results, SegmentationScores, compare, evaluate, guide_accuracy
+from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, best_cam_threshold
 from decomprec.evaluation.comparison import Row
+from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.evaluation.metrics import image_iou
 from decomprec.models import PooledClassifier, SmallEncoder
 

@@ -17,21 +17,16 @@ from torch.utils.data import DataLoader
 from decomprec import Decomposition, DecompositionLoss, DecompositionSegmenter
 from decomprec.cli.common import Device, torch_device
 from decomprec.cli.predict import find_images
-from decomprec.data import (
-    SyntheticScenes,
-    TaggedCSV,
-    TaggedDataModule,
-    TaggedFolder,
-    collate,
-    load_images,
-)
+from decomprec.data import SyntheticScenes, TaggedCSV, TaggedFolder, collate, load_images
+from decomprec.data.datamodule import TaggedDataModule
 from decomprec.data.formats.coco import mask_api
 from decomprec.evaluation.label_files import score_label_files
 from decomprec.export import export_masks
 from decomprec.models import SmallEncoder
 from decomprec.models.weights import clear_download_error
 from decomprec.trained_model import TrainedModel, load
-from decomprec.training import PRESETS, Preset, SegmenterModule, StopCollapsed, train
+from decomprec.training import PRESETS, Preset, SegmenterModule, train
+from decomprec.training.collapse import StopCollapsed
 
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "errors.md"
 SCENES = SyntheticScenes(4, num_classes=2, size=16)

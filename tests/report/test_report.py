@@ -489,7 +489,7 @@ def test_what_report_refuses(run: Path, tmp_path: Path) -> None:
     out = ["--out", tmp_path / "out.html"]
     assert "found no nowhere" in sentence("report", "nowhere", *out)
     missing = sentence("report", run, "nowhere", *out)
-    assert "`path` to be a folder, or a CSV or JSON file, but found no nowhere" in missing
+    assert "Expected DATA to be a folder, or a CSV or JSON file, but found no nowhere" in missing
     (tmp_path / "empty").mkdir()
     assert "hold a finished run" in sentence("report", tmp_path / "empty", *out)
     unfinished = shutil.copytree(run, tmp_path / "unfinished")

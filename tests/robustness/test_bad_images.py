@@ -17,16 +17,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from decomprec import DecompositionSegmenter
-from decomprec.data import (
-    Record,
-    TaggedDataModule,
-    TaggedFolder,
-    TaggedImages,
-    TaggedRows,
-    collate,
-    eval_transform,
-    train_transform,
-)
+from decomprec.data import Record, TaggedFolder, TaggedImages, TaggedRows, collate, eval_transform, train_transform
+from decomprec.data.datamodule import TaggedDataModule
 from decomprec.data.image_io import read_image, read_mask
 from decomprec.models import SmallEncoder
 from decomprec.trained_model import TrainedModel

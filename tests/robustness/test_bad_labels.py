@@ -10,17 +10,9 @@ import pytest
 import torch
 from support.bad_cases import Case, Cases, save, table_of_page
 
-from decomprec.data import (
-    CocoInstances,
-    MaskValues,
-    Record,
-    TaggedCSV,
-    TaggedDataModule,
-    TaggedFolder,
-    TaggedImages,
-    TaggedRows,
-    VOCDevkit,
-)
+from decomprec.data import CocoInstances, Record, TaggedCSV, TaggedFolder, TaggedImages, TaggedRows, VOCDevkit
+from decomprec.data.datamodule import TaggedDataModule
+from decomprec.data.dataset import MaskValues
 from decomprec.data.formats.coco import coco_label_maps
 from decomprec.evaluation.label_files import score_label_files
 

@@ -400,6 +400,8 @@ def test_an_exported_model_does_not_know_where_the_code_lay(ending: str, model: 
 
 def test_the_report_names_weights_without_their_folder(run: Path) -> None:
     values = yaml.safe_load((run / "preset.yaml").read_text())
+    values["guide"] |= {"encoder": "resnet18", "encoder_options": {}}
+    values["segmenter"]["encoder"] = "resnet18"
     values["guide"]["encoder_weights"] = f"/home/{SECRETS[1]}/trunk.safetensors"
     values["segmenter"]["encoder_weights"] = f"C:\\Users\\{SECRETS[1]}\\other.safetensors"
     (run / "preset.yaml").write_text(yaml.safe_dump(values))

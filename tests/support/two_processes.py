@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from decomprec import DecompositionLoss, DecompositionSegmenter, FrozenGuide
-from decomprec.data import SyntheticScenes, TaggedDataModule
+from decomprec.data import SyntheticScenes
+from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.training import (
     PRESETS,
@@ -22,9 +23,9 @@ from decomprec.training import (
     Preset,
     SegmenterModule,
     SegmenterSettings,
-    StopCollapsed,
     train,
 )
+from decomprec.training.collapse import StopCollapsed
 
 PROCESSES = 2
 IMAGES, BATCH = 26, 8

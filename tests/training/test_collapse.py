@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from decomprec import Decomposition, DecompositionLoss, FrozenGuide
 from decomprec.data import SyntheticScenes
-from decomprec.training import CollapsedRunError, SegmenterModule, StopCollapsed, build_segmenter, run, train
-from decomprec.training.collapse import Diagnostics
+from decomprec.training import CollapsedRunError, SegmenterModule, run, train
+from decomprec.training.build import build_segmenter
+from decomprec.training.collapse import Diagnostics, StopCollapsed
 
 SIZE = 4
 DIAGNOSTICS = (

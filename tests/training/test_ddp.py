@@ -26,7 +26,7 @@ from support.two_processes import (
 from torch import Tensor
 
 from decomprec import Decomposition, MaskLoss
-from decomprec.data import TaggedDataModule
+from decomprec.data.datamodule import TaggedDataModule
 from decomprec.losses import ClsLoss, PseudoLabelLoss, ReconLoss
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.training.modules import fit_head

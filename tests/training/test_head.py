@@ -10,9 +10,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from decomprec.data import SyntheticScenes, TaggedDataModule
+from decomprec.data import SyntheticScenes
+from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.training import GuideModule, GuideSettings, fit_head
+from decomprec.training import GuideModule, GuideSettings
+from decomprec.training.modules import fit_head
 
 OPTIONS = {
     "accelerator": "cpu",

@@ -16,8 +16,10 @@ from support.tiny import BARE, QUIET, segmenter_stage, tiny
 from support.two_processes import scenes
 from torch import Tensor
 
-from decomprec.data import SyntheticScenes, TaggedDataModule
-from decomprec.training import GuideModule, NonFiniteError, SegmenterModule, StopNonFinite, StoppedRunError, train
+from decomprec.data import SyntheticScenes
+from decomprec.data.datamodule import TaggedDataModule
+from decomprec.training import GuideModule, NonFiniteError, SegmenterModule, StoppedRunError, train
+from decomprec.training.nonfinite import StopNonFinite
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from benchmarks.robustness.process_faults import LOST, Kill, same_guide, steps, 
 from support.several_processes import ALL_EQUAL, VAL, both_stages
 from support.two_processes import BATCH, IMAGES
 
-from decomprec.data import SyntheticScenes, TaggedDataModule
-from decomprec.data.datamodule import EvenBatches
+from decomprec.data import SyntheticScenes
+from decomprec.data.datamodule import EvenBatches, TaggedDataModule
 from decomprec.training.interruptions import lost_process
 
 

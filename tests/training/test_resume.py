@@ -15,9 +15,10 @@ from support.two_processes import scenes
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from decomprec.data import TaggedDataModule, train_transform
-from decomprec.training import NonFiniteError, WholeCheckpoints
-from decomprec.training.checkpoints import WholeCSVLogger
+from decomprec.data import train_transform
+from decomprec.data.datamodule import TaggedDataModule
+from decomprec.training import NonFiniteError
+from decomprec.training.checkpoints import WholeCheckpoints, WholeCSVLogger
 
 
 class Drawn(Dataset[dict[str, Any]]):

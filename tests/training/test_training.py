@@ -13,18 +13,9 @@ from decomprec.losses import MaskLoss
 from decomprec.models import NamedEncoder, PaperEncoder, PooledClassifier, SmallEncoder
 from decomprec.priors import HingeAreaLoss
 from decomprec.trained_model import load
-from decomprec.training import (
-    PRESETS,
-    GuideModule,
-    Preset,
-    SegmenterModule,
-    SegmenterSettings,
-    build_classifier,
-    build_loss,
-    build_segmenter,
-    train,
-)
+from decomprec.training import PRESETS, GuideModule, Preset, SegmenterModule, SegmenterSettings, train
 from decomprec.training.augment import occlude
+from decomprec.training.build import build_classifier, build_loss, build_segmenter
 from decomprec.views import FilledView, component_view
 
 TINY = tiny({"guide.epochs": 2, "segmenter.epochs": 3})

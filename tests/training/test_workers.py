@@ -10,7 +10,8 @@ from benchmarks.robustness.process_faults import WORKER, Kill, survives, togethe
 from benchmarks.robustness.random_kills import result
 from torchvision.io import write_png
 
-from decomprec.data import SyntheticScenes, TaggedDataModule, TaggedFolder, train_transform
+from decomprec.data import SyntheticScenes, TaggedFolder, train_transform
+from decomprec.data.datamodule import TaggedDataModule
 from decomprec.protocols import TaggedDataset
 from decomprec.training import StoppedRunError
 from decomprec.training.interruptions import clear_stops

@@ -68,6 +68,17 @@ ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume the run in 
 SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of weights, order and augmentation.")]
 
 
+ARGUMENTS = {
+    "`path`": "DATA",
+    "`source`": "MODEL",
+    "`run_dir`": "RUN",
+    "`format`": "--format",
+    "`classes`": "--classes",
+    "`tags`": "--tags",
+}
+"""Words of the command line for the arguments that errors of the library name."""
+
+
 class SentenceErrors(TyperGroup):
     """Commands that report expected errors in one sentence on stderr and exit with 1, or 130 after Ctrl-C."""
 
@@ -110,6 +121,8 @@ def fail(error: Exception) -> None:
     text = str(error).strip()
     if "Original Traceback" in text:  # from a process that loads images
         text = text.splitlines()[-1].partition(": ")[2]
+    for argument, word in ARGUMENTS.items():
+        text = text.replace(argument, word)
     # Names of files and classes can contain codes that control a terminal.
     text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
     typer.echo(f"error: {text}", err=True)

@@ -40,7 +40,8 @@ def report(
     components and reconstruction. Where DATA is not to be found the page has everything but the images.
     """  # noqa: D301
     from decomprec.cli.train import LIST
-    from decomprec.data import detect_format, eval_transform, load_images
+    from decomprec.data import eval_transform, load_images
+    from decomprec.data.loading import detect_format
     from decomprec.experiment import synthetic_scenes
     from decomprec.report import read_run, write_report
 

@@ -92,7 +92,8 @@ def train(
     RUN gets the model (RUN/model), config.yaml, checkpoints and logs (guide/, segmenter/), progress/, figures/ and,
     with masks, results.json. Reading COCO masks requires one more package: pip install "decomprec[coco]"
     """  # noqa: D301
-    from decomprec.data import detect_format, load_images
+    from decomprec.data import load_images
+    from decomprec.data.loading import detect_format
 
     found = detect_format(data) if data_format is Format.auto else data_format.value
     load = load_images(

@@ -1,19 +1,7 @@
-"""Scores over a data set, baselines, and the table that compares them."""
+"""Scores of label maps, and one table of a model and its baselines."""
 
-from decomprec.evaluation.baselines import CamPredictor, CentredEllipse, EveryPixel, best_cam_threshold
+from decomprec.evaluation.baselines import CamPredictor
 from decomprec.evaluation.comparison import Results, compare
-from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.evaluation.metrics import SegmentationScores, evaluate, guide_accuracy
 
-__all__ = [
-    "CamPredictor",
-    "CentredEllipse",
-    "EveryPixel",
-    "Results",
-    "SegmentationScores",
-    "best_cam_threshold",
-    "compare",
-    "decomposition_diagnostics",
-    "evaluate",
-    "guide_accuracy",
-]
+__all__ = ["CamPredictor", "Results", "SegmentationScores", "compare", "evaluate", "guide_accuracy"]

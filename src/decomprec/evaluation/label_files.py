@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from decomprec.data import VOCDevkit, detect_format
+from decomprec.data import VOCDevkit
 from decomprec.data.formats.coco import coco_readers
 from decomprec.data.formats.voc import VOC_CLASSES
 from decomprec.data.image_io import read_labels
+from decomprec.data.loading import detect_format
 from decomprec.data.paths import read_text
 from decomprec.data.samples import IGNORE
 from decomprec.evaluation.comparison import number_cell, text_table

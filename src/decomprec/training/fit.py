@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from decomprec._files import remove_partials
-from decomprec.data import TaggedDataModule
+from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models.weights import load_local
 from decomprec.training.callbacks import SeedEveryEpoch
 from decomprec.training.checkpoints import FINISHED, WholeCheckpoints, WholeCSVLogger, save_finished

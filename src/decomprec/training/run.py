@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
-from decomprec.data import TaggedDataModule
+from decomprec.data.datamodule import TaggedDataModule
 from decomprec.protocols import TaggedDataset
 from decomprec.trained_model import TrainedModel, model_card
 from decomprec.training.build import build_classifier, build_loss, build_segmenter, start_from_guide
