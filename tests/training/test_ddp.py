@@ -106,7 +106,9 @@ def test_a_run_is_the_same_on_both_and_its_guide_that_of_one_process(both: list[
     alone = Record()
     guide = run(tmp_path / "alone", 1, alone)["guide"]
     for name, tensor in first["guide"].items():
-        torch.testing.assert_close(tensor, guide[name], rtol=0, atol=1e-3)  # the features come in another order
+        # The features come in another order, and each fit ends where its loss, in float32, falls no more: as flat as
+        # λ/2 δ² = 3e-8 with λ = 0.01, a weight is known to δ = 0.0025.
+        torch.testing.assert_close(tensor, guide[name], rtol=0, atol=5e-3)
     for stage, seen in alone.stages.items():
         records = [part["record"][stage] for part in both]
         assert together(records) == [set(names) for names in seen["names"]]
