@@ -19,8 +19,8 @@ from decomprec.training import PRESETS
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
-WHOLLY_PUBLIC = ["decomprec", "decomprec.functional", "decomprec.models", "decomprec.testing"]
-PACKAGES = [*WHOLLY_PUBLIC, "decomprec.data", "decomprec.training", "decomprec.evaluation"]
+SUBPACKAGES = ("functional", "models", "data", "training", "evaluation", "testing")
+PACKAGES = ["decomprec", *(f"decomprec.{name}" for name in SUBPACKAGES)]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -109,7 +109,7 @@ def directives() -> set[str]:
 def test_every_public_name_is_documented() -> None:
     documented = [pkgutil.resolve_name(name) for name in directives()]
     undocumented = []
-    for package in map(importlib.import_module, WHOLLY_PUBLIC):
+    for package in map(importlib.import_module, PACKAGES):
         for name in getattr(package, "__all__", ()):
             value = getattr(package, name)
             home = getattr(value, "__module__", None)  # a module's page holds all that is defined in it
