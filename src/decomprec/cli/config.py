@@ -1,4 +1,4 @@
-"""The arguments of a call, written beside its result and read again by --config."""
+"""Write the arguments of a call next to its result, and read them back with --config."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def report(
 
 
 def _config_of_training(path: Path) -> Mapping[str, Any]:
-    """What the config beside a run says of its images; empty without one.
+    """Read the data options from a run's config; empty without one.
 
     Raises:
         ValueError: if it says it in other types than `train` writes.

@@ -1,4 +1,4 @@
-"""Hide random parts of images, so that a guide learns to judge masked views."""
+"""Hide random parts of images: a guide that sees them learns to judge masked views."""
 
 from __future__ import annotations
 

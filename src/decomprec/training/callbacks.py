@@ -15,7 +15,7 @@ from decomprec.viz import panel, save_image
 
 
 class SeedEveryEpoch(Callback):
-    """Seed each epoch from its number, so that a resumed run draws what an uninterrupted one would have.
+    """Seed each epoch from its number: a resumed run draws the same numbers as an uninterrupted one.
 
     Args:
         seed: of the run.
@@ -46,7 +46,7 @@ class PanelEveryEpoch(Callback):
     """Draw the decomposition of the same few images after every epoch, to watch the model learn.
 
     Args:
-        batch: images as of `TaggedImages`, stacked: "image", "tags" and perhaps "mask".
+        batch: collated items of a data set: "image", "tags" and, if known, "mask".
         class_names: of the K-1 classes.
         folder: gets `epoch_000.png`, `epoch_001.png`, ...
     """

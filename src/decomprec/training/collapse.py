@@ -37,7 +37,7 @@ class Diagnostics(Metric):
     """Areas, entropy and the guide's confidence, averaged over images and over processes.
 
     The confidence is the guide's probability of a present class on its own component Î_k = M_k · X_k on black,
-    the accept term of Eq. 6, whatever view the loss shows. The adversarial gap is that confidence minus the one
+    the accept term of Eq. 6, independent of the loss's view. The adversarial gap is that confidence minus the one
     of a witness that the texture of the image-lets has not been fitted to: a second guide on the same
     components or, without one, the same guide on the image's own pixels behind the same masks, M_k · I.
     Only components of present classes are shown, each twice.

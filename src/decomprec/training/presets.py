@@ -258,7 +258,7 @@ class Preset(Settings):
             'trunk.safetensors'
         """
         files = {"guide": self.guide.encoder_weights, "segmenter": self.segmenter.encoder_weights}
-        # Either kind of separator, whatever this machine has.
+        # Both kinds of separators: the run may come from another system.
         names = {f"{stage}.encoder_weights": PureWindowsPath(file).name for stage, file in files.items() if file}
         return self.override(names)
 
@@ -317,7 +317,7 @@ def _unknown(name: str, known: Mapping[str, Any]) -> str:
     return f"Expected a setting such as {close[0]}, but got {name!r}."
 
 
-# Beyond the paper: the guide judges the image's own pixels on varied fills, so that only the masks can help it,
+# Beyond the paper: the guide judges the image's own pixels on varied fills, where only the masks can help it,
 # objects keep to their evidence by a price on area, and the segmenter starts from the guide's encoder.
 # How these settings came about: docs/results.md.
 _ROBUST = Preset(
