@@ -8,14 +8,10 @@ values are scanned once: again only after it was changed in place. Changes that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
-
-if TYPE_CHECKING:
-    from decomprec.decomposition import Decomposition
 
 _passed = WeakTensorKeyDictionary()  # of a tensor, the version at which each scan last passed
 
@@ -51,16 +47,15 @@ def check_areas(areas: Tensor, name: str = "areas") -> None:
     _scan_once(_scan_areas, areas, name)
 
 
-def check_decomposition(out: Decomposition, images: Tensor) -> None:
-    """Raise a ValueError unless `out` belongs to `images` and its parts fit each other."""
+def check_decomposition(mask_logits: Tensor, imagelets: Tensor, images: Tensor) -> None:
+    """Raise a ValueError unless the parts of a decomposition fit the images and each other."""
     batch, _, height, width = images.shape
-    logits, imagelets = out.mask_logits, out.imagelets
-    if logits.ndim != 4 or (logits.shape[0], *logits.shape[2:]) != (batch, height, width):
+    if mask_logits.ndim != 4 or (mask_logits.shape[0], *mask_logits.shape[2:]) != (batch, height, width):
         raise ValueError(
             f"Expected `mask_logits` to have shape (B, K, H, W) = ({batch}, K, {height}, {width}), "
-            f"but got {tuple(logits.shape)}."
+            f"but got {tuple(mask_logits.shape)}."
         )
-    expected = (batch, logits.shape[1], 3, height, width)
+    expected = (batch, mask_logits.shape[1], 3, height, width)
     if tuple(imagelets.shape) != expected:
         raise ValueError(
             f"Expected `imagelets` to have shape (B, K, 3, H, W) = {expected}, but got {tuple(imagelets.shape)}."

@@ -21,9 +21,10 @@ from decomprec.data.samples import Transform
 from decomprec.evaluation import Results, compare
 from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.guide import FrozenGuide
+from decomprec.models.card import CARD, model_card
 from decomprec.protocols import LoadData
 from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, multi_scale_tags, pamr
-from decomprec.trained_model import CARD, TrainedModel, model_card
+from decomprec.trained_model import TrainedModel
 from decomprec.training import Preset, train
 from decomprec.training.callbacks import PanelEveryEpoch
 from decomprec.viz import figure_pairs, panel, save_image

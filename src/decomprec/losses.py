@@ -228,7 +228,7 @@ class DecompositionLoss(nn.Module):
             ValueError: if shapes, dtypes or ranges are not these.
         """
         check_images(images)
-        check_decomposition(out, images)
+        check_decomposition(out.mask_logits, out.imagelets, images)
         check_tags(tags, batch=images.shape[0], num_classes=out.mask_logits.shape[1])
         recon = self.recon_loss(out.reconstruction, images)
         mask = self.mask_loss(out.areas, tags if areas is None else areas)

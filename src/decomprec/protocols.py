@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from decomprec.data.samples import Transform
     from decomprec.decomposition import Decomposition, Slots
 
 
@@ -148,6 +147,6 @@ class TaggedDataset(Protocol):
 class LoadData(Protocol):
     """Gives the images of a split, such as a `TaggedFolder`."""
 
-    def __call__(self, split: str, *, transform: Transform | None, masks: bool) -> Any:
+    def __call__(self, split: str, *, transform: Callable[..., Any] | None, masks: bool) -> Any:
         """Return the data set of a split, "train" or "val"."""
         ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import re
 import tempfile
@@ -14,25 +13,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, overload
 
-import numpy as np
 import torch
 from huggingface_hub import HfApi, snapshot_download
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from decomprec._files import write_text
-from decomprec.data.image_io import read_image, rgb_pixels, stored_size, upright
-from decomprec.inference import LARGER_VIEW, batch_masks, check_uint8, device_of, image_components, plan_batches
+from decomprec.data.image_io import ImageLike, read_image, rgb_image, stored_size
+from decomprec.inference import LARGER_VIEW, batch_masks, device_of, image_components, plan_batches
+from decomprec.models.card import CARD, model_card
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.models.serialization import CONFIG, WEIGHTS, Networks, NoImageDecoder, read_networks, write_networks
 from decomprec.viz import overlay, save_label_map
-
-CARD = "README.md"
-
-ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
-"""A file, a PIL image, an array (H, W, 3) or (H, W), or a tensor (3, H, W); arrays and tensors are uint8."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +184,7 @@ class TrainedModel:
             FileNotFoundError: if there is no such file.
         """
         several = isinstance(images, (list, tuple))
-        pixels = [_pixels(image) for image in (images if several else [images])]
+        pixels = [rgb_image(image) for image in (images if several else [images])]
         known = self._tags(tags, len(pixels))
         found: dict[int, Prediction] = {}
         plan = plan_batches([tuple(p.shape[1:]) for p in pixels], self._size(size, augment), None, self.device.type)  # type: ignore[misc]
@@ -269,7 +262,7 @@ class TrainedModel:
         Raises:
             ValueError: if it is no image, or the model was saved with `masks_only=True`.
         """
-        return image_components(_pixels(image), self.segmenter, self._size(size))
+        return image_components(rgb_image(image), self.segmenter, self._size(size))
 
     def save_pretrained(self, folder: str | Path, *, half: bool = True, masks_only: bool = False) -> None:
         """Write the model as a folder: config.json, model.safetensors and a model card, README.md.
@@ -368,66 +361,6 @@ def load(source: str | Path, device: torch.device | str = "cpu") -> TrainedModel
     return TrainedModel(
         networks.segmenter, networks.class_names, networks.image_size, networks.classifier, card=text
     ).to(device)
-
-
-def model_card(class_names: Sequence[str], image_size: int, facts: Sequence[str] = (), table: str = "") -> str:
-    """The text of a model card, for people and for the hub.
-
-    Args:
-        class_names: of the K-1 classes.
-        image_size: short side of the training images, in pixels.
-        facts: sentences about data and protocol.
-        table: figures, in Markdown.
-
-    Examples:
-        >>> print(model_card(["dog"], 160, ["Trained on 3,420 photographs."]).splitlines()[4])
-        # Masks of dog
-    """
-    names = ", ".join(_escaped(name) for name in class_names)
-    lines = [
-        "---",
-        "library_name: decomprec",
-        "pipeline_tag: image-segmentation",
-        "---",
-        f"# Masks of {names}",
-        "",
-        "A segmenter trained from image tags; no mask was seen in training.",
-        f"Images are resized to a short side of {image_size} pixels.",
-        *facts,
-        "",
-        *([table, ""] if table else []),
-        "```python",
-        "import decomprec",
-        "",
-        'model = decomprec.load("FOLDER OR HUB ID")',
-        'result = model("photo.jpg")',
-        'result.save("photo_mask.png")',
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _escaped(name: str) -> str:
-    """A name as Markdown text."""
-    return re.sub(r"([\\`*_\[\]()#])", r"\\\1", html.escape(name))
-
-
-def _pixels(image: Any) -> Tensor:
-    """An image of any kind as (3, H, W), uint8."""
-    if isinstance(image, str | Path):
-        return read_image(Path(image))
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
-            raise ValueError(
-                f"Expected an array to be uint8 of shape (H, W, 3) or (H, W), but got {image.dtype} of {image.shape}."
-            )
-        image = Image.fromarray(image)
-    if isinstance(image, Image.Image):
-        return rgb_pixels(upright(image))
-    if not isinstance(image, Tensor):
-        raise ValueError(f"Expected a file, a PIL image, an array or a tensor, but got {type(image).__name__}.")
-    check_uint8([image])
-    return image
 
 
 def _read_ahead(

@@ -130,7 +130,7 @@ def panel(
         14
     """
     check_images(images)
-    check_decomposition(out, images)
+    check_decomposition(out.mask_logits, out.imagelets, images)
     batch, slots, height, width = out.mask_logits.shape
     if len(class_names) != slots - 1:
         raise ValueError(f"Expected `class_names` to hold K-1 = {slots - 1} names, but got {len(class_names)}.")

@@ -26,8 +26,9 @@ from decomprec.cli import app
 from decomprec.data import OxfordPets, Record, SyntheticScenes, TaggedImages
 from decomprec.export import export_masks
 from decomprec.models import NamedEncoder, SmallEncoder
+from decomprec.models.card import model_card
 from decomprec.report import read_run, write_report
-from decomprec.trained_model import TrainedModel, load, model_card
+from decomprec.trained_model import TrainedModel, load
 from decomprec.training import Preset, train
 from decomprec.viz import panel, save_image
 

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+
+ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 
 TRAINING_PIXELS = 1 << 24
 """Most pixels of an image in training, which bounds the memory of each process that loads."""
@@ -148,6 +151,42 @@ def rgb_pixels(image: Image.Image, most_pixels: int | None = None) -> Tensor:
     if factor > 1:
         image = image.reduce(factor)
     return torch.from_numpy(np.array(np.asarray(image).transpose(2, 0, 1), order="C"))
+
+
+def rgb_image(image: ImageLike) -> Tensor:
+    """An image of any kind as RGB, turned as its EXIF orientation says.
+
+    Args:
+        image: a file, a PIL image, an array (H, W, 3) or (H, W), or a tensor (3, H, W); arrays and tensors are uint8.
+
+    Returns:
+        (3, H, W), uint8.
+
+    Raises:
+        ValueError: if it is none of these, or cannot be read.
+        FileNotFoundError: if there is no such file.
+
+    Examples:
+        >>> rgb_image(np.zeros((2, 3), dtype=np.uint8)).shape
+        torch.Size([3, 2, 3])
+    """
+    if isinstance(image, str | Path):
+        return read_image(Path(image))
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
+            raise ValueError(
+                f"Expected an array to be uint8 of shape (H, W, 3) or (H, W), but got {image.dtype} of {image.shape}."
+            )
+        image = Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        return rgb_pixels(upright(image))
+    if not isinstance(image, Tensor):
+        raise ValueError(f"Expected a file, a PIL image, an array or a tensor, but got {type(image).__name__}.")
+    if image.ndim != 3 or len(image) != 3 or image.dtype != torch.uint8:
+        raise ValueError(
+            f"Expected a tensor to be uint8 of shape (3, H, W), but got {image.dtype} of {tuple(image.shape)}."
+        )
+    return image
 
 
 def read_labels(path: Path) -> Tensor:

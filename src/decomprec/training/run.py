@@ -12,8 +12,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
 from decomprec.data.datamodule import TaggedDataModule
+from decomprec.models.card import model_card
 from decomprec.protocols import TaggedDataset
-from decomprec.trained_model import TrainedModel, model_card
+from decomprec.trained_model import TrainedModel
 from decomprec.training.build import build_classifier, build_loss, build_segmenter, start_from_guide
 from decomprec.training.checkpoints import FINISHED
 from decomprec.training.fit import fit_stage
