@@ -106,7 +106,7 @@ def test_the_file_says_nothing_of_a_machine(committed: Any) -> None:
 def test_the_quickstart_page_draws_what_its_training_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = QUICKSTART.read_text(encoding="utf-8")
     assert "uv run examples/draw_scenes.py images\n" in page
-    script = runpy.run_path(str(QUICKSTART.parents[1] / "examples" / "draw_scenes.py"))
+    script = runpy.run_path(str(NOTEBOOK.with_name("draw_scenes.py")))
     script["SPLITS"].update(train=(6, 1), val=(4, 3))
     monkeypatch.chdir(tmp_path)
     script["main"](Path("images"))
