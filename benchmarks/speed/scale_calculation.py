@@ -35,7 +35,7 @@ RATE, MEMORY = 1e14, 80e9  # FLOP/s that a GPU is assumed to sustain, and its by
 STATE = 16  # bytes of a float32 parameter, its gradient and Adam's two moments
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity, for settings have no hash
 class Way:
     """One way to train: a preset, some of its settings changed."""
 

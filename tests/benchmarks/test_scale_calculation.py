@@ -49,7 +49,7 @@ def test_counted_memory_of_the_guide_is_what_was_measured() -> None:
 
 
 def test_operations_grow_with_the_classes_by_the_last_convolutions_and_the_guide() -> None:
-    small, large = (cost(Way("", "paper", ("segmenter.absent_slots=1",)), k) for k in (2, 1001))
+    small, large = (cost(Way("", "paper", {"segmenter.absent_slots": 1}), k) for k in (2, 1001))
     heads = 3 * (2 * 9 * 64) * 4 * (1001 - 2) * SIZE**2  # forward, and backward to inputs and weights
     shown = 2 * 1.8135e9 * 2  # of a ResNet-18 at 224 px: its multiply-adds, forward and back to the image
     assert large.flops - small.flops == pytest.approx(heads + (large.shown - small.shown) * shown, rel=1e-3)

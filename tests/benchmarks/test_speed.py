@@ -27,8 +27,10 @@ ESTIMATES = {"sampled", "1 worker", "2 workers", "reduced decode", "on the devic
 def quick(path: Path, *arguments: str, **environment: str) -> dict[str, Any]:
     """The JSON of a smoke test in a process of its own."""
     command = ["pytest", "--benchmark", "--quick", "-q", f"--benchmark-json={path}", *arguments]
+    # A worker of pytest-xdist marks its environment, and pytest-benchmark measures nothing there.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     ran = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
+        [sys.executable, "-m", *command], cwd=ROOT, env={**inherited, **environment}, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return json.loads(path.read_text(encoding="utf-8"))

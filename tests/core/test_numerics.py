@@ -217,7 +217,8 @@ def test_the_same_seed_gives_the_same_weights_here_and_in_another_process(tmp_pa
     assert trained_weights(tmp_path / "second") == first
     assert trained_weights(tmp_path / "other", seed=1) != first
     code = (
-        "import pathlib, sys; sys.path.insert(0, sys.argv[1]); import test_numerics as t; "
+        "import pathlib, sys; here = pathlib.Path(sys.argv[1]); sys.path[:0] = [str(here), str(here.parent)]; "
+        "import test_numerics as t; "
         "pathlib.Path(sys.argv[3]).write_bytes(t.trained_weights(pathlib.Path(sys.argv[2])))"
     )
     words = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / "third"), str(tmp_path / "bytes")]

@@ -49,7 +49,7 @@ def test_resnet18_gives_the_segmenter_its_features(images: Tensor) -> None:
 
 def test_file_of_another_network(tmp_path: Path) -> None:
     save_file(nn.Linear(2, 2).state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(ValueError, match="to hold every tensor of ResNet, but it lacks"):
+    with pytest.raises(ValueError, match="to hold every tensor of ResNetEncoder, but it lacks"):
         PooledClassifier("resnet18", num_classes=2, encoder_weights=tmp_path / "w.safetensors")
 
 
@@ -57,7 +57,7 @@ def test_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
     def offline(*args: Any, **kwargs: Any) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("torchvision.models.resnet18", offline)
+    monkeypatch.setattr("segmentation_models_pytorch.encoders.get_encoder", offline)
     with pytest.raises(ConnectionError, match=r"ImageNet weights of 'resnet18' .* or use weights=None"):
         PooledClassifier("resnet18", num_classes=2, encoder_weights="imagenet")
 

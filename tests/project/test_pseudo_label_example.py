@@ -60,5 +60,5 @@ def test_scores_are_of_unseen_scenes_and_the_run_can_be_taken_up(
 
 
 def test_a_run_that_is_none_is_said_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"^error: Expected `run_dir` to hold a finished run"):
+    with pytest.raises(SystemExit, match=r"^error: Expected .* to hold a model"):
         run("--run", tmp_path, "--out", tmp_path)
