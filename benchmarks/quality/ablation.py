@@ -30,7 +30,7 @@ from benchmarks.questions.experiments import slug
 from decomprec.cli.config import parse_settings
 from decomprec.data import collate, eval_transform, train_transform
 from decomprec.evaluation.metrics import ScoreAccumulator
-from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
+from decomprec.refine import RefinedPredictor, at_scale, multi_scale_tags, pamr
 from decomprec.trained_model import TrainedModel, load
 from decomprec.training import CollapsedRunError, Preset
 from decomprec.training.checkpoints import FINISHED
@@ -120,7 +120,7 @@ def measured(trained: TrainedModel, preset: Preset, batches: Batches, decided: l
     """Foreground IoU as it is, and at the bias of the background's logit that is best on these very images."""
     slots = len(trained.class_names) + 1
     scale = preset.segmenter_size / preset.image_size
-    segmenter = multi_scale(trained.segmenter.mask_logits, (scale,), flip=False)
+    segmenter = at_scale(trained.segmenter.mask_logits, scale)
     logits = [segmenter(batch["image"]) for batch in batches]
 
     def scored(bias: float, tags: list[Tensor | None], refine: Any = None) -> dict[str, float | None]:

@@ -25,7 +25,7 @@ from benchmarks.quality.measure import Networks
 from benchmarks.quality.photographs import evaluation_images, of_half, training_images
 from decomprec._files import written_whole
 from decomprec.data import collate, eval_transform
-from decomprec.refine import RefinedPredictor, multi_scale, pamr
+from decomprec.refine import RefinedPredictor, at_scale, pamr
 from decomprec.trained_model import load
 from decomprec.training import Preset
 
@@ -44,7 +44,7 @@ def main() -> None:
     transform = eval_transform(preset.image_size)
     scale = preset.segmenter_size / preset.image_size
     networks = Networks("ours", trained.segmenter, trained.guide, {}, scale=scale).to("cpu")
-    logits = multi_scale(networks.ours.mask_logits, (scale,), flip=False)
+    logits = at_scale(networks.ours.mask_logits, scale)
     predictors = {
         "by the masks alone": RefinedPredictor(logits),
         "guide's tags, PAMR": RefinedPredictor(logits, pamr, networks.classifier),

@@ -29,7 +29,7 @@ from benchmarks.questions.experiments import slug
 from decomprec.cli.config import parse_settings
 from decomprec.data import TaggedImages, collate, eval_transform, train_transform
 from decomprec.evaluation import evaluate, guide_accuracy
-from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
+from decomprec.refine import RefinedPredictor, at_scale, multi_scale_tags, pamr
 from decomprec.trained_model import TrainedModel
 from decomprec.training import PRESETS, Preset
 
@@ -131,7 +131,7 @@ def measured(trained: TrainedModel, preset: Preset, images: TaggedImages) -> dic
     for network in (trained.segmenter, trained.guide):
         network.to(device)
     classifier = multi_scale_tags(trained.guide, [scale * preset.image_size / SIZE for scale in (1.0, 1.4)])
-    predictor = RefinedPredictor(multi_scale(trained.segmenter.mask_logits, (seen,), flip=False), pamr, classifier)
+    predictor = RefinedPredictor(at_scale(trained.segmenter.mask_logits, seen), pamr, classifier)
     loader = DataLoader(images, batch_size=8, collate_fn=collate)
     slots = len(trained.class_names) + 1
     tagged, untagged = (evaluate(predictor, loader, slots, use_tags, device) for use_tags in (True, False))

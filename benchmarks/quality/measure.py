@@ -22,7 +22,7 @@ from decomprec.evidence import EvidenceMasks
 from decomprec.inference import LARGER_VIEW
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.protocols import Predictor
-from decomprec.refine import RefinedPredictor, multi_scale, multi_scale_tags, pamr
+from decomprec.refine import RefinedPredictor, at_scale, multi_scale, multi_scale_tags, pamr
 from decomprec.viz import overlay, save_image
 
 SUPERVISED = "supervised (masks of the other half)"
@@ -63,7 +63,7 @@ class Networks:
 
     def predictors(self) -> dict[str, Predictor]:
         """The segmenters' rows."""
-        plain = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale,), flip=False))
+        plain = once_per_batch(at_scale(self.ours.mask_logits, self.scale))
         augmented = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale, LARGER_VIEW * self.scale)))
         classifier = self.classifier
         decide = None if classifier is None else multi_scale_tags(classifier)

@@ -23,7 +23,7 @@ from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.guide import FrozenGuide
 from decomprec.models.card import CARD, model_card
 from decomprec.protocols import LoadData
-from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, multi_scale_tags, pamr
+from decomprec.refine import RefinedPredictor, at_scale, guided_filter, multi_scale_tags, pamr
 from decomprec.trained_model import TrainedModel
 from decomprec.training import Preset, train
 from decomprec.training.callbacks import PanelEveryEpoch
@@ -163,7 +163,7 @@ def _measure(
     if records is not None and not any(record.mask for record in records):
         print("no masks to measure with: see figures/, and the areas in diagnostics.json")
         return None
-    logits = multi_scale(model.segmenter.mask_logits, (scale,), flip=False)
+    logits = at_scale(model.segmenter.mask_logits, scale)
     predictors = {
         "decomprec": RefinedPredictor(logits),
         "decomprec, guided filter": RefinedPredictor(logits, guided_filter),

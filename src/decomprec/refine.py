@@ -100,6 +100,25 @@ def pamr(images: Tensor, maps: Tensor, iterations: int = 10, dilations: Sequence
     return torch.cat(refined).to(maps.dtype)
 
 
+def at_scale(mask_logits: Callable[[Tensor], Tensor], scale: float) -> Callable[[Tensor], Tensor]:
+    """Show a network rescaled images, and bring its logits back to the images' size.
+
+    Args:
+        mask_logits: maps images (B, 3, H, W) of any size to logits (B, K, H, W).
+        scale: of the images' height and width, above 0.
+
+    Returns:
+        A function of the same form as `mask_logits`.
+
+    Examples:
+        >>> seen = []
+        >>> logits = at_scale(lambda images: seen.append(images.shape[2:]) or images[:, :2], 0.5)
+        >>> logits(torch.rand(1, 3, 32, 48)).shape, seen
+        (torch.Size([1, 2, 32, 48]), [torch.Size([16, 24])])
+    """
+    return lambda images: resize(mask_logits(rescale(images, scale)), images.shape[-2:])
+
+
 def multi_scale(
     mask_logits: Callable[[Tensor], Tensor], scales: Sequence[float] = (0.75, 1.0, 1.25), flip: bool = True
 ) -> Callable[[Tensor], Tensor]:

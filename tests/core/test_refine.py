@@ -3,12 +3,13 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2.functional import resize
 
 from decomprec import DecompositionSegmenter
-from decomprec.refine import RefinedPredictor, guided_filter, multi_scale, multi_scale_tags, pamr, rescale
+from decomprec.refine import RefinedPredictor, at_scale, guided_filter, multi_scale, multi_scale_tags, pamr, rescale
 from decomprec.refine import resize as our_resize
 
 
@@ -295,3 +296,15 @@ def test_tags_that_do_not_fit_raise() -> None:
         RefinedPredictor(last_wins)(images, torch.ones(1, 4))
     with pytest.raises(ValueError, match=r"Expected `classifier\(images\) > 0` to have shape"):
         RefinedPredictor(last_wins, classifier=lambda images: torch.ones(1, 4))(images)
+
+
+def test_a_network_sees_rescaled_images_and_its_logits_come_back_to_their_size() -> None:
+    images = torch.rand(2, 3, 20, 30)
+
+    def logits(seen: torch.Tensor) -> torch.Tensor:
+        return 3 * seen[:, :2] - 1
+
+    seen = F.interpolate(images, size=(10, 15), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+    expected = F.interpolate(logits(seen), size=(20, 30), mode="bilinear", antialias=True, align_corners=False)
+    torch.testing.assert_close(at_scale(logits, 0.5)(images), expected)
+    assert torch.equal(at_scale(logits, 1.0)(images), logits(images))

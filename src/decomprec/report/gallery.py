@@ -19,7 +19,7 @@ from tqdm import tqdm
 from decomprec import functional as DF
 from decomprec.data import IGNORE, collate
 from decomprec.evaluation.metrics import image_iou
-from decomprec.refine import RefinedPredictor, multi_scale, resize
+from decomprec.refine import RefinedPredictor, at_scale, resize
 from decomprec.report.record import RunRecord
 from decomprec.viz import overlay
 
@@ -221,4 +221,4 @@ def data_uri(shown: Tensor) -> str:
 def _predictor(record: RunRecord, device: str) -> RefinedPredictor:
     """The predictor of the row "decomprec" in the table: no refinement, images at the segmenter's training size."""
     segmenter = record.model.segmenter.to(device)
-    return RefinedPredictor(multi_scale(segmenter.mask_logits, (record.scale,), flip=False))
+    return RefinedPredictor(at_scale(segmenter.mask_logits, record.scale))
