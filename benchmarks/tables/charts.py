@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def draw(chart: Chart, path: Path) -> None:
         # Text widths of the reader's font are unknown, so the labels get a fixed part of the width.
         figure = Figure(figsize=(6.8, 0.9 + 0.24 * bars + 0.16 * len(chart.labels)), facecolor=PAPER)
         height = figure.get_figheight()
-        axes = figure.add_axes((0.43, 0.62 / height, 0.53, 1 - 0.95 / height), facecolor=PAPER)
+        axes = figure.add_axes((0.43, 0.62 / height, 0.5, 1 - 0.95 / height), facecolor=PAPER)
         _bars(axes, chart)
         axes.set_xlabel(chart.axis)
         if len(chart.series) > 1:
@@ -82,6 +83,10 @@ def draw(chart: Chart, path: Path) -> None:
         figure.savefig(text, format="svg", facecolor=PAPER, metadata={"Date": None, "Creator": None})
     with written_whole(path) as whole:
         whole.write_text(_coloured(text.getvalue(), chart), encoding="utf-8")
+
+
+def _wrapped(label: str) -> str:
+    return label if "\n" in label else textwrap.fill(label, 28)
 
 
 def _bars(axes: Any, chart: Chart) -> None:
@@ -105,7 +110,7 @@ def _bars(axes: Any, chart: Chart) -> None:
                 va="center",
                 fontsize=9.5,
             )
-    axes.set_yticks(range(len(chart.labels)), chart.labels)
+    axes.set_yticks(range(len(chart.labels)), [_wrapped(label) for label in chart.labels])
     axes.invert_yaxis()
     axes.set_ylim(len(chart.labels) - 0.5, -0.5)
     if chart.log:
@@ -160,7 +165,7 @@ def masks(results: Path) -> Chart:
         name: tuple(mean_and_spread(scores(runs, method, tags)) for method in methods)
         for name, tags in (("tags given", True), ("no tags", False))
     }
-    return Chart("IoU of dogs; mean and standard deviation over the seeds", tuple(methods.values()), series)
+    return Chart("IoU of dogs, ± standard deviation", tuple(methods.values()), series)
 
 
 def speed(results: Path) -> Chart:
