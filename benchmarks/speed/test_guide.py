@@ -42,7 +42,7 @@ WAYS: dict[str, tuple[Callable[[FrozenGuide], Loss], bool]] = {
 
 
 def test_guide(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> None:
-    guide = FrozenGuide(PooledClassifier("resnet18", num_classes=case.num_classes)).to(machine.device)
+    guide = FrozenGuide(PooledClassifier(machine.encoder("resnet18"), num_classes=case.num_classes)).to(machine.device)
     make, compiled = WAYS[case.way]
     eager = make(guide)
     loss = machine.compile(eager) if compiled else eager

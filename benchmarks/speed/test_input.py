@@ -34,7 +34,7 @@ def stage_module(preset: Preset, stage: str, num_classes: int) -> L.LightningMod
 def test_input(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> None:
     name, stage = case.subject.split()
     preset = PRESETS[name]
-    if machine.name == "quick":
+    if machine.quick:
         preset = preset.override({"image_size": case.size, "segmenter.image_size": case.size})
     module = stage_module(preset, stage, case.num_classes).to(machine.device).train()
     convert_conv2d_weight_memory_format(module, torch.channels_last)  # as `train` does

@@ -63,11 +63,16 @@ WAYS = {
 }
 
 
+def segmenter(case: Case, machine: Machine) -> DecompositionSegmenter:
+    encoder = machine.encoder(case.subject)
+    return DecompositionSegmenter(case.num_classes, encoder, decoder_widths=(16, 8) if machine.quick else None)
+
+
 def test_train_step(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> None:
     way = WAYS[case.way]
     layout = torch.channels_last if way.channels_last else torch.contiguous_format
-    model = DecompositionSegmenter(case.num_classes, case.subject).to(machine.device).to(memory_format=layout)
-    classifier = PooledClassifier("resnet18", num_classes=case.num_classes)
+    model = segmenter(case, machine).to(machine.device).to(memory_format=layout)
+    classifier = PooledClassifier(machine.encoder("resnet18"), num_classes=case.num_classes)
     guide = FrozenGuide(classifier.to(memory_format=layout)).to(machine.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     images, tags = random_images(case, machine).contiguous(memory_format=layout), two_tags(case, machine)

@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.ceilings import DTYPE, ceilings
 from benchmarks.speed.grid import Case
+from decomprec.models import SmallEncoder
 
 SECONDS, ROUNDS = 5, (3, 20)  # as many rounds as fit into the seconds, within these bounds
 
@@ -46,10 +47,19 @@ class Machine:
     def ceilings(self) -> dict[str, float]:
         return ceilings(self.name)
 
+    @property
+    def quick(self) -> bool:
+        """Whether this is the smoke test, whose times mean nothing."""
+        return self.name == "quick"
+
+    def encoder(self, name: str) -> str | nn.Module:
+        """The encoder of that name; for the smoke test a tiny one."""
+        return SmallEncoder((8, 16)) if self.quick else name
+
     def compile(self, function: Callable[..., Any], fullgraph: bool = True) -> Callable[..., Any]:
         """`torch.compile` for one size, whole or in several graphs; the smoke test traces, but generates no code."""
         torch.compiler.reset()  # every case is a new size of the same code, of which only a few are kept
-        backend = "aot_eager" if self.name == "quick" else "inductor"
+        backend = "aot_eager" if self.quick else "inductor"
         return torch.compile(function, backend=backend, fullgraph=fullgraph, dynamic=False)
 
     def synchronise(self) -> None:
@@ -99,7 +109,7 @@ def _time(benchmark: BenchmarkFixture, machine: Machine, step: Callable[[], Tens
         machine.synchronise()
 
     rounds = 1
-    if machine.name != "quick":
+    if not machine.quick:
         start = perf_counter()
         synchronised()
         rounds = min(max(int(SECONDS / (perf_counter() - start)), ROUNDS[0]), ROUNDS[1])

@@ -38,7 +38,8 @@ def quick(path: Path, *arguments: str, **environment: str) -> dict[str, Any]:
 
 def test_every_benchmark_runs_and_all_ways_agree(tmp_path: Path) -> None:
     written = quick(tmp_path / "quick.json", *(f"benchmarks/speed/test_{step}.py" for step in WAYS))
-    values, work, ways = defaultdict(set), defaultdict(set), defaultdict(set)
+    values = defaultdict(lambda: {"float32": set(), "bfloat16": set()})
+    work, ways = defaultdict(set), defaultdict(set)
     for row in written["benchmarks"]:
         extra = row["extra_info"]
         step = row["name"].partition("[")[0].removeprefix("test_")
@@ -55,12 +56,15 @@ def test_every_benchmark_runs_and_all_ways_agree(tmp_path: Path) -> None:
         ways[step].add(extra["way"])
         if extra["way"] in ESTIMATES:
             continue
-        values[step, extra["group"]].add(extra["value"])
+        kind = "bfloat16" if "bf16" in extra["way"] else "float32"
+        values[step, extra["group"]][kind].add(extra["value"])
         if extra["way"] != "whole network":  # which has more to do
             work[step, extra["group"]].add(extra.get("amount"))
     assert {step: set(names) for step, names in WAYS.items()} == dict(ways)
     for group, found in values.items():
-        assert max(found) == pytest.approx(min(found), rel=1e-4), group
+        assert max(found["float32"]) == pytest.approx(min(found["float32"]), rel=1e-4), group
+        # bfloat16 rounds to 8 bits.
+        assert all(value == pytest.approx(min(found["float32"]), rel=2**-8) for value in found["bfloat16"]), group
     assert all(len(amounts) == 1 for amounts in work.values())
     assert {"node", "commit_info"}.isdisjoint(written["machine_info"] | written)
 
