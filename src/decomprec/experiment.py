@@ -59,7 +59,7 @@ def run_experiment(
     callbacks: Sequence[Callback] = (),
     in_memory: bool = False,
 ) -> TrainedModel:
-    """Train, draw the figures and, where there are masks, measure the model.
+    """Train, draw the figures and, if there are true masks, measure the model.
 
     In addition to what `train` writes, the run folder gets progress/, figures/, diagnostics.json and results.json.
 

@@ -187,7 +187,9 @@ class TrainedModel:
         pixels = [rgb_image(image) for image in (images if several else [images])]
         known = self._tags(tags, len(pixels))
         found: dict[int, Prediction] = {}
-        plan = plan_batches([tuple(p.shape[1:]) for p in pixels], self._size(size, augment), None, self.device.type)  # type: ignore[misc]
+        plan = plan_batches(
+            [(p.shape[1], p.shape[2]) for p in pixels], self._size(size, augment), None, self.device.type
+        )
         for indices in plan:
             part = None if known is None else known[indices]
             for index, masks in zip(

@@ -44,7 +44,7 @@ def train(
     Args:
         preset: all settings.
         train_set: items with "image" and "tags"; its `class_names` are the K-1 classes.
-        val_set: likewise; a "mask" is only used to report the IoU while training.
+        val_set: items of the same form; a "mask" is used only to report the IoU while training.
         run_dir: where everything is written.
         resume: go on where an earlier run in this folder stopped; otherwise the folder must be new.
         seed: of initial weights, data order and everything else that is random.
