@@ -25,7 +25,7 @@ from decomprec.training import PRESETS, StoppedRunError, train
 from decomprec.viz import figure_pairs, panel, save_image
 
 
-def main(imagenet: Path | None, out: Path) -> None:
+def main(imagenet: Path | None, out: Path, resume: bool) -> None:
     if imagenet is None:
         preset = PRESETS["demo"]
         load = synthetic_scenes(preset.image_size)
@@ -37,7 +37,7 @@ def main(imagenet: Path | None, out: Path) -> None:
     val_set = load("val", transform=transform, masks=imagenet is None)
 
     # First the guide on the tags (Eq. 9); then, with the guide frozen, the segmenter (Eq. 7 and 8).
-    model = train(preset, train_set, val_set, out)
+    model = train(preset, train_set, val_set, out, resume=resume)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device)
 
@@ -71,6 +71,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("imagenet", nargs="?", type=Path, metavar="IMAGENET", help="folder that holds train/n0*/")
     parser.add_argument("--out", type=Path, default=Path("runs/dogs"), help="new run folder (default: runs/dogs)")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
