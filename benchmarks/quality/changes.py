@@ -209,7 +209,7 @@ class GuideAlongside(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         guide: Any = _cls_loss(pl_module).guide
-        self.classifier: PooledClassifier = guide.classifier
+        self.classifier: PooledClassifier = guide.module
         self.optimizer = torch.optim.Adam(self.classifier.head.parameters(), self.learning_rate)
 
     def on_train_batch_end(

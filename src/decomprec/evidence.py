@@ -95,7 +95,7 @@ class EvidenceMasks(nn.Module):
     def __init__(
         self,
         classifier: PooledClassifier,
-        scales: Sequence[float] = (1.0, 2.0),
+        scales: Sequence[float] = (1.5,),
         threshold: float = 1.0,
         sharpness: float = 4.0,
         refine: Refinement = pamr,
@@ -121,3 +121,7 @@ class EvidenceMasks(nn.Module):
         logits = [resize(self.layer(self.encoder(rescale(images, scale))[-1]).float(), half) for scale in self.scales]
         masks = DF.mask_absent(torch.stack(logits).mean(dim=0), tags).softmax(dim=1)
         return resize(self.refine(resize(images, half).clamp(0, 1), masks), (height, width))
+
+    def seeds(self, images: Tensor, tags: Tensor, confidence: float = 0.65) -> Tensor:
+        """Label maps (B, H, W) where the masks are sure, see `functional.seed_labels`."""
+        return DF.seed_labels(self(images, tags), confidence)

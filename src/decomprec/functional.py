@@ -223,6 +223,46 @@ def cls_loss(
     return per_slot.sum(dim=-1).mean() / num_classes
 
 
+def seed_labels(masks: Tensor, confidence: float) -> Tensor:
+    """Label maps of soft masks where they are sure, to train others on (`seed_loss`).
+
+    Args:
+        masks: shape (B, K, H, W), in [0, 1].
+        confidence: a pixel gets the slot of its largest mask if that is at least this; otherwise no slot.
+
+    Returns:
+        Shape (B, H, W): uint8 with 255 for no slot, or, for more than 255 slots, int16 with -1.
+
+    Examples:
+        >>> seed_labels(torch.tensor([[0.2, 0.6], [0.8, 0.4]]).view(1, 2, 1, 2), confidence=0.65)
+        tensor([[[  1, 255]]], dtype=torch.uint8)
+    """
+    largest, labels = masks.max(dim=1)
+    return labels.masked_fill(largest < confidence, -1).to(torch.uint8 if masks.shape[1] < 256 else torch.int16)
+
+
+def seed_loss(mask_logits: Tensor, seeds: Tensor) -> Tensor:
+    """Cross-entropy of the masks with label maps that are known in part, averaged over the pixels that are known.
+
+    Args:
+        mask_logits: before the softmax, shape (B, K, H, W).
+        seeds: label maps, shape (B, H, W), integers; pixels whose number is no slot don't count.
+
+    Returns:
+        A scalar, float32 or float64; 0 if no pixel counts.
+
+    Examples:
+        >>> seed_loss(torch.zeros(1, 2, 1, 2), torch.tensor([[[1, 255]]]))  # ln 2
+        tensor(0.6931)
+    """
+    _check_shape("seeds", seeds, (len(mask_logits), *mask_logits.shape[2:]))
+    counts = (seeds >= 0) & (seeds < mask_logits.shape[1])
+    # Not F.cross_entropy, which has no deterministic form for maps on CUDA.
+    chosen = torch.where(counts, seeds, 0).long().unsqueeze(1)
+    per_pixel = -_full_precision(mask_logits).log_softmax(dim=1).gather(1, chosen).squeeze(1)
+    return torch.where(counts, per_pixel, 0).sum() / counts.sum().clamp(min=1)
+
+
 def choose_slots(tags: Tensor, keys: Tensor, absent_slots: int) -> tuple[Tensor, Tensor]:
     """Some slots, and weights with which they stand for all of Eq. 6: each class that is present, few of the others.
 

@@ -31,6 +31,11 @@ class Frozen(nn.Module):
         self._frozen = (module.eval().requires_grad_(False),)
         self.train(False)
 
+    @property
+    def module(self) -> Any:
+        """The module that was given."""
+        return self._frozen[0]
+
     def forward(self, *inputs: Tensor) -> Any:
         """The module's output."""
         return self._frozen[0](*inputs)
@@ -83,12 +88,7 @@ class FrozenGuide(Frozen):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
-    @property
-    def classifier(self) -> nn.Module:
-        """The classifier that was given."""
-        return self._frozen[0]
-
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]  # one input
         """Logits (N, K-1) of images (N, 3, H, W) in [0, 1]."""
-        logits: Tensor = self.classifier((images - self.mean) / self.std)
+        logits: Tensor = self.module((images - self.mean) / self.std)
         return logits

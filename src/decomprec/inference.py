@@ -113,6 +113,28 @@ def _seen(images: Sequence[Tensor], shape: tuple[int, int], device: torch.device
     return resized.to(device).float() / 255
 
 
+def images_by_seen_size(images: Sequence[Tensor], size: int, most: int) -> Iterator[tuple[list[int], Tensor]]:
+    """Images as the networks see them, in batches of one height and width.
+
+    Args:
+        images: each (3, H, W), uint8.
+        size: short side of what the networks see, in pixels.
+        most: images in a batch at most.
+
+    Yields:
+        Indices of up to `most` images, and these images (B, 3, h, w), float32 in [0, 1].
+
+    Examples:
+        >>> images = [torch.zeros(3, 60, 90, dtype=torch.uint8), torch.zeros(3, 50, 50, dtype=torch.uint8)]
+        >>> [(indices, tuple(seen.shape)) for indices, seen in images_by_seen_size(images, size=32, most=8)]
+        [([0], (1, 3, 32, 48)), ([1], (1, 3, 32, 32))]
+    """
+    for shape, indices in _by_seen_size([tuple(image.shape[-2:]) for image in images], size).items():
+        for start in range(0, len(indices), most):
+            part = indices[start : start + most]
+            yield part, _seen([images[i] for i in part], shape, torch.device("cpu"))
+
+
 def _scaled(shape: tuple[int, int], scale: float) -> tuple[int, int]:
     return round(scale * shape[0]), round(scale * shape[1])
 

@@ -169,6 +169,7 @@ class DecompositionLoss(nn.Module):
         mask_loss: (areas, targets) -> scalar.
         cls_loss: (out, images, tags) -> scalar; default `ClsLoss(guide)`.
         extra: further terms by name, each a weight and a callable (out, images, tags) -> scalar.
+        lambda_seeds: weight of `functional.seed_loss` where seeds are given, not negative.
 
     Raises:
         ValueError: if a weight is negative, or both or neither of `guide` and `cls_loss` are given.
@@ -191,6 +192,7 @@ class DecompositionLoss(nn.Module):
         mask_loss: MaskTerm | None = None,
         cls_loss: ExtraLoss | None = None,
         extra: Mapping[str, tuple[float, ExtraLoss]] | None = None,
+        lambda_seeds: float = 0.0,
     ) -> None:
         super().__init__()
         if (guide is None) == (cls_loss is None):
@@ -201,6 +203,7 @@ class DecompositionLoss(nn.Module):
         weights = {
             "lambda_mask": lambda_mask,
             "lambda_cls": lambda_cls,
+            "lambda_seeds": lambda_seeds,
             **{n: w for n, (w, _) in extra.items()},
         }
         for name, weight in weights.items():
@@ -208,6 +211,7 @@ class DecompositionLoss(nn.Module):
                 raise ValueError(f"Expected the weight `{name}` to be at least 0, but got {weight}.")
         self.lambda_mask = lambda_mask
         self.lambda_cls = lambda_cls
+        self.lambda_seeds = lambda_seeds
         self.recon_loss = recon_loss or ReconLoss()
         self.mask_loss = mask_loss or MaskLoss()
         self.cls_loss = cls_loss or ClsLoss(guide)  # type: ignore[arg-type]  # one of them is given
@@ -215,7 +219,14 @@ class DecompositionLoss(nn.Module):
         # Terms that are modules follow to() with this one.
         self.extra_modules = nn.ModuleList(term for _, term in extra.values() if isinstance(term, nn.Module))
 
-    def forward(self, out: Decomposition, images: Tensor, tags: Tensor, areas: Tensor | None = None) -> LossTerms:
+    def forward(
+        self,
+        out: Decomposition,
+        images: Tensor,
+        tags: Tensor,
+        areas: Tensor | None = None,
+        seeds: Tensor | None = None,
+    ) -> LossTerms:
         """All terms for a decomposition.
 
         Args:
@@ -223,6 +234,7 @@ class DecompositionLoss(nn.Module):
             images: (B, 3, H, W), in [0, 1].
             tags: (B, K-1), {0, 1}, without the background.
             areas: known normalised areas (B, K), background first, for L_mask to aim at instead of the tags.
+            seeds: label maps (B, H, W) of pixels that are known, as `functional.seed_labels` makes them.
 
         Raises:
             ValueError: if shapes, dtypes or ranges are not these.
@@ -238,6 +250,9 @@ class DecompositionLoss(nn.Module):
         for name, (weight, term) in self.extra.items():
             extra[name] = term(out, images, tags)
             total = total + weight * extra[name]
+        if seeds is not None and self.lambda_seeds:
+            extra["seeds"] = DF.seed_loss(out.mask_logits, seeds)
+            total = total + self.lambda_seeds * extra["seeds"]
         return LossTerms(total=total, recon=recon, mask=mask, cls=cls, extra=extra)
 
 
@@ -272,8 +287,5 @@ class PseudoLabelLoss(nn.Module):
     def forward(self, out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
         """The loss of a decomposition of `images` (B, 3, H, W) with `tags` (B, K-1), a scalar."""
         with torch.no_grad():
-            confidence, labels = self.teacher(images, tags).max(dim=1)
-        counts = (confidence >= self.confidence).float()
-        # Not F.cross_entropy, which has no deterministic form for maps on CUDA.
-        per_pixel = -out.mask_logits.float().log_softmax(dim=1).gather(1, labels[:, None])[:, 0]
-        return (per_pixel * counts).sum() / counts.sum().clamp(min=1)
+            seeds = DF.seed_labels(self.teacher(images, tags), self.confidence)
+        return DF.seed_loss(out.mask_logits, seeds)

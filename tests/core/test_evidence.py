@@ -164,7 +164,7 @@ def test_a_guide_whose_evidence_is_used_records_its_statistics(setting: dict[str
 
 def test_a_classifier_without_statistics_has_no_evidence() -> None:
     with pytest.raises(ValueError, match="standardise=True"):
-        build_loss(TINY, PooledClassifier(SmallEncoder((4, 8)), 3))
+        EvidenceMasks(PooledClassifier(SmallEncoder((4, 8)), 3))
 
 
 def test_the_mask_decoder_starts_from_the_trained_guide_and_is_trained_on(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_the_mask_decoder_starts_from_the_trained_guide_and_is_trained_on(tmp_pa
     assert evidence.weight.abs().max() > 10 * moved
     again = load(tmp_path / "run").segmenter
     assert torch.equal(again.mask_decoder.shortcut.weight, after)
-    assert {"seeds"} <= build_loss(TINY, trained.classifier).extra.keys()
+    assert build_loss(TINY, trained.classifier).lambda_seeds == 0.3
 
 
 def test_the_guide_is_trained_before_it_is_frozen(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_follows_to(classifier: nn.Module, guide: FrozenGuide, images: Tensor) -
     Parent(guide).to(torch.float64)
     assert guide.mean.dtype == next(classifier.parameters()).dtype == torch.float64
     torch.testing.assert_close(guide(images.double()), judged.double())
-    assert next(guide.to("meta").classifier.parameters()).is_meta
+    assert next(guide.to("meta").module.parameters()).is_meta
 
 
 def test_a_copy_is_a_frozen_guide_of_its_own(classifier: nn.Module, guide: FrozenGuide, images: Tensor) -> None:
@@ -84,8 +84,8 @@ def test_a_copy_is_a_frozen_guide_of_its_own(classifier: nn.Module, guide: Froze
     file.seek(0)
     judged = guide(images)
     for other in (copied, torch.load(file, weights_only=False)):
-        assert other.classifier is not classifier
-        assert not any(module.training for module in other.train().classifier.modules())
+        assert other.module is not classifier
+        assert not any(module.training for module in other.train().module.modules())
         assert torch.equal(other(images), judged)
     nn.init.zeros_(classifier[-1].weight)
     assert torch.equal(copied(images), judged)

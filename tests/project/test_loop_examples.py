@@ -69,12 +69,12 @@ def test_the_plain_loop_is_adam_on_eq_7(make_problem: Callable[..., Any], plain_
 
 
 def guide_state(problem: Any) -> dict[str, Tensor]:
-    classifier = problem.loss.cls_loss.guide.classifier
+    classifier = problem.loss.cls_loss.guide.module
     return {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
 
 
 def check_guide(problem: Any, before: dict[str, Tensor]) -> None:
-    classifier = problem.loss.cls_loss.guide.classifier
+    classifier = problem.loss.cls_loss.guide.module
     assert all(torch.equal(tensor, before[name]) for name, tensor in classifier.state_dict().items())
     assert not any(parameter.requires_grad for parameter in classifier.parameters())
     assert not any(module.training for module in classifier.modules())
@@ -134,7 +134,7 @@ def test_what_is_set_up_takes_the_guide_along_and_leaves_it_out(
     check_guide(problem, before)
     for device in ("cpu", "meta"):  # the one other device that every machine has
         objective.to(device)
-        classifier = problem.loss.cls_loss.guide.classifier
+        classifier = problem.loss.cls_loss.guide.module
         assert {parameter.device.type for parameter in classifier.parameters()} == {device}
 
 

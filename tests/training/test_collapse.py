@@ -99,7 +99,7 @@ HALF = torch.tensor([1.0, 0.0]).repeat(8)[:, None]  # eight images with a dog, e
 def logged(folder: Path) -> list[dict[str, str]]:
     (log,) = folder.glob("log/version_0/metrics.csv")
     with log.open() as file:
-        return [row for row in csv.DictReader(file) if row["val/total"]]
+        return [row for row in csv.DictReader(file) if row["val/recon"]]
 
 
 # Five images of three classes, told apart by one blue pixel; the last batch is smaller.

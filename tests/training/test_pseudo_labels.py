@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support.tiny import QUIET, tiny
 from torch import nn
 
-from decomprec import Decomposition, DecompositionSegmenter, PseudoLabelLoss
+from decomprec import Decomposition, DecompositionLoss, DecompositionSegmenter, PseudoLabelLoss
 from decomprec.data import SyntheticScenes
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.training import SegmenterModule, SegmenterSettings, train
@@ -84,24 +85,21 @@ def test_maps_of_a_standardised_head_average_to_its_logits() -> None:
     assert isinstance(classifier.norm, nn.BatchNorm1d)
 
 
-def test_images_shrink_only_in_training() -> None:
+def test_images_shrink_in_training_and_validation_and_the_iou_is_measured_at_full_size() -> None:
     sizes = []
-
-    class Look(nn.Module):
-        def forward(self, out: Decomposition, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
-            sizes.append(tuple(images.shape[-2:]))
-            return out.mask_logits.mean()
-
-    from decomprec import DecompositionLoss
-
-    module = SegmenterModule(
-        DecompositionSegmenter(2, SmallEncoder((4, 8))),
-        DecompositionLoss(cls_loss=Look()),
-        num_classes=2,
-        settings=SegmenterSettings(image_size=16),
-    )
+    segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)))
+    segmenter.encoder.register_forward_pre_hook(lambda _, args: sizes.append(tuple(args[0].shape[-2:])))
+    loss = DecompositionLoss(cls_loss=lambda out, images, tags: out.mask_logits.mean())
+    module = SegmenterModule(segmenter, loss, num_classes=2, settings=SegmenterSettings(image_size=16))
     module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]  # no trainer is attached
-    batch = {"image": torch.rand(2, 3, 32, 32), "tags": torch.ones(2, 1)}
+    torch.manual_seed(0)
+    images, mask = torch.rand(2, 3, 32, 32), torch.randint(2, (2, 32, 32))
+    batch = {"image": images, "tags": torch.ones(2, 1), "mask": mask}
     module.training_step(batch, 0)
+    module.eval()
     module.validation_step(batch, 0)
-    assert sizes == [(16, 16), (32, 32)]
+    assert sizes == [(16, 16), (16, 16)]
+    logits = segmenter.mask_logits(F.interpolate(images, size=16, mode="bilinear", antialias=True))
+    labels = F.interpolate(logits, size=32, mode="bilinear").argmax(dim=1)
+    shares = [((labels == k) & (mask == k)).sum() / ((labels == k) | (mask == k)).sum() for k in range(2)]
+    torch.testing.assert_close(module.iou.compute(), sum(shares) / 2)

@@ -107,7 +107,8 @@ def test_settings_become_blocks() -> None:
     assert loss.cls_loss.view.content == "images"
     standardised = PooledClassifier(SmallEncoder((4, 8)), num_classes=4, standardise=True)
     robust = build_loss(PRESETS["robust"], standardised)
-    assert robust.extra.keys() == {"smoothness", "seeds"}
+    assert robust.extra.keys() == {"smoothness"}
+    assert robust.lambda_seeds == PRESETS["robust"].segmenter.seeds
     assert robust.cls_loss.absent_slots == 1
 
 
@@ -119,6 +120,13 @@ def test_encoder_guide_starts_from_a_trainable_copy() -> None:
         assert own.data_ptr() != original.data_ptr()
         assert own.requires_grad
     assert all(module.training for module in segmenter.encoder.modules())
+
+
+def test_a_frozen_encoder_of_the_guide_is_shared() -> None:
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3)
+    assert (
+        build_segmenter(TINY.override({"segmenter.freeze_encoder": True}), 3, classifier).encoder is classifier.encoder
+    )
 
 
 def test_a_killed_run_resumes_to_the_same_result(scenes, tmp_path: Path) -> None:

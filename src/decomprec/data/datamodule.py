@@ -8,16 +8,18 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 from torch.utils.data.distributed import DistributedSampler
 
 from decomprec.data.checks import warn_of_constant_tags
 from decomprec.data.samples import Item, collate
 from decomprec.protocols import TaggedDataset
 
+_FEWEST = 64  # images in a validation
+
 
 class TaggedDataModule(LightningDataModule):
-    """Serves batches of a training set (tags only) and of a validation set.
+    """Serves batches of a training set (tags only) and, after each epoch, of a part of a validation set.
 
     The training set is shuffled by `seed`, and its last, incomplete batch is dropped. With R processes, each takes
     every R-th image of the same order. Their batches together are the batch of a single process at R times the batch
@@ -26,6 +28,9 @@ class TaggedDataModule(LightningDataModule):
     A transform's random draws depend on `seed`, the epoch and the image only, if it draws from the global generators of
     torch (on the CPU), NumPy and Python. Training images are therefore the same for any number of workers and
     processes, and in a resumed run.
+
+    The part of the validation set is an eighth of the training set's size, or 64 images if that is more: enough to see
+    how the training goes, for a small share of its time. Its images are spread evenly over the set.
 
     Warns of classes that all or none of the training images have: a guide can't learn them.
 
@@ -117,12 +122,14 @@ class TaggedDataModule(LightningDataModule):
         return self._loader(self.train_set, train=True)
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """Return all validation images, each once and in order.
+        """Return the validation images of the class docstring, each once and in order.
 
         Raises:
             ValueError: if there are fewer images than processes.
         """
-        return self._loader(self.val_set, train=False)
+        count, most = len(self.val_set), max(_FEWEST, len(self.train_set) // 8)
+        part = [i * count // most for i in range(most)]
+        return self._loader(self.val_set if count <= most else Subset(self.val_set, part), train=False)  # type: ignore[arg-type]  # likewise
 
     def _shares(self) -> dict[str, int]:
         return (self.trainer and self.trainer.distributed_sampler_kwargs) or {"num_replicas": 1, "rank": 0}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -122,6 +123,7 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
         self.class_names = tuple(class_names)
         self.masks = masks
         self.transform = transform
+        self.seeds: Sequence[Tensor] | None = None
         self.skipped: tuple[str, ...] = ()
         if on_error == "skip":
             kept, self.skipped = readable(self.records, self._problem, threads)
@@ -141,13 +143,45 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         name, image, mask = self._load(self.records[index])
-        return make_item(image, self.tags[index].clone(), name, mask=mask, transform=self.transform)
+        tags = self.tags[index].clone()
+        if self.seeds is None:
+            return make_item(image, tags, name, mask=mask, transform=self.transform)
+        # As large as the image, they take part in its transform like a mask.
+        seeds = F.interpolate(self.seeds[index][None, None].float(), image.shape[1:], mode="nearest-exact")[0, 0]
+        item = make_item(image, tags, name, mask=seeds.short(), transform=self.transform)
+        return {**item, "seeds": item.pop("mask")}
+
+    def original(self, index: int) -> Tensor:
+        """Return an image before the transform, (3, H, W), uint8.
+
+        Raises:
+            ImageError: if it can't be read.
+        """
+        return self._load(self.records[index])[1]
+
+    def with_seeds(self, seeds: Sequence[Tensor]) -> Self:
+        """Return a copy whose items hold "seeds", a label map (H', W') that has gone through the image's transform.
+
+        Args:
+            seeds: for each image a label map (h, w), uint8 or int16, of the whole image at any size.
+
+        Raises:
+            ValueError: if there are not as many as images, or the items have a mask.
+        """
+        if len(seeds) != len(self) or self.masks:
+            raise ValueError(
+                f"Expected `seeds` of {len(self)} images without masks, but got {len(seeds)} and masks={self.masks}."
+            )
+        seeded = copy.copy(self)
+        seeded.seeds = seeds
+        return seeded
 
     def select(self, indices: Sequence[int]) -> Self:
         """Return a copy with some of the images, in the order of their indices."""
         part = copy.copy(self)
         part.records = tuple(self.records[i] for i in indices)
         part.tags = self.tags[list(indices)]
+        part.seeds = None if self.seeds is None else [self.seeds[i] for i in indices]
         return part
 
     def _load(self, record: R) -> tuple[str, Tensor, Tensor | None]:

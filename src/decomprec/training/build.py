@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from decomprec.evidence import EvidenceMasks, evidence_layer
+from decomprec.evidence import evidence_layer
 from decomprec.guide import FrozenGuide
-from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss, PseudoLabelLoss
+from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.decoders import ShortcutDecoder
 from decomprec.models.encoders import NamedEncoder, SmallEncoder
@@ -17,7 +17,7 @@ from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.protocols import ExtraLoss, View
 from decomprec.training.augment import FILLS
-from decomprec.training.presets import Preset
+from decomprec.training.presets import Preset, SegmenterSettings
 from decomprec.views import FilledView, component_view
 
 
@@ -50,10 +50,12 @@ def build_classifier(preset: Preset, num_classes: int) -> PooledClassifier:
 def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifier) -> DecompositionSegmenter:
     """The network f. `start_from_guide` then gives it what a trained guide has learnt.
 
+    A frozen encoder of the guide is shared with it.
+
     Args:
         preset: its `segmenter` says which encoder and decoders.
         num_classes: K, background included.
-        classifier: the guide, trained or not, whose encoder is copied where the segmenter's is "guide".
+        classifier: the guide, trained or not, whose encoder is copied or shared where the segmenter's is "guide".
 
     Raises:
         ValueError: for an unknown encoder, options that it does not take, or weights that do not fit.
@@ -62,7 +64,7 @@ def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifi
     settings = preset.segmenter
     segmenter = DecompositionSegmenter(
         num_classes,
-        _trainable_copy(classifier.encoder) if settings.encoder == "guide" else settings.encoder,
+        _encoder_of_guide(settings, classifier) if settings.encoder == "guide" else settings.encoder,
         settings.encoder_weights,
         encoder_options=settings.encoder_options or None,
         decoder_widths=settings.decoder_widths,
@@ -76,7 +78,7 @@ def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifi
 def start_from_guide(preset: Preset, segmenter: DecompositionSegmenter, classifier: PooledClassifier) -> None:
     """Give a segmenter of `build_segmenter` the encoder and the evidence of the trained guide, as the preset says."""
     if preset.segmenter.encoder == "guide":
-        segmenter.encoder = _trainable_copy(classifier.encoder)
+        segmenter.encoder = _encoder_of_guide(preset.segmenter, classifier)
     if isinstance(segmenter.mask_decoder, ShortcutDecoder):
         segmenter.mask_decoder.shortcut.load_state_dict(evidence_layer(classifier).state_dict())
 
@@ -89,16 +91,18 @@ def build_loss(preset: Preset, classifier: PooledClassifier) -> DecompositionLos
     extra: dict[str, tuple[float, ExtraLoss]] = {}
     if settings.smoothness:
         extra["smoothness"] = (settings.smoothness, EdgeAwareSmoothness())
-    if settings.seeds:
-        extra["seeds"] = (settings.seeds, PseudoLabelLoss(EvidenceMasks(classifier)))
     return DecompositionLoss(
         lambda_mask=settings.lambda_mask,
         lambda_cls=settings.lambda_cls,
         mask_loss=HingeAreaLoss(*settings.area_range) if settings.area_range else MaskLoss(),
         cls_loss=ClsLoss(FrozenGuide(classifier), settings.absent, view, absent_slots=settings.absent_slots),
         extra=extra,
+        lambda_seeds=settings.seeds,
     )
 
 
-def _trainable_copy(encoder: nn.Module) -> nn.Module:
-    return copy.deepcopy(encoder).requires_grad_(True).train()
+def _encoder_of_guide(settings: SegmenterSettings, classifier: PooledClassifier) -> nn.Module:
+    """The guide's own encoder where it stays as it is: what sees an image for both then needs to see it once."""
+    if settings.freeze_encoder:
+        return classifier.encoder
+    return copy.deepcopy(classifier.encoder).requires_grad_(True).train()

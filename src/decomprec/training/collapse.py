@@ -229,7 +229,7 @@ class StopCollapsed(Callback):
         if not fitting or not isinstance(diagnostics, Diagnostics):
             return
         # The diagnostics are means over all processes, the loss is this one's.
-        finite_loss = trainer.strategy.reduce_boolean_decision(bool(trainer.callback_metrics["val/total"].isfinite()))
+        finite_loss = trainer.strategy.reduce_boolean_decision(bool(trainer.callback_metrics["val/recon"].isfinite()))
         found = findings(diagnostics.compute(), self.class_names, trainer.global_step, finite_loss)
         self.epochs = {f.kind: [*self.epochs.get(f.kind, []), trainer.current_epoch] for f in found}
         lasting = [f for f in found if len(self.epochs[f.kind]) >= self.patience]

@@ -7,10 +7,14 @@ from typing import Any, Self
 
 import lightning as L
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 
 from decomprec import functional as DF
+from decomprec.decomposition import labels_from_logits
+from decomprec.evidence import EvidenceMasks
+from decomprec.guide import Frozen
 from decomprec.losses import ClsLoss, DecompositionLoss
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.decoders import UnetDecoder
@@ -73,7 +77,7 @@ class GuideModule(Stage):
     """Stage one: train a classifier on whole images by Eq. 9.
 
     With `settings.freeze_encoder` the pooled features of all images that are trained on are kept, and the head is
-    fitted to them once the training is over (`fit_head`).
+    fitted to them at the end of the last epoch (`fit_head`).
 
     Args:
         classifier: maps images (B, 3, H, W) in [0, 1] to logits (B, K-1). To freeze its encoder, it must be a
@@ -139,20 +143,20 @@ class GuideModule(Stage):
         self._steps.clear()
         self._seen = []
 
-    def on_train_epoch_end(self) -> None:
-        """Bring together what all processes have seen: the checkpoint is written by one."""
-        if self.settings.freeze_encoder:
-            mine = tuple(torch.cat(parts).to(self.device) for parts in zip(*self._steps, strict=True))
-            features, tags = (part.flatten(0, -2).cpu() for part in self.all_gather(mine))
-            self._seen.append((features, tags))
-            self._steps.clear()
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """After an epoch, bring together what all processes have seen; after the last, fit the head to all of it.
 
-    def on_fit_end(self) -> None:
-        """Fit the head to all that has been seen, by all processes."""
-        if self.settings.freeze_encoder:
+        Before the validation, which is to judge that head, and the checkpoint, which one process writes.
+        """
+        if not (self.settings.freeze_encoder and self.trainer.is_last_batch):
+            return
+        mine = tuple(torch.cat(parts).to(self.device) for parts in zip(*self._steps, strict=True))
+        features, tags = (part.flatten(0, -2).cpu() for part in self.all_gather(mine))
+        self._seen.append((features, tags))
+        self._steps.clear()
+        if self.current_epoch + 1 == self.trainer.max_epochs:
             assert isinstance(self.classifier, PooledClassifier)
             features, tags = (torch.cat(parts).float().to(self.device) for parts in zip(*self._seen, strict=True))
-            self._seen.clear()
             fit_head(self.classifier, features, tags, self.weight_decay)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -182,6 +186,7 @@ class SegmenterModule(Stage):
         settings: learning rate, frozen encoder, image size and background bias; the paper's by default.
         one_cycle: warm the learning rate up and down over the run.
         second_guide: one that the loss does not know, usually a `FrozenGuide`, for the logged adversarial gap.
+        teacher: gives the seeds of batches that have none, if the loss has a weight for them.
 
     Raises:
         ValueError: for a background bias with a mask decoder that is no `UnetDecoder`.
@@ -196,6 +201,7 @@ class SegmenterModule(Stage):
         *,
         one_cycle: bool = False,
         second_guide: Callable[[Tensor], Tensor] | None = None,
+        teacher: EvidenceMasks | None = None,
     ) -> None:
         settings = settings or SegmenterSettings()
         super().__init__(segmenter.encoder if settings.freeze_encoder else None, settings.learning_rate, 0.0, one_cycle)
@@ -209,14 +215,23 @@ class SegmenterModule(Stage):
         self.loss = loss
         self.iou = MulticlassJaccardIndex(num_classes, average="macro", ignore_index=255)
         self.second_guide = second_guide
+        self._teacher = None if teacher is None else Frozen(teacher)
         self.diagnostics = Diagnostics(num_classes)
 
     def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """The terms of Eq. 7 of a training batch by their names, and the "total"."""
-        images, tags = batch["image"], batch["tags"]
-        if self.settings.image_size is not None:
-            images = resize(images, [self.settings.image_size] * 2).clamp(0, 1)
-        return self.loss(self.segmenter(images), images, tags, batch.get("areas")).as_dict()
+        images, tags = self._shown(batch["image"]), batch["tags"]
+        seeds = batch.get("seeds")
+        if seeds is not None:
+            seeds = F.interpolate(seeds[:, None].float(), images.shape[-2:], mode="nearest-exact")[:, 0].long()
+        elif self._teacher is not None:
+            seeds = self._teacher.module.seeds(images, tags)
+        return self.loss(self.segmenter(images), images, tags, batch.get("areas"), seeds).as_dict()
+
+    def _shown(self, images: Tensor) -> Tensor:
+        """The images as large as the segmenter is to see them."""
+        size = self.settings.image_size
+        return images if size is None else rescale(images, size / min(images.shape[-2:]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step of Eq. 8; known areas in the batch, "areas" (B, K), are what L_mask aims at."""
@@ -239,16 +254,20 @@ class SegmenterModule(Stage):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The loss terms, diagnostics and, where masks are known, the mean IoU."""
-        images, tags = batch["image"], batch["tags"]
+        images, tags = self._shown(batch["image"]), batch["tags"]
         out = self.segmenter(images)
-        terms = self.loss(out, images, tags)
-        for name, value in terms.as_dict().items():
+        terms = {
+            "recon": self.loss.recon_loss(out.reconstruction, images),
+            "mask": self.loss.mask_loss(out.areas, tags),
+        }
+        for name, value in terms.items():
             self.log(f"val/{name}", value, batch_size=self._weight(len(images)), sync_dist=True)
         cls_loss = self.loss.cls_loss
         guide = cls_loss.guide if isinstance(cls_loss, ClsLoss) else None
         self.diagnostics.update(out, images, tags, guide, self.second_guide)
         if "mask" in batch:
-            self.iou.update(out.labels(), batch["mask"])
+            logits = resize(out.mask_logits, batch["mask"].shape[-2:])
+            self.iou.update(labels_from_logits(logits), batch["mask"])
             self.log("val/mean_iou", self.iou, prog_bar=True)
 
     def on_validation_epoch_end(self) -> None:
@@ -258,7 +277,7 @@ class SegmenterModule(Stage):
 
 @torch.enable_grad()
 def fit_head(classifier: PooledClassifier, features: Tensor, tags: Tensor, weight_decay: float) -> None:
-    """Minimise Eq. 9 over the head alone, by L-BFGS from where it stands.
+    """Minimise Eq. 9 over the head alone, by L-BFGS from zero.
 
     With an L2 penalty the problem is strictly convex in the weights: the result depends on the features and the
     penalty, and neither on a learning rate nor on the number of epochs. A standardising classifier gets the mean and
@@ -287,6 +306,8 @@ def fit_head(classifier: PooledClassifier, features: Tensor, tags: Tensor, weigh
         norm.running_mean.copy_(features.mean(dim=0))
         norm.running_var.copy_(features.var(dim=0, unbiased=False))
         features = (features - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
     optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> float:

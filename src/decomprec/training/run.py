@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
 from decomprec.data.datamodule import TaggedDataModule
+from decomprec.data.dataset import TaggedRecords
+from decomprec.evidence import EvidenceMasks
 from decomprec.models.card import model_card
 from decomprec.protocols import TaggedDataset
 from decomprec.trained_model import TrainedModel
@@ -20,6 +22,7 @@ from decomprec.training.checkpoints import FINISHED
 from decomprec.training.fit import fit_stage
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import Preset
+from decomprec.training.seeds import ComputeSeeds, SeedFile
 
 
 def train(
@@ -82,18 +85,36 @@ def train(
         preset=preset,
         class_names=class_names,
         seed=seed,
-        callbacks=callbacks or [],
         compile=compile,
         options=trainer_options or {},
     )
 
     guide_module = GuideModule(classifier, preset.guide, one_cycle=preset.one_cycle)
-    fit(guide_module, classifier, guide_data, run_dir / "guide", epochs=preset.guide.epochs)
+    fit(
+        guide_module,
+        classifier,
+        guide_data,
+        run_dir / "guide",
+        epochs=preset.guide.epochs,
+        callbacks=callbacks or [],
+    )
 
     start_from_guide(preset, segmenter, classifier)
+    size = preset.segmenter_size
+    teacher = EvidenceMasks(classifier) if preset.segmenter.seeds else None
     segmenter_module = SegmenterModule(
-        segmenter, build_loss(preset, classifier), num_classes, preset.segmenter, one_cycle=preset.one_cycle
+        segmenter,
+        build_loss(preset, classifier),
+        num_classes,
+        preset.segmenter,
+        one_cycle=preset.one_cycle,
+        teacher=teacher,
     )
+    before: list[Callback] = []
+    if teacher is not None and isinstance(train_set, TaggedRecords):
+        file = SeedFile(run_dir / "segmenter", len(train_set))
+        segmenter_data.train_set = train_set.with_seeds(file)
+        before = [ComputeSeeds(file, teacher, classifier, train_set, size)]
     fit(
         segmenter_module,
         segmenter,
@@ -101,9 +122,9 @@ def train(
         run_dir / "segmenter",
         epochs=preset.segmenter.epochs,
         min_steps=preset.segmenter.min_steps,
+        callbacks=[*before, *(callbacks or [])],
     )
 
-    size = preset.segmenter_size
     facts = [f"Preset: {preset.name}; seed: {seed}."]
     model = TrainedModel(segmenter, class_names, size, classifier, card=model_card(class_names, size, facts))
     _write(model, run_dir / "model")
