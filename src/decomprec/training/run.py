@@ -20,6 +20,7 @@ from decomprec.training.checkpoints import FINISHED
 from decomprec.training.fit import fit_stage
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import Preset
+from decomprec.training.progress import RunProgress, with_progress
 
 
 def train(
@@ -65,6 +66,8 @@ def train(
     run_dir = Path(run_dir)
     class_names = tuple(train_set.class_names)
     num_classes = len(class_names) + 1
+    progress = RunProgress(preset, len(train_set), len(val_set))
+    callbacks = with_progress(callbacks or [], trainer_options or {}, progress)
     # All that can be wrong with the arguments raises now, not after the guide is trained.
     guide_data, segmenter_data = (
         TaggedDataModule(train_set, val_set, stage.batch_size, num_workers, seed, accumulate=preset.accumulate)
@@ -82,7 +85,7 @@ def train(
         preset=preset,
         class_names=class_names,
         seed=seed,
-        callbacks=callbacks or [],
+        callbacks=callbacks,
         compile=compile,
         options=trainer_options or {},
     )
