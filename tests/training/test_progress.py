@@ -118,7 +118,7 @@ def test_a_stage_resumes_at_its_epoch(tmp_path: Path, every_step: None, caplog: 
 
     with pytest.raises(KeyError, match="stopped"):
         lines_of_a_run(tmp_path, caplog, callbacks=[Stop()])
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name == "decomprec.training.progress"]
     # One epoch of the guide, 24 + 5/2 units, then two batches of 8, one of them timed.
     assert shares(lines_of_a_run(tmp_path, caplog, resume=True), "guide")[0] == round(100 * (26.5 + 16) / 256)
 
@@ -158,5 +158,5 @@ def test_a_terminal_gets_a_bar(
     drawn = [state.strip() for state in terminal.getvalue().replace("\n", "\r").split("\r")]
     assert any(state.startswith("training the guide: 21% |") and "| epoch 2/2, loss " in state for state in drawn)
     last = next(state for state in reversed(drawn) if state)
-    assert last.startswith("training the segmenter: 100% |████")
+    assert last.startswith("training the segmenter: 100% |")
     assert last.endswith("| done")
