@@ -3,17 +3,16 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from decomprec import functional
-from decomprec.decomposition import Decomposition, LossTerms
-from decomprec.functional import recompose
-from decomprec.guide import Frozen, FrozenGuide
-from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss, PseudoLabelLoss, ReconLoss
-from decomprec.models.segmenter import DecompositionSegmenter
-from decomprec.priors import HingeAreaLoss
-from decomprec.views import FilledView, component_view
-
 if TYPE_CHECKING:
+    from decomprec import functional
+    from decomprec.decomposition import Decomposition, LossTerms
+    from decomprec.functional import recompose
+    from decomprec.guide import Frozen, FrozenGuide
+    from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss, PseudoLabelLoss, ReconLoss
+    from decomprec.models.segmenter import DecompositionSegmenter
+    from decomprec.priors import HingeAreaLoss
     from decomprec.trained_model import Prediction, TrainedModel, load
+    from decomprec.views import FilledView, component_view
 
 __version__ = "0.1.0"
 
@@ -38,9 +37,27 @@ __all__ = [
     "recompose",
 ]
 
+_NAMES = {
+    "decomposition": ("Decomposition", "LossTerms"),
+    "functional": ("recompose",),
+    "guide": ("Frozen", "FrozenGuide"),
+    "losses": ("ClsLoss", "DecompositionLoss", "MaskLoss", "PseudoLabelLoss", "ReconLoss"),
+    "models.segmenter": ("DecompositionSegmenter",),
+    "priors": ("HingeAreaLoss",),
+    "trained_model": ("Prediction", "TrainedModel", "load"),
+    "views": ("FilledView", "component_view"),
+}
+
 
 def __getattr__(name: str) -> Any:
-    # torchvision and the hub take seconds to import, and the blocks do without them.
-    if name in ("Prediction", "TrainedModel", "load"):
-        return getattr(import_module("decomprec.trained_model"), name)
+    # torch takes seconds to import: the command line prints its help, and chooses the number of threads, before it.
+    if name == "functional":
+        return import_module("decomprec.functional")
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(import_module(f"decomprec.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -27,6 +27,7 @@ from decomprec.refine import RefinedPredictor, at_scale, guided_filter, multi_sc
 from decomprec.trained_model import TrainedModel
 from decomprec.training import Preset, train
 from decomprec.training.callbacks import PanelEveryEpoch
+from decomprec.training.progress import RunProgress
 from decomprec.viz import figure_pairs, panel, save_image
 
 SCENES = {"train": (3000, 1), "val": (400, 3)}
@@ -91,6 +92,8 @@ def run_experiment(
     train_set = load("train", transform=train_transform(preset.image_size), masks=False) if preset.augment else seen
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
+    panels = PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")
+    progress = RunProgress(preset, len(train_set), len(unseen), len(unseen) if _has_masks(unseen) else 0)
     model = train(
         preset,
         train_set,
@@ -99,7 +102,7 @@ def run_experiment(
         resume=resume,
         seed=seed,
         num_workers=workers,
-        callbacks=[PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress"), *callbacks],
+        callbacks=[panels, progress, *callbacks],
         compile=compile,
         trainer_options={"accelerator": accelerator, "precision": precision, "devices": 1},
     )
@@ -126,6 +129,11 @@ def run_experiment(
     write_text(run_dir / "model" / CARD, model.card)
     print(f"figures, checkpoints, results and model: {run_dir}")
     return model
+
+
+def _has_masks(dataset: Any) -> bool:
+    records = getattr(dataset, "records", None)
+    return records is None or any(record.mask for record in records)
 
 
 def _pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
@@ -159,8 +167,7 @@ def _measure(
     loader = DataLoader(unseen, batch_size=8, collate_fn=collate)
     diagnostics = decomposition_diagnostics(model.segmenter, model.guide, loader, device)
     write_text(run_dir / "diagnostics.json", json.dumps(diagnostics, indent=2) + "\n")
-    records = getattr(unseen, "records", None)
-    if records is not None and not any(record.mask for record in records):
+    if not _has_masks(unseen):
         print("no masks to measure with: see figures/, and the areas in diagnostics.json")
         return None
     logits = at_scale(model.segmenter.mask_logits, scale)

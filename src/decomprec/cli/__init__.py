@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from decomprec.cli.common import SentenceErrors
+from decomprec.cli.common import PreparedCommand, SentenceErrors
 from decomprec.cli.demo import demo
 from decomprec.cli.evaluate import evaluate
 from decomprec.cli.export import export
@@ -43,4 +43,4 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (demo, train, predict, evaluate, report, export):
-    app.command()(command)
+    app.command(cls=PreparedCommand)(command)

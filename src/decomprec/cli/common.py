@@ -11,9 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from decomprec._memory import keep_freed_memory
 from decomprec.cli.config import CONFIG, check_config, parse_settings, save_config
+from decomprec.cli.threads import set_threads
 
 if TYPE_CHECKING:
     from decomprec.protocols import LoadData
@@ -92,6 +94,17 @@ class SentenceErrors(TyperGroup):
         except KeyboardInterrupt as stop:
             typer.echo(f"\n{stop}".rstrip() or "\ninterrupted", err=True)
             raise typer.Exit(130) from stop
+
+
+class PreparedCommand(TyperCommand):
+    """A command that chooses its threads and keeps freed memory, before it imports torch."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        keep_freed_memory()
+        if chosen := set_threads():
+            typer.echo(chosen, err=True)
+        return super().invoke(ctx)
 
 
 class Interrupt:

@@ -22,6 +22,7 @@ from decomprec.training.checkpoints import FINISHED
 from decomprec.training.fit import fit_stage
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import Preset
+from decomprec.training.progress import RunProgress, with_progress
 from decomprec.training.seeds import ComputeSeeds, SeedFile
 
 
@@ -68,6 +69,8 @@ def train(
     run_dir = Path(run_dir)
     class_names = tuple(train_set.class_names)
     num_classes = len(class_names) + 1
+    progress = RunProgress(preset, len(train_set), len(val_set))
+    callbacks = with_progress(callbacks or [], trainer_options or {}, progress)
     # All that can be wrong with the arguments raises now, not after the guide is trained.
     guide_data, segmenter_data = (
         TaggedDataModule(train_set, val_set, stage.batch_size, num_workers, seed, accumulate=preset.accumulate)
@@ -96,7 +99,7 @@ def train(
         guide_data,
         run_dir / "guide",
         epochs=preset.guide.epochs,
-        callbacks=callbacks or [],
+        callbacks=callbacks,
     )
 
     start_from_guide(preset, segmenter, classifier)
@@ -122,7 +125,7 @@ def train(
         run_dir / "segmenter",
         epochs=preset.segmenter.epochs,
         min_steps=preset.segmenter.min_steps,
-        callbacks=[*before, *(callbacks or [])],
+        callbacks=[*before, *callbacks],
     )
 
     facts = [f"Preset: {preset.name}; seed: {seed}."]
