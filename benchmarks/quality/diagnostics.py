@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import cycle
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +15,8 @@ from decomprec.data import IGNORE
 from decomprec.decomposition import Decomposition
 from decomprec.evaluation import CamPredictor, Results
 from decomprec.evaluation.baselines import CentredEllipse, EveryPixel
-from decomprec.evaluation.diagnostics import decomposition_diagnostics
+from decomprec.evaluation.diagnostics import Diagnostics
+from decomprec.models import DecompositionSegmenter
 from decomprec.protocols import Predictor, View
 from decomprec.training.augment import FILLS
 from decomprec.views import FilledView, component_view
@@ -37,42 +36,60 @@ def diagnose(
     Args:
         networks: with a classifier.
         results: of `measure`, for the thresholds.
-        loader: gives images, tags and masks, always in the same order.
+        loader: gives images, tags and masks; read once.
         fills: what the filled view draws from, by the names in `FILLS`.
-        seed: of these draws, which are the same for all.
+        seed: of the first batch's draws, and one more for each further batch; the draws are the same for all rows.
         device: where the networks are.
     """
-    filled = FilledView("images", [FILLS[name] for name in fills])
-    views: dict[str, View] = {BLACK: component_view, FILLED: filled}
+    views: dict[str, View] = {
+        BLACK: component_view,
+        FILLED: FilledView("images", [FILLS[name] for name in fills]),
+    }
     guides = {"guide": networks.classifier, "second guide": networks.second_guide}
+    segmenters = {networks.name: networks.ours, **networks.others}
+    predictors = _predictors(networks, results)
+    opinions: dict[str, dict[str, dict[str, Diagnostics]]] = {
+        name: {
+            title: {asked: Diagnostics(guide, views[title]) for asked, guide in guides.items() if guide is not None}
+            for title in ([BLACK, FILLED] if name in segmenters and name != SUPERVISED else [FILLED])
+        }
+        for name in (*segmenters, *predictors, TRUE)
+    }
+    with torch.inference_mode():
+        for index, batch in enumerate(loader):
+            images, tags, truth = (batch[key].to(device) for key in ("image", "tags", "mask"))
+            for name, out in _decompositions(segmenters, predictors, images, tags, truth):
+                for diagnostics in (each for by_guide in opinions[name].values() for each in by_guide.values()):
+                    torch.manual_seed(seed + index)
+                    diagnostics.update(out, images, tags)
+    return {
+        name: {title: {asked: each.compute() for asked, each in by_guide.items()} for title, by_guide in shown.items()}
+        for name, shown in opinions.items()
+    }
 
-    def opinions(model: Callable[[Tensor], Decomposition], view: View) -> dict[str, Any]:
-        found = {}
-        for name, guide in guides.items():
-            if guide is not None:
-                torch.manual_seed(seed)
-                found[name] = decomposition_diagnostics(model, guide, loader, device, view)
-        return found
 
-    found: dict[str, Any] = {}
-    for name, segmenter in {networks.name: networks.ours, **networks.others}.items():
-        shown = [title for title in views if name != SUPERVISED or title == FILLED]
-        found[name] = {title: opinions(segmenter, views[title]) for title in shown}
-    for name, labels in _label_maps(networks, results, loader, device).items():
-        # Each time that the loader is gone through, so are the label maps.
-        model = partial(_split, cycle(labels), len(results.class_names) + 1)
-        found[name] = {FILLED: opinions(model, filled)}
-    return found
+def _decompositions(
+    segmenters: Mapping[str, DecompositionSegmenter],
+    predictors: Mapping[str, Predictor],
+    images: Tensor,
+    tags: Tensor,
+    truth: Tensor,
+) -> Iterator[tuple[str, Decomposition]]:
+    """What each row makes of a batch, by its name; label maps have the images themselves as image-lets."""
+    for name, segmenter in segmenters.items():
+        yield name, segmenter(images)
+    for name, predict in predictors.items():
+        yield name, _split(predict(images, tags), tags.shape[1] + 1, images)
+    yield TRUE, _split(truth.masked_fill(truth == IGNORE, 0), tags.shape[1] + 1, images)
 
 
-def _split(labels: Iterator[Tensor], slots: int, images: Tensor) -> Decomposition:
-    """The decomposition by the next label maps, with the images themselves as image-lets."""
-    masks = F.one_hot(next(labels).long(), slots).movedim(-1, 1)
+def _split(labels: Tensor, slots: int, images: Tensor) -> Decomposition:
+    masks = F.one_hot(labels.long(), slots).movedim(-1, 1)
     return Decomposition(masks.to(images.dtype).log(), images[:, None].expand(-1, slots, -1, -1, -1))
 
 
-def _label_maps(networks: Networks, results: Results, loader: DataLoader[Any], device: str) -> dict[str, list[Tensor]]:
-    """What is drawn of each batch: by refined rows, by maps at their best thresholds, without a look, and the truth."""
+def _predictors(networks: Networks, results: Results) -> dict[str, Predictor]:
+    """The rows of label maps: refined masks, maps at their best thresholds, and what is drawn without a look."""
     assert networks.classifier is not None
     refined = (networks.refined, f"{SUPERVISED}, PAMR", "guide's evidence, PAMR")
     predictors: dict[str, Predictor] = {n: p for n, p in networks.predictors().items() if n in refined}
@@ -81,13 +98,4 @@ def _label_maps(networks: Networks, results: Results, loader: DataLoader[Any], d
         name = row.method.removesuffix(" (best threshold)")
         if row.tags and name in maps:
             predictors[name] = CamPredictor(networks.classifier, row.settings["threshold"], maps[name])
-    predictors |= {"centred ellipse": CentredEllipse(ELLIPSE_SHARE), "every pixel": EveryPixel()}
-
-    drawn: dict[str, list[Tensor]] = {name: [] for name in (*predictors, TRUE)}
-    with torch.inference_mode():
-        for batch in loader:
-            images, tags, truth = (batch[key].to(device) for key in ("image", "tags", "mask"))
-            for name, predict in predictors.items():
-                drawn[name].append(predict(images, tags).byte())
-            drawn[TRUE].append(truth.masked_fill(truth == IGNORE, 0).byte())
-    return drawn
+    return predictors | {"centred ellipse": CentredEllipse(ELLIPSE_SHARE), "every pixel": EveryPixel()}

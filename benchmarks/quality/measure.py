@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from decomprec.evidence import EvidenceMasks
 from decomprec.inference import LARGER_VIEW
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.protocols import Predictor
-from decomprec.refine import RefinedPredictor, at_scale, multi_scale, multi_scale_tags, pamr
+from decomprec.refine import RefinedPredictor, at_scale, multi_scale, multi_scale_tags, once, pamr, remembering
 from decomprec.viz import overlay, save_image
 
 SUPERVISED = "supervised (masks of the other half)"
@@ -63,11 +63,11 @@ class Networks:
 
     def predictors(self) -> dict[str, Predictor]:
         """The segmenters' rows."""
-        plain = once_per_batch(at_scale(self.ours.mask_logits, self.scale))
-        augmented = once_per_batch(multi_scale(self.ours.mask_logits, (self.scale, LARGER_VIEW * self.scale)))
-        classifier = self.classifier
-        decide = None if classifier is None else multi_scale_tags(classifier)
-        others = {name: once_per_batch(other.mask_logits) for name, other in self.others.items()}
+        plain = once(at_scale(self.ours.mask_logits, self.scale))
+        augmented = once(multi_scale(self.ours.mask_logits, (self.scale, LARGER_VIEW * self.scale)))
+        classifier = self.classifier and once(self.classifier)
+        decide = self.classifier and multi_scale_tags(self.classifier)
+        others = {name: once(other.mask_logits) for name, other in self.others.items()}
         guided = {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(plain, None, classifier)}
         return {
             self.name: RefinedPredictor(plain),
@@ -80,7 +80,7 @@ class Networks:
                 for name, o in others.items()
                 if name == SUPERVISED
             },
-            **({} if classifier is None else evidence_row(classifier, self.scale)),
+            **({} if self.classifier is None else evidence_row(self.classifier, self.scale)),
         }
 
 
@@ -96,18 +96,6 @@ def evidence_row(classifier: PooledClassifier, scale: float) -> dict[str, Predic
     return {"guide's evidence, PAMR": predict}
 
 
-def once_per_batch(mask_logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same function, which remembers its last result: several rows are about the same masks."""
-    last: list[tuple[Tensor, Tensor]] = []
-
-    def remembered(images: Tensor) -> Tensor:
-        if not last or last[0][0] is not images:
-            last[:] = [(images, mask_logits(images))]
-        return last[0][1]
-
-    return remembered
-
-
 def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[str], device: str) -> Results:
     """The table: segmenters, the guide's maps at their best thresholds, and what looks at no pixel.
 
@@ -117,9 +105,10 @@ def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[s
     if networks.classifier is None:
         return _without_classifier(predictors, loader, class_names, device)
     maps = further_maps(networks.classifier)
-    results = compare(
-        predictors, networks.classifier, batches, class_names, device, ELLIPSE_SHARE, maps, per_image=True
-    )
+    with remembering(networks.classifier.encoder):
+        results = compare(
+            predictors, networks.classifier, batches, class_names, device, ELLIPSE_SHARE, maps, per_image=True
+        )
     brief = [
         replace(row, scores=replace(row.scores, per_image=None))
         if row.method.removesuffix(", PAMR") in networks.others

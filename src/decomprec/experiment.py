@@ -6,12 +6,14 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -19,11 +21,20 @@ from decomprec._files import write_text
 from decomprec.data import SyntheticScenes, collate, eval_transform, train_transform
 from decomprec.data.samples import Transform
 from decomprec.evaluation import Results, compare
-from decomprec.evaluation.diagnostics import decomposition_diagnostics
+from decomprec.evaluation.diagnostics import Diagnostics
 from decomprec.guide import FrozenGuide
 from decomprec.models.card import CARD, model_card
 from decomprec.protocols import LoadData
-from decomprec.refine import RefinedPredictor, at_scale, guided_filter, multi_scale_tags, pamr
+from decomprec.refine import (
+    RefinedPredictor,
+    guided_filter,
+    multi_scale_tags,
+    once,
+    pamr,
+    remembering,
+    rescale,
+    resize,
+)
 from decomprec.trained_model import TrainedModel
 from decomprec.training import Preset, train
 from decomprec.training.callbacks import PanelEveryEpoch
@@ -163,21 +174,36 @@ def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, de
 def _measure(
     run_dir: Path, model: TrainedModel, unseen: Any, run: dict[str, Any], device: str, scale: float
 ) -> Results | None:
-    """The table of results with its baselines, and diagnostics of the decompositions."""
+    """The table of results with its baselines, and diagnostics of the decompositions, in one pass over the images."""
     loader = DataLoader(unseen, batch_size=8, collate_fn=collate)
-    diagnostics = decomposition_diagnostics(model.segmenter, model.guide, loader, device)
-    write_text(run_dir / "diagnostics.json", json.dumps(diagnostics, indent=2) + "\n")
-    if not _has_masks(unseen):
+    decompose = once(lambda images: model.segmenter(rescale(images, scale)))
+    diagnostics = Diagnostics(model.guide)
+
+    def described() -> Iterator[dict[str, Any]]:
+        for batch in tqdm(loader, "evaluating"):
+            images = batch["image"].to(device)
+            diagnostics.update(decompose(images), rescale(images, scale), batch["tags"].to(device))
+            yield {**batch, "image": images}
+
+    def mask_logits(images: Tensor) -> Tensor:
+        return resize(decompose(images).mask_logits, images.shape[-2:])
+
+    predictors = {
+        "decomprec": RefinedPredictor(mask_logits),
+        "decomprec, guided filter": RefinedPredictor(mask_logits, guided_filter),
+        # What `decomprec predict` draws.
+        "decomprec, PAMR, guide's tags": RefinedPredictor(mask_logits, pamr, multi_scale_tags(model.guide)),
+    }
+    results = None
+    with torch.inference_mode(), remembering(model.guide.encoder):
+        if _has_masks(unseen):
+            results = compare(predictors, model.guide, described(), unseen.class_names, device)
+        else:
+            deque(described(), maxlen=0)
+    write_text(run_dir / "diagnostics.json", json.dumps(diagnostics.compute(), indent=2) + "\n")
+    if results is None:
         print("no masks to measure with: see figures/, and the areas in diagnostics.json")
         return None
-    logits = at_scale(model.segmenter.mask_logits, scale)
-    predictors = {
-        "decomprec": RefinedPredictor(logits),
-        "decomprec, guided filter": RefinedPredictor(logits, guided_filter),
-        # What `decomprec predict` draws.
-        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, pamr, multi_scale_tags(model.guide)),
-    }
-    results = compare(predictors, model.guide, tqdm(loader, "evaluating"), unseen.class_names, device)
     results = dataclasses.replace(results, run=run)
     results.save(run_dir / "results.json")
     print(f"\n{results.table()}\n\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
+from decomprec.checks import check_tags
+from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.refine import RefinedPredictor, mean_masks, multi_scale_tags, pamr
 
@@ -39,7 +42,7 @@ def batch_masks(
         images: each (3, H, W), uint8; as many as fit into memory, such as one batch of `plan_batches`.
         segmenter: in eval mode.
         classifier: images to logits (B, K-1), in eval mode; decides which classes occur where `tags` is None, by the
-            mean over two sizes and mirror images. None lets every class compete.
+            mean over two sizes. None lets every class compete.
         tags: (B, K-1), {0, 1}, or None.
         size: short side of what the networks see, in pixels.
         augment: average the masks over two sizes (1 and 1.4 times `size`) and mirror images: test-time augmentation.
@@ -62,6 +65,8 @@ def batch_masks(
         raise ValueError(f"Expected `size` to be at least 1, but got {size}.")
     if tags is not None and len(tags) != len(images):
         raise ValueError(f"Expected `tags` of {len(images)} images, but got {tuple(tags.shape)}; expand them.")
+    if tags is not None:
+        check_tags(tags, batch=len(images), num_classes=segmenter.num_classes)
     return _enlarged(images, _seen_masks(images, segmenter, classifier, tags, size, augment))
 
 
@@ -83,29 +88,75 @@ def _seen_masks(
     augment: bool,
 ) -> dict[int, Tensor]:
     """Masks (1, K, h, w) of each image by its index, as large as the networks see it."""
-    device = device_of(segmenter)
-    mask_logits = _channels_last(segmenter.mask_logits)
-    decide = None if classifier is None else multi_scale_tags(_channels_last(classifier))
     masks: dict[int, Tensor] = {}
     for shape, indices in _by_seen_size([tuple(image.shape[-2:]) for image in images], size).items():
+        chosen, given = [images[i] for i in indices], None if tags is None else tags[indices]
         with torch.inference_mode():
-            seen = _seen([images[i] for i in indices], shape, device)
-            known = None if tags is None else tags[indices].to(device)
-            if known is None and decide is not None:
-                known = (decide(seen) > 0).float()
-            if augment:
-                larger = _seen([images[i] for i in indices], _scaled(shape, LARGER_VIEW), device)
-                logits = mean_masks(mask_logits, [seen, larger], flip=True).log()
-                seen = larger
-            else:
-                logits = mask_logits(seen)
-            found = _refined(logits, seen, known)
+            found = _masks_of_one_size(chosen, segmenter, classifier, given, shape, augment)
         masks.update(zip(indices, found.split(1), strict=True))
     return masks
 
 
-def _refined(logits: Tensor, seen: Tensor, tags: Tensor | None) -> Tensor:
-    return RefinedPredictor(lambda _: logits, pamr).masks(seen, tags)
+def _masks_of_one_size(
+    images: Sequence[Tensor],
+    segmenter: DecompositionSegmenter,
+    classifier: nn.Module | None,
+    tags: Tensor | None,
+    shape: tuple[int, int],
+    augment: bool,
+) -> Tensor:
+    """Masks (B, K, h, w) of images that are all seen at one height and width.
+
+    An image in which no class occurs is all background; what finds the masks of the others does not see it.
+    """
+    device = device_of(segmenter)
+    # The layout in which convolutions are fastest, which features keep through the network; `pamr` is slower in it.
+    seen = _seen(images, shape, device).contiguous(memory_format=torch.channels_last)
+    features = None
+    if tags is not None:
+        tags = tags.to(device)
+    elif classifier is not None:
+        # Networks that share a trunk show it the images once, unless the segmenter alone pads them.
+        stride: Any = segmenter.encoder.stride
+        if getattr(classifier, "encoder", None) is segmenter.encoder and not any(side % stride for side in shape):
+            features = segmenter.features(seen)
+        tags = _decided(classifier, seen, features)
+    shown = list(range(len(images))) if tags is None else tags.any(dim=1).nonzero()[:, 0].tolist()
+    if len(shown) < len(images) and tags is not None:
+        seen, tags = seen[shown], tags[shown]
+        features = features and [feature[shown] for feature in features]
+
+    def mask_logits(view: Tensor) -> Tensor:
+        if features is not None and view is seen:
+            logits: Tensor = segmenter.mask_decoder(features)
+        else:
+            logits = segmenter.mask_logits(view.contiguous(memory_format=torch.channels_last))
+        return logits.contiguous()
+
+    height, width = _scaled(shape, LARGER_VIEW) if augment else shape
+    masks = torch.zeros(len(images), segmenter.num_classes, height, width, device=device)
+    masks[:, 0] = 1
+    if not shown:
+        return masks
+    if augment:
+        larger = _seen([images[i] for i in shown], (height, width), device)
+        logits = mean_masks(mask_logits, [seen, larger], flip=True).log()
+        masks[shown] = RefinedPredictor(lambda _: logits, pamr).masks(larger, tags)
+    else:
+        masks[shown] = RefinedPredictor(mask_logits, pamr).masks(seen, tags)
+    return masks
+
+
+def _decided(classifier: nn.Module, seen: Tensor, features: Sequence[Tensor] | None) -> Tensor:
+    """The classes (B, K-1) that a classifier finds; it starts from the features of `seen` if it shares the trunk."""
+
+    def logits(view: Tensor) -> Tensor:
+        if features is not None and view is seen and isinstance(classifier, PooledClassifier):
+            return classifier.classify(features[-1].mean(dim=(-2, -1)))
+        found: Tensor = classifier(view.contiguous(memory_format=torch.channels_last))
+        return found
+
+    return (multi_scale_tags(logits)(seen) > 0).float()
 
 
 def _seen(images: Sequence[Tensor], shape: tuple[int, int], device: torch.device) -> Tensor:
@@ -137,11 +188,6 @@ def images_by_seen_size(images: Sequence[Tensor], size: int, most: int) -> Itera
 
 def _scaled(shape: tuple[int, int], scale: float) -> tuple[int, int]:
     return round(scale * shape[0]), round(scale * shape[1])
-
-
-def _channels_last(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The layout in which convolutions are fastest, which features keep through the network; `pamr` is slower in it."""
-    return lambda images: network(images.contiguous(memory_format=torch.channels_last)).contiguous()
 
 
 def _enlarged(images: Sequence[Tensor], masks: dict[int, Tensor]) -> Iterator[Tensor]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from kornia.filters import guided_blur
-from torch import Tensor
+from torch import Tensor, nn
 
 from decomprec import functional as DF
 from decomprec.checks import check_images, check_tags
 from decomprec.protocols import Refinement
+
+T = TypeVar("T")
 
 
 def guided_filter(images: Tensor, masks: Tensor, radius: int = 4, eps: float = 1e-3) -> Tensor:
@@ -182,14 +186,16 @@ def mean_masks(
 
 
 def multi_scale_tags(
-    classifier: Callable[[Tensor], Tensor], scales: Sequence[float] = (1.0, 1.4), flip: bool = True
+    classifier: Callable[[Tensor], Tensor], scales: Sequence[float] = (1.0, 1.4)
 ) -> Callable[[Tensor], Tensor]:
-    """Average a classifier's logits over rescaled and mirrored copies of the images (test-time augmentation).
+    """Average a classifier's logits over copies of the images at several scales (test-time augmentation).
+
+    Every second copy is mirrored. On the dogs, the default decides as well as with a mirror image of both copies, which
+    takes twice as long.
 
     Args:
         classifier: maps images (B, 3, H, W) of any size to logits (B, K-1).
         scales: of the copies' height and width, each above 0.
-        flip: add the mirror image of every copy.
 
     Returns:
         A function of the same form as `classifier`.
@@ -206,7 +212,7 @@ def multi_scale_tags(
     _check_scales(scales)
 
     def averaged(images: Tensor) -> Tensor:
-        views = [copy for view in _views(images, scales) for copy in ((view, view.flip(-1)) if flip else (view,))]
+        views = [view.flip(-1) if i % 2 else view for i, view in enumerate(_views(images, scales))]
         return torch.stack([classifier(view) for view in views]).mean(dim=0)
 
     return averaged
@@ -255,21 +261,101 @@ class RefinedPredictor:
 
     @torch.no_grad()
     def masks(self, images: Tensor, tags: Tensor | None = None) -> Tensor:
-        """The refined masks (B, K, H, W) themselves, zero for absent classes."""
-        name = "tags"
-        if tags is None and self.classifier is not None:
-            name, tags = "classifier(images) > 0", (self.classifier(images) > 0).float()
+        """The refined masks (B, K, H, W) themselves, zero for absent classes.
+
+        An image without any class is all background, and is not refined.
+        """
+        logits = self._logits(images)
+        return self._masks(images, logits, self._present(images, logits, tags))
+
+    @torch.no_grad()
+    def with_and_without_tags(self, images: Tensor, tags: Tensor) -> tuple[Tensor, Tensor]:
+        """Both `self(images, tags)` and `self(images)`: images with the same classes are refined once."""
+        logits = self._logits(images)
+        given = self._present(images, logits, tags)
+        decided = self._present(images, logits, None)
+        labels = self._masks(images, logits, given).argmax(dim=1)
+        differ = (given != decided).any(dim=1)
+        if not differ.any():
+            return labels, labels
+        others = self._masks(images[differ], logits[differ], decided[differ]).argmax(dim=1)
+        return labels, labels.index_put((differ.nonzero()[:, 0],), others)
+
+    def _logits(self, images: Tensor) -> Tensor:
         logits = self.mask_logits(images)
         if self.background_bias:
             logits = torch.cat([logits[:, :1] + self.background_bias, logits[:, 1:]], dim=1)
+        return logits
+
+    def _present(self, images: Tensor, logits: Tensor, tags: Tensor | None) -> Tensor:
+        """Which classes compete, (B, K-1) bool: the tags, what the classifier finds, or all."""
+        batch, slots = logits.shape[:2]
         if tags is not None:
-            check_tags(tags, batch=logits.shape[0], num_classes=logits.shape[1], name=name)
-            logits = DF.mask_absent(logits, tags)
-        masks = logits.softmax(dim=1)
+            check_tags(tags, batch=batch, num_classes=slots)
+            return tags == 1
+        if self.classifier is None:
+            return torch.ones(batch, slots - 1, dtype=torch.bool, device=logits.device)
+        found = self.classifier(images) > 0
+        check_tags(found.float(), batch=batch, num_classes=slots, name="classifier(images) > 0")
+        return found
+
+    def _masks(self, images: Tensor, logits: Tensor, present: Tensor) -> Tensor:
+        shown = present.any(dim=1)
+        if not shown.all():
+            masks = torch.zeros_like(logits)
+            masks[:, 0] = 1
+            if shown.any():
+                masks[shown] = self._masks(images[shown], logits[shown], present[shown])
+            return masks
+        tags = present.to(logits.dtype)
+        masks = DF.mask_absent(logits, tags).softmax(dim=1)
         if self.refine is not None:
             masks = self.refine(images, masks)
         # A refinement could revive an absent class.
-        return masks if tags is None else DF.mask_absent(masks, tags, 0)
+        return DF.mask_absent(masks, tags, 0)
+
+
+def once(function: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
+    """Remember the last result of a function of images: predictors that share a network ask it once a batch.
+
+    The result is given again for the same tensor, not for an equal one. So don't change a tensor in place between the
+    calls, nor the function's weights. The last images and their result stay in memory with the function.
+
+    Args:
+        function: of images, such as `segmenter.mask_logits` or a guide.
+
+    Examples:
+        >>> asked = []
+        >>> logits = once(lambda images: asked.append(1) or images[:, :2])
+        >>> images = torch.rand(1, 3, 16, 16)
+        >>> logits(images) is logits(images), len(asked)
+        (True, 1)
+    """
+    last: list[tuple[Tensor, T]] = []
+
+    def remembered(images: Tensor) -> T:
+        if not last or last[0][0] is not images:
+            last[:] = [(images, function(images))]
+        return last[0][1]
+
+    return remembered
+
+
+@contextmanager
+def remembering(network: nn.Module) -> Iterator[None]:
+    """Let a network remember its last result for the length of a block, see `once`: for the trunk of several heads.
+
+    Examples:
+        >>> from decomprec.models import PooledClassifier, SmallEncoder
+        >>> classifier, images = PooledClassifier(SmallEncoder((4, 8)), num_classes=3).eval(), torch.rand(1, 3, 16, 16)
+        >>> with remembering(classifier.encoder):  # it sees the images once
+        ...     logits, maps = classifier(images), classifier.activation_maps(images)
+    """
+    network.forward = once(network.forward)
+    try:
+        yield
+    finally:
+        del network.forward
 
 
 def resize(images: Tensor, size: Sequence[int]) -> Tensor:
@@ -293,7 +379,8 @@ def rescale(images: Tensor, scale: float) -> Tensor:
         >>> rescale(torch.rand(1, 3, 16, 24), 0.5).shape
         torch.Size([1, 3, 8, 12])
     """
-    return resize(images, [max(1, round(scale * side)) for side in images.shape[-2:]]).clamp(0, 1)
+    resized = resize(images, [max(1, round(scale * side)) for side in images.shape[-2:]])
+    return images if resized is images else resized.clamp(0, 1)
 
 
 def _check_scales(scales: Sequence[float]) -> None:

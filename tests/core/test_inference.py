@@ -1,6 +1,7 @@
 """Masks of a trained model: what decides the classes, and many images at a time against one at a time."""
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from itertools import pairwise
 
 import numpy as np
@@ -130,12 +131,45 @@ def test_augmentation_does_not_change_what_the_classifier_decides() -> None:
 
 
 def test_images_of_one_size_go_through_the_networks_together() -> None:
-    model, seen = random_model(), []
+    model, seen = random_model(classifier=False), []
     model.segmenter.encoder.register_forward_pre_hook(lambda _, images: seen.append(tuple(images[0].shape)))
     masks = masks_of(model, random_images())
     assert len(list(masks)) == len(SIZES)
     # 32 x 48, 32 x 32, 48 x 32, 33 x 32 and 13 x 128, padded to multiples of 8
     assert seen == [(3, 3, 32, 48), (2, 3, 32, 32), (1, 3, 48, 32), (1, 3, 40, 32), (1, 3, 16, 128)]
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_shared_trunk_sees_the_images_once(augment: bool) -> None:
+    model, images = random_model(), random_images()
+    classifier = model.guide
+    classifier.encoder = model.segmenter.encoder
+    with torch.no_grad():
+        pooled = torch.cat([classifier.pool(image[None] / 255) for image in images])
+        classifier.norm.running_mean, classifier.norm.running_var = pooled.mean(dim=0), pooled.var(dim=0)
+    apart = TrainedModel(model.segmenter, model.class_names, 32, deepcopy(classifier))
+    expected = list(masks_of(apart, images, augment=augment))
+    seen: list[tuple[int, ...]] = []
+    model.segmenter.encoder.register_forward_pre_hook(lambda _, views: seen.append(tuple(views[0].shape)))
+    for masks, wanted in zip(masks_of(model, images, augment=augment), expected, strict=True):
+        torch.testing.assert_close(masks, wanted, atol=1e-5, rtol=0)
+    # The first three images are seen at 32 x 48, and the classifier sees them larger, too.
+    mirrored = [(3, 3, 32, 48)] if augment else []
+    assert [shape for shape in seen if shape[-2:] == (32, 48)] == [(3, 3, 32, 48), *mirrored]
+    assert any(masks[1:].any() for masks in expected)
+
+
+def test_images_without_a_class_do_not_reach_the_mask_decoder() -> None:
+    model, images = random_model(), random_images()
+    tags = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 1.0], *[[0.0, 0.0]] * 4])
+    decoded: list[int] = []
+    model.segmenter.mask_decoder.register_forward_hook(lambda _, __, logits: decoded.append(len(logits)))
+    for image, masks, known in zip(images, masks_of(model, images, tags), tags, strict=True):
+        assert masks.shape == (3, *image.shape[1:])
+        assert torch.equal(masks.amax(dim=(1, 2))[1:] > 0, known > 0)
+        if not known.any():
+            torch.testing.assert_close(masks[0], torch.ones(image.shape[1:]))
+    assert decoded == [1, 1]
 
 
 def test_the_classifier_is_asked_at_two_sizes() -> None:

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2.functional import resize
 
 from decomprec import DecompositionSegmenter
-from decomprec.refine import RefinedPredictor, at_scale, guided_filter, multi_scale, multi_scale_tags, pamr, rescale
+from decomprec.models import PooledClassifier, SmallEncoder
+from decomprec.refine import (
+    RefinedPredictor,
+    at_scale,
+    guided_filter,
+    multi_scale,
+    multi_scale_tags,
+    once,
+    pamr,
+    remembering,
+    rescale,
+)
 from decomprec.refine import resize as our_resize
 
 
@@ -178,7 +189,7 @@ def test_multi_scale_is_the_mean_of_the_masks_of_all_copies() -> None:
     torch.testing.assert_close(multi_scale(by_place, (1.0, 0.5, 1.5), flip=False)(images).exp(), unflipped)
 
 
-def test_tags_are_decided_by_the_mean_logit_of_all_copies() -> None:
+def test_tags_are_decided_by_the_mean_logit_of_two_sizes_one_of_them_mirrored() -> None:
     torch.manual_seed(0)
     images = torch.rand(2, 3, 10, 14, dtype=torch.float64)
     copies = [images, resize(images, [15, 21])]
@@ -186,9 +197,9 @@ def test_tags_are_decided_by_the_mean_logit_of_all_copies() -> None:
     def left_half(views: torch.Tensor) -> torch.Tensor:
         return views[..., : views.shape[-1] // 2].mean(dim=(2, 3))[:, :2]
 
-    expected = sum(left_half(copy) + left_half(copy.flip(3)) for copy in copies) / 4
+    expected = (left_half(copies[0]) + left_half(copies[1].flip(3))) / 2
     torch.testing.assert_close(multi_scale_tags(left_half, scales=(1.0, 1.5))(images), expected)
-    torch.testing.assert_close(multi_scale_tags(left_half, (1.0,), flip=False)(images), left_half(images))
+    torch.testing.assert_close(multi_scale_tags(left_half, (1.0,))(images), left_half(images))
     with pytest.raises(ValueError, match="Expected `scales`"):
         multi_scale_tags(left_half, scales=())
 
@@ -229,6 +240,70 @@ def test_classifier_decides_where_tags_are_not_given() -> None:
     assert labels[0].eq(2).all()
     assert labels[1].eq(0).all()  # all is rejected: background alone
     assert predict(images, torch.ones(2, 3)).eq(3).all()  # what is known is not asked
+
+
+@pytest.mark.parametrize("refine", [None, guided_filter, partial(pamr, iterations=2, dilations=(1, 2))])
+@pytest.mark.parametrize("decides", [True, False])
+def test_masks_with_and_without_tags_are_those_of_two_calls(refine: Callable | None, decides: bool) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(6, 3, 24, 24)
+    opinion = torch.tensor([[1.0, -1.0], [1.0, -1.0], [-1.0, -1.0], [-1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    tags = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    predict = RefinedPredictor(by_place, refine, (lambda images: opinion[: len(images)]) if decides else None, 0.3)
+    found = predict.with_and_without_tags(images, tags)
+    # Image by image: none is another's neighbour in a batch.
+    for i, (image, known, decided) in enumerate(zip(images.split(1), tags.split(1), opinion.split(1), strict=True)):
+        logits = by_place(image)
+        logits[:, 0] += 0.3
+        for labels, present in zip(found, (known, (decided > 0).float() if decides else torch.ones(1, 2)), strict=True):
+            masks = logits.clone()
+            masks[0, 1:][present[0] == 0] = -torch.inf
+            masks = masks.softmax(dim=1)
+            masks = masks if refine is None else refine(image, masks)
+            masks[0, 1:][present[0] == 0] = 0
+            assert torch.equal(labels[i], masks.argmax(dim=1)[0])
+    assert torch.equal(found[0], predict(images, tags))
+    assert torch.equal(found[1], predict(images))
+
+
+def test_an_image_without_a_class_is_not_refined() -> None:
+    seen: list[int] = []
+
+    def refine(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return masks
+
+    masks = RefinedPredictor(last_wins, refine).masks(torch.rand(3, 3, 8, 8), torch.eye(3)[[0, 1, 1]] * torch.eye(3)[1])
+    assert seen == [2]
+    assert masks[0, 0].eq(1).all()
+    assert masks[0, 1:].eq(0).all()
+    assert masks[1:, 1:].sum(dim=1).ne(0).all()
+
+
+def test_a_function_asked_once_is_asked_again_for_other_images() -> None:
+    asked: list[torch.Tensor] = []
+    remembered = once(lambda images: asked.append(images) or 2 * images)
+    first, second = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
+    for images in (first, first, second, second, first.clone(), first):
+        torch.testing.assert_close(remembered(images), 2 * images)
+    assert len(asked) == 4
+
+
+def test_a_network_remembers_within_the_block_only() -> None:
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3).eval()
+    images = torch.rand(1, 3, 16, 16)
+    asked: list[int] = []
+    classifier.encoder.stages[0].register_forward_hook(lambda *_: asked.append(1))
+    with torch.inference_mode():
+        expected = classifier(images), classifier.activation_maps(images)
+        with remembering(classifier.encoder):
+            found = classifier(images), classifier.activation_maps(images)
+            with pytest.raises(RuntimeError):
+                classifier(torch.rand(1, 4, 16, 16))
+        classifier(images)
+    assert len(asked) == 4
+    torch.testing.assert_close(found, expected)
+    assert "forward" not in vars(classifier.encoder)
 
 
 def test_refinement_cannot_revive_an_absent_class() -> None:

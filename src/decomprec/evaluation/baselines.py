@@ -11,7 +11,15 @@ from einops import rearrange
 from torch import Tensor
 
 from decomprec._modes import in_eval_mode
-from decomprec.evaluation.metrics import Loader, ScoreAccumulator, SegmentationScores, masked_batches
+from decomprec.evaluation.metrics import (
+    Loader,
+    ScoreAccumulator,
+    SegmentationScores,
+    check_truth,
+    count_of_each,
+    masked_batches,
+    true_rows,
+)
 from decomprec.protocols import Localiser
 
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
@@ -156,7 +164,7 @@ def best_cam_threshold(
         (True, 1)
     """
     maps = maps or classifier.activation_maps
-    sweep = CamSweep(num_classes, use_tags, thresholds, device)
+    sweep = CamSweep(num_classes, use_tags, thresholds)
     for images, tags, truth, _ in masked_batches(loader, device):
         candidates = candidate_classes(images, tags if use_tags else None, classifier)
         sweep.update(normalised_maps(classifier, maps, images), candidates, truth, tags)
@@ -183,26 +191,33 @@ class CamSweep:
         0.6
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        use_tags: bool,
-        thresholds: Sequence[float] = THRESHOLDS,
-        device: torch.device | str = "cpu",
-    ) -> None:
+    def __init__(self, num_classes: int, use_tags: bool, thresholds: Sequence[float] = THRESHOLDS) -> None:
         if not thresholds or not all(0 < threshold <= 1 for threshold in thresholds):
             raise ValueError(f"Expected `thresholds` to be above 0 and at most 1, but got {thresholds!r}.")
-        self.accumulators = [(threshold, ScoreAccumulator(num_classes, use_tags, device)) for threshold in thresholds]
+        self.num_classes = num_classes
+        self.accumulators = {threshold: ScoreAccumulator(num_classes, use_tags) for threshold in thresholds}
 
     def update(self, maps: Tensor, candidates: Tensor, truth: Tensor, tags: Tensor) -> None:
         """Add `normalised_maps` (B, K-1, H, W), candidates (B, K-1) bool, truth (B, H, W) and tags (B, K-1)."""
         strength, classes = _strongest(maps, candidates)
-        for threshold, accumulator in self.accumulators:
-            accumulator.update(_cut(strength, classes, threshold), truth, tags)
+        check_truth(truth, classes.shape, tags, self.num_classes)
+        # A pixel has its class up to some threshold: counted by how many it reaches, all are scored in one pass.
+        ordered = sorted(self.accumulators)
+        reached = torch.bucketize(strength, torch.tensor(ordered, dtype=maps.dtype, device=maps.device), right=True)
+        steps, slots = len(ordered) + 1, self.num_classes
+        place = classes * steps + reached
+        drawn = count_of_each(place, slots * steps).unflatten(1, (slots, steps))
+        pairs = (true_rows(truth, slots) * (slots * steps) + place)[None]
+        confusion = count_of_each(pairs, (slots + 1) * slots * steps).view(slots + 1, slots, steps)[:-1]
+        for passed, threshold in enumerate(ordered, start=1):
+            kept = confusion[..., passed:].sum(dim=-1)
+            kept[:, 0] = confusion.sum(dim=(1, 2)) - kept[:, 1:].sum(dim=1)
+            shares = drawn[:, 1:, passed:].sum(dim=-1).double() / classes[0].numel()
+            self.accumulators[threshold].add(kept, shares, tags)
 
     def best(self) -> tuple[float, SegmentationScores]:
         """The first threshold with the highest mean foreground IoU, and the scores."""
-        scores = [(threshold, accumulator.compute()) for threshold, accumulator in self.accumulators]
+        scores = [(threshold, accumulator.compute()) for threshold, accumulator in self.accumulators.items()]
         return max(scores, key=lambda pair: -1 if math.isnan(q := pair[1].mean_foreground_iou) else q)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from decomprec._files import written_whole
 from decomprec.evaluation.baselines import (
@@ -145,16 +146,17 @@ def compare(
     maps = {"CAM": classifier.activation_maps, **maps}
     num_classes = len(class_names) + 1
     ellipse, everywhere = CentredEllipse(ellipse_share), EveryPixel()
-    contests = {use_tags: _Contest(predictors, maps, num_classes, use_tags, device) for use_tags in (True, False)}
+    contests = {use_tags: _Contest(predictors, maps, num_classes, use_tags) for use_tags in (True, False)}
     right = []
     for images, tags, truth, names in masked_batches(loader, device, per_image):
         found = candidate_classes(images, None, classifier)
         right.append((found == (tags == 1)).cpu())
         normalised = {name: normalised_maps(classifier, these, images) for name, these in maps.items()}
+        for name, predictor in predictors.items():
+            for use_tags, labels in zip((True, False), _both(predictor, images, tags), strict=True):
+                contests[use_tags].ours[name].update(labels, truth, tags, names)
         for use_tags, contest in contests.items():
             candidates = tags == 1 if use_tags else found
-            for name, predictor in predictors.items():
-                contest.ours[name].update(predictor(images, tags if use_tags else None), truth, tags, names)
             for name, these in normalised.items():
                 contest.maps[name].update(these, candidates, truth, tags)
             contest.ellipse.update(ellipse(images, candidates), truth, tags)
@@ -164,17 +166,24 @@ def compare(
     return Results(tuple(rows), tuple(class_names), guide)
 
 
+def _both(predictor: Predictor, images: Tensor, tags: Tensor) -> tuple[Tensor, Tensor]:
+    """Label maps given the tags, and without them; a `RefinedPredictor` has them at once."""
+    at_once = getattr(predictor, "with_and_without_tags", None)
+    if at_once is None:
+        return predictor(images, tags), predictor(images, None)
+    labels: tuple[Tensor, Tensor] = at_once(images, tags)
+    return labels
+
+
 class _Contest:
     """The scores of all methods, with tags or without."""
 
-    def __init__(
-        self, ours: Iterable[str], maps: Iterable[str], num_classes: int, use_tags: bool, device: torch.device | str
-    ) -> None:
+    def __init__(self, ours: Iterable[str], maps: Iterable[str], num_classes: int, use_tags: bool) -> None:
         self.use_tags = use_tags
-        self.ours = {name: ScoreAccumulator(num_classes, use_tags, device) for name in ours}
-        self.maps = {name: CamSweep(num_classes, use_tags, device=device) for name in maps}
-        self.ellipse = ScoreAccumulator(num_classes, use_tags, device)
-        self.everywhere = ScoreAccumulator(num_classes, use_tags, device)
+        self.ours = {name: ScoreAccumulator(num_classes, use_tags) for name in ours}
+        self.maps = {name: CamSweep(num_classes, use_tags) for name in maps}
+        self.ellipse = ScoreAccumulator(num_classes, use_tags)
+        self.everywhere = ScoreAccumulator(num_classes, use_tags)
 
     def rows(self, ellipse_share: float) -> list[Row]:
         best = {name: sweep.best() for name, sweep in self.maps.items()}

@@ -55,15 +55,41 @@ def decomposition_diagnostics(
         >>> numbers["present_recognised"], numbers["background_empty"], numbers["present_area"]
         (1.0, 0.0, 0.5)
     """
-    parts: defaultdict[str, list[Tensor]] = defaultdict(list)
+    diagnostics = Diagnostics(guide, view)
     with in_eval_mode(model), in_eval_mode(guide):
         for batch in loader:
-            images, present = batch["image"].to(device), batch["tags"].to(device) == 1
-            for name, values in _describe(model(images), images, present, guide, view).items():
-                parts[name].append(values.flatten().cpu().double())
-    if not parts:
-        raise ValueError("Expected `loader` to yield at least one image, but got none.")
-    return {name: finite(torch.cat(values).mean().item()) for name, values in parts.items()}
+            images = batch["image"].to(device)
+            diagnostics.update(model(images), images, batch["tags"].to(device))
+    return diagnostics.compute()
+
+
+class Diagnostics:
+    """Accumulates decompositions batch by batch; `compute` returns the result of `decomposition_diagnostics`.
+
+    Args:
+        guide: maps images (N, 3, H, W) in [0, 1] to logits (N, K-1); a module should be in eval mode.
+        view: selects what the guide sees of a decomposition.
+    """
+
+    def __init__(self, guide: Callable[[Tensor], Tensor], view: View = component_view) -> None:
+        self.guide = guide
+        self.view = view
+        self._parts: defaultdict[str, list[Tensor]] = defaultdict(list)
+
+    def update(self, out: Decomposition, images: Tensor, tags: Tensor) -> None:
+        """Add the decomposition of images (B, 3, H, W) with tags (B, K-1)."""
+        for name, values in _describe(out, images, tags == 1, self.guide, self.view).items():
+            self._parts[name].append(values.flatten().cpu().double())
+
+    def compute(self) -> dict[str, float | None]:
+        """The means over all decompositions so far.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if not self._parts:
+            raise ValueError("Expected `loader` to yield at least one image, but got none.")
+        return {name: finite(torch.cat(values).mean().item()) for name, values in self._parts.items()}
 
 
 def _describe(

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.classification import MulticlassJaccardIndex
 
 from decomprec._modes import in_eval_mode
 from decomprec.checks import check_tags
@@ -83,7 +82,6 @@ class ScoreAccumulator:
     Args:
         num_classes: K, background included.
         use_tags: whether the predictor was given the tags.
-        device: of the label maps.
 
     Examples:
         >>> accumulator = ScoreAccumulator(num_classes=2, use_tags=False)
@@ -93,13 +91,10 @@ class ScoreAccumulator:
         (0.5, 0.5)
     """
 
-    def __init__(self, num_classes: int, use_tags: bool, device: torch.device | str = "cpu") -> None:
+    def __init__(self, num_classes: int, use_tags: bool) -> None:
         self.num_classes = num_classes
         self.use_tags = use_tags
-        # update() checks the labels: torchmetrics checks how many values there are, but not their range.
-        self._iou = MulticlassJaccardIndex(
-            num_classes, average=None, ignore_index=IGNORE, validate_args=False, zero_division=math.nan
-        ).to(device)
+        self._confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self._images = 0
         self._images_with = torch.zeros(num_classes - 1, dtype=torch.int64)
         self._false_area = torch.zeros(num_classes - 1, dtype=torch.float64)
@@ -111,22 +106,27 @@ class ScoreAccumulator:
         Raises:
             ValueError: if shapes differ, or a label is no class (255 is allowed in the truth).
         """
-        if labels.shape != truth.shape:
-            raise ValueError(
-                f"Expected predicted labels to have the shape of the truth, {tuple(truth.shape)}, "
-                f"but got {tuple(labels.shape)}; resize images and masks to the same size."
-            )
+        check_truth(truth, labels.shape, tags, self.num_classes)
         _check_labels(labels, self.num_classes, "predicted labels")
-        _check_labels(truth[truth != IGNORE], self.num_classes, "the truth")
-        check_tags(tags, batch=len(labels), num_classes=self.num_classes)
-        self._iou.update(labels, truth)
+        counts = _count_pixels(labels, truth, self.num_classes)
+        shares = counts.sum(dim=1)[:, 1:].double() / labels[0].numel()
+        self.add(counts[:, :-1].sum(dim=0), shares, tags)
         if names is not None:
-            self._per_image += zip(names, image_iou(labels, truth, self.num_classes).tolist(), strict=True)
-        shares = [(labels == k).float().mean(dim=(-2, -1)) for k in range(1, self.num_classes)]
+            self._per_image += zip(names, _iou(counts[:, :-1]).nanmean(dim=1).tolist(), strict=True)
+
+    def add(self, confusion: Tensor, shares: Tensor, tags: Tensor) -> None:
+        """Add B images of which the pixels are counted already.
+
+        Args:
+            confusion: number of known pixels of all B images by their true class and their label, (K, K).
+            shares: of each class in each predicted label map, (B, K-1), float64.
+            tags: (B, K-1).
+        """
         present = tags.cpu() == 1
-        self._images += len(labels)
+        self._confusion += confusion.cpu()
+        self._images += len(present)
         self._images_with += present.sum(dim=0)
-        self._false_area += (torch.stack(shares, dim=1).cpu().double() * ~present).sum(dim=0)
+        self._false_area += (shares.cpu() * ~present).sum(dim=0)
 
     def compute(self) -> SegmentationScores:
         """The scores of all label maps so far.
@@ -138,7 +138,7 @@ class ScoreAccumulator:
             raise ValueError("Expected `loader` to yield at least one image, but got none.")
         false_area = self._false_area / (self._images - self._images_with)  # 0 / 0 is NaN
         return SegmentationScores(
-            iou=tuple(self._iou.compute().tolist()),
+            iou=tuple(_iou(self._confusion).tolist()),
             false_area=None if self.use_tags else tuple(false_area.tolist()),
             images=self._images,
             images_with=tuple(self._images_with.tolist()),
@@ -155,18 +155,43 @@ def image_iou(labels: Tensor, truth: Tensor, num_classes: int) -> Tensor:
         num_classes: K, background included.
 
     Returns:
-        (B,), float32; NaN for an image without a pixel that counts.
+        (B,), float64; NaN for an image without a pixel that counts.
 
     Examples:
         >>> image_iou(torch.tensor([[[0, 0, 1, 1]]]), torch.tensor([[[0, 1, 1, 255]]]), num_classes=2)
-        tensor([0.5000])
+        tensor([0.5000], dtype=torch.float64)
     """
-    both, either = [], []
-    for k in range(num_classes):
-        predicted, true = (labels == k) & (truth != IGNORE), truth == k
-        both.append((predicted & true).sum(dim=(-2, -1)))
-        either.append((predicted | true).sum(dim=(-2, -1)))
-    return (torch.stack(both) / torch.stack(either)).nanmean(dim=0)  # 0 / 0 is NaN
+    return _iou(_count_pixels(labels, truth, num_classes)[:, :-1]).nanmean(dim=1)
+
+
+def true_rows(truth: Tensor, num_classes: int) -> Tensor:
+    """The true classes (B, H, W) as rows of a table of counts, int64: 255 is row K, after the classes."""
+    return torch.where(truth == IGNORE, num_classes, truth.long())
+
+
+def count_of_each(values: Tensor, count: int) -> Tensor:
+    """How often 0 to `count` - 1 occur in each of B tensors of integers (B, ...): (B, count).
+
+    Examples:
+        >>> count_of_each(torch.tensor([[0, 2, 2], [1, 1, 1]]), count=3)
+        tensor([[1, 0, 2],
+                [0, 3, 0]])
+    """
+    first = count * torch.arange(len(values), device=values.device).view(-1, *[1] * (values.ndim - 1))
+    return torch.bincount((values + first).flatten(), minlength=count * len(values)).view(-1, count)
+
+
+def _count_pixels(labels: Tensor, truth: Tensor, num_classes: int) -> Tensor:
+    """Pixels of each image by their true class, the unknown ones last, and their label, (B, K+1, K)."""
+    pairs = true_rows(truth, num_classes).mul_(num_classes).add_(labels)
+    return count_of_each(pairs, (num_classes + 1) * num_classes).unflatten(1, (num_classes + 1, num_classes))
+
+
+def _iou(confusion: Tensor) -> Tensor:
+    """Intersection over union of each class, (..., K), float64, by pixels (..., K, K) of every class and label."""
+    both = confusion.diagonal(dim1=-2, dim2=-1)
+    either = confusion.sum(dim=-1) + confusion.sum(dim=-2) - both
+    return both.double() / either  # 0 / 0 is NaN
 
 
 @torch.inference_mode()
@@ -197,7 +222,7 @@ def evaluate(
         >>> scores.iou
         (0.5, 0.0)
     """
-    accumulator = ScoreAccumulator(num_classes, use_tags, device)
+    accumulator = ScoreAccumulator(num_classes, use_tags)
     for images, tags, truth, names in masked_batches(loader, device, per_image):
         accumulator.update(predictor(images, tags if use_tags else None), truth, tags, names)
     return accumulator.compute()
@@ -271,10 +296,22 @@ def finite(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
 
 
+def check_truth(truth: Tensor, shape: Sequence[int], tags: Tensor, num_classes: int) -> None:
+    """Raise a ValueError unless truth (B, H, W) and tags (B, K-1) fit label maps of a shape, and the classes."""
+    if truth.shape != tuple(shape):
+        raise ValueError(
+            f"Expected predicted labels to have the shape of the truth, {tuple(truth.shape)}, "
+            f"but got {tuple(shape)}; resize images and masks to the same size."
+        )
+    _check_labels(truth.masked_fill(truth == IGNORE, 0), num_classes, "the truth")
+    check_tags(tags, batch=len(truth), num_classes=num_classes)
+
+
 def _check_labels(labels: Tensor, num_classes: int, name: str) -> None:
     if labels.is_floating_point():
         raise ValueError(f"Expected {name} to be integers, but got {labels.dtype}.")
-    if labels.numel() and not (labels.min() >= 0 and labels.max() < num_classes):
-        raise ValueError(
-            f"Expected {name} to lie in 0 to {num_classes - 1}, but got {labels.min().item()} to {labels.max().item()}."
-        )
+    if not labels.numel():
+        return
+    lowest, highest = (int(label) for label in labels.aminmax())
+    if lowest < 0 or highest >= num_classes:
+        raise ValueError(f"Expected {name} to lie in 0 to {num_classes - 1}, but got {lowest} to {highest}.")

@@ -94,7 +94,7 @@ class DecompositionSegmenter(nn.Module):
         Raises:
             ValueError: if shape, dtype or range are not these.
         """
-        features = self._features(images)
+        features = self.features(images)
         height, width = images.shape[-2:]
         mask_logits = self.mask_decoder(features)[..., :height, :width]
         imagelets = self.image_decoder(features)[..., :height, :width].sigmoid()
@@ -102,7 +102,7 @@ class DecompositionSegmenter(nn.Module):
 
     def mask_logits(self, images: Tensor) -> Tensor:
         """The mask branch alone: logits (B, K, H, W) of images (B, 3, H, W) in [0, 1]."""
-        features = self._features(images)
+        features = self.features(images)
         height, width = images.shape[-2:]
         logits: Tensor = self.mask_decoder(features)[..., :height, :width]
         return logits
@@ -122,7 +122,12 @@ class DecompositionSegmenter(nn.Module):
         with torch.inference_mode(), in_eval_mode(self):
             return labels_from_logits(self.mask_logits(images), tags)
 
-    def _features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The encoder's features of images (B, 3, H, W) in [0, 1], padded to multiples of its stride, for the decoders.
+
+        Raises:
+            ValueError: if shape, dtype or range are not these.
+        """
         check_images(images)
         stride: Any = self.encoder.stride
         bottom, right = (-size % stride for size in images.shape[-2:])
