@@ -39,7 +39,7 @@ from benchmarks.tables.quality import (
 )
 from benchmarks.tables.robustness import fuzz_table, kills_table, processes_table, robustness_table, versions_table
 from benchmarks.tables.settings import settings_table
-from benchmarks.tables.speed import imports_table, scale_table, speed_table
+from benchmarks.tables.speed import against_table, imports_table, scale_table, speed_table
 from benchmarks.tables.summary import summary_table
 
 MARKER = re.compile(r"^( *)<!-- table: (\S+) -->\n.*?^\1<!-- end table -->$", re.DOTALL | re.MULTILINE)
@@ -80,6 +80,7 @@ def render(files: Sequence[Path]) -> str:
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     tables = {
         "benchmarks": speed_table,
+        "against": against_table,
         "imports": imports_table,
         "scale": scale_table,
         "question": question_table,

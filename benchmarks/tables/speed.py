@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
-from benchmarks.tables.markdown import describe, figure, markdown
+from benchmarks.tables.markdown import describe, figure, markdown, spread
 
 
 def speed_table(runs: Sequence[dict[str, Any]]) -> str:
@@ -88,3 +89,51 @@ def scale_table(runs: Sequence[dict[str, Any]]) -> str:
     ]
     about = describe([{key: f"{value:,.0f}" for key, value in run["run"].items()}])
     return f"{markdown([*head, 'images in 80 GB', 'GPU-hours an epoch'], lines)}\n\n{about}"
+
+
+def against_table(runs: Sequence[dict[str, Any]]) -> str:
+    """Two versions of the code, stage by stage and seed by seed, from one file of `benchmarks.speed.against`.
+
+    Times are means over the seeds that both versions have; each ratio is that of the means.
+    """
+    (run,) = runs
+    found: dict[str, dict[int, dict[str, dict[str, Any]]]] = {}
+    for row in run["against"]:
+        found.setdefault(row["part"], {}).setdefault(row["seed"], {})[row["side"]] = row
+    costs, scores = [], []
+    for part, seeds in found.items():
+        pairs = [(pair["before"], pair["after"]) for pair in seeds.values() if len(pair) == 2]
+        if not pairs:
+            continue
+        label = f"{part}, {' + '.join(f'{count:,}' for count in pairs[0][0]['images'].values())} images"
+        for name, unit, values in _costs(pairs):
+            before, after = (spread(list(column), digits=0) for column in zip(*values, strict=True))
+            means = [fmean(column) for column in zip(*values, strict=True)]
+            ratio = f"{means[0] / means[1]:.2f}×" if means[1] else "-"
+            costs.append([label, name, f"{before} {unit}", f"{after} {unit}", ratio])
+        for seed, pair in seeds.items():
+            if len(pair) == 2 and "iou" in pair["before"]:
+                keys = ("with tags", "without tags")
+                figures = [f"{pair[side]['iou'][key]:.3f}" for key in keys for side in ("before", "after")]
+                scores.append([part, str(seed), *figures])
+    loads = [load for row in run["against"] for load in row["load"]]
+    about = describe([run["run"] | {"load average": f"{min(loads)} to {max(loads)}"}])
+    tables = [markdown(["part", "what", "before", "after", "less"], costs)]
+    if scores:
+        head = ["part", "seed", "tags, before", "tags, after", "no tags, before", "no tags, after"]
+        tables.append(f"Foreground IoU of PAMR-refined masks:\n\n{markdown(head, scores)}")
+    return "\n\n".join([*tables, about])
+
+
+def _costs(
+    pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]],
+) -> list[tuple[str, str, list[tuple[float, float]]]]:
+    """Name, unit, and values before and after of each pair: the stages, then the whole."""
+    stages = [s for s in pairs[0][0]["stages"] if all(s in row["stages"] for pair in pairs for row in pair)]
+    rows = [(s, "s", [(a["stages"][s], b["stages"][s]) for a, b in pairs]) for s in stages]
+    return [
+        *rows,
+        ("**total**", "s", [(a["seconds"], b["seconds"]) for a, b in pairs]),
+        ("processor time", "s", [(a["cpu_seconds"], b["cpu_seconds"]) for a, b in pairs]),
+        ("peak memory", "MiB", [(a["peak_bytes"] / 2**20, b["peak_bytes"] / 2**20) for a, b in pairs]),
+    ]
