@@ -18,8 +18,10 @@ WAYS = {
         "channels_last",
         "compiled",
         "bf16",
+        "sampled, parts",
         "bf16, sampled",
         "bf16, sampled, compiled",
+        "bf16, sampled, parts",
     ),
     "predict": ("smp.Unet", "whole network", "mask branch", "channels_last", "compiled"),
     "images": ("one at a time", "batched"),
@@ -32,13 +34,15 @@ WAYS = {
 class Sizes:
     """K, batch sizes, subjects and the side of the images, of which every combination is measured.
 
-    A subject is an encoder, a preset's stage ("fast guide"), or what a collection of images is like.
+    A subject is an encoder, a preset's stage ("fast guide"), or what a collection of images is like. `also` adds pairs
+    of K and batch size.
     """
 
     num_classes: tuple[int, ...]
     batches: tuple[int, ...]
     subjects: tuple[str, ...] = ("",)
     size: int = 224
+    also: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ GRID = {
     },
     "cpu": {
         "recompose": Sizes((2, 5, 21), (8,)),
-        "guide": Sizes((2, 5, 21, 81), (4,)),
+        # Sampled, the guide sees as many images with 2 classes and a batch of 8 as with 81 and a batch of 4.
+        "guide": Sizes((2, 5, 21, 81), (4,), also=((2, 8),)),
         "train_step": Sizes((2, 21), (4,), ("paper",)),
         "predict": Sizes((21,), (8,), ("paper", "resnet50")),
         "images": Sizes((2,), (32,), FOLDERS, size=160),
@@ -102,8 +107,9 @@ GRID = {
 def cases(step: str, machine: str) -> list[Case]:
     """The rows of a step on "cuda", "cpu" or in the "quick" smoke test."""
     sizes = GRID[machine][step]
+    pairs = [(num_classes, batch) for batch, num_classes in product(sizes.batches, sizes.num_classes)]
     return [
         Case(way, num_classes, batch, subject, sizes.size)
-        for subject, batch, num_classes, way in product(sizes.subjects, sizes.batches, sizes.num_classes, WAYS[step])
+        for subject, (num_classes, batch), way in product(sizes.subjects, [*pairs, *sizes.also], WAYS[step])
         if not (subject == "paper" and way == "smp.Unet")  # smp has no such encoder
     ]

@@ -19,6 +19,7 @@ from decomprec.models import PooledClassifier
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 PART = 2  # operations are counted on two images, which fit into any memory
+PARTS = 2
 
 
 def loop(model: DecompositionSegmenter, guide: FrozenGuide) -> Loss:
@@ -47,6 +48,7 @@ class Way:
     fullgraph: bool = True  # drawing slots breaks the graph
     channels_last: bool = False
     bf16: bool = False
+    parts: int = 1  # of the batch, one after the other, as `accumulate` does it: memory for one of them
 
 
 # The names are those of grid.WAYS["train_step"].
@@ -56,10 +58,12 @@ WAYS = {
     "channels_last": Way(vectorised, channels_last=True),
     "compiled": Way(vectorised, compiled=True),
     "bf16": Way(vectorised, channels_last=True, bf16=True),
+    "sampled, parts": Way(partial(vectorised, absent_slots=1), channels_last=True, parts=PARTS),
     "bf16, sampled": Way(partial(vectorised, absent_slots=1), channels_last=True, bf16=True),
     "bf16, sampled, compiled": Way(
         partial(vectorised, absent_slots=1), compiled=True, fullgraph=False, channels_last=True, bf16=True
     ),
+    "bf16, sampled, parts": Way(partial(vectorised, absent_slots=1), channels_last=True, bf16=True, parts=PARTS),
 }
 
 
@@ -84,11 +88,14 @@ def test_train_step(benchmark: BenchmarkFixture, machine: Machine, case: Case) -
             return loss(images, tags)
 
     def step() -> Tensor:
-        value = forward(images, tags)
-        value.backward()
+        values = []
+        for part in zip(images.chunk(way.parts), tags.chunk(way.parts), strict=True):
+            value = forward(*part) / way.parts
+            value.backward()
+            values.append(value.detach())
         optimizer.step()
         optimizer.zero_grad()
-        return value.detach()
+        return torch.stack(values).sum()
 
     def forward_backward() -> None:
         eager(images[:PART], tags[:PART]).backward()

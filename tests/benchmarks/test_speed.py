@@ -20,8 +20,17 @@ from benchmarks.tables.speed import speed_table
 from torch import Tensor, nn
 
 ROOT = Path(__file__).parents[2]
-# Ways whose value is drawn at random, on less than all slots or by other processes and libraries.
-ESTIMATES = {"sampled", "1 worker", "2 workers", "reduced decode", "on the device"}
+# Ways whose value is drawn at random, on less than all slots or by other processes and libraries, or whose BatchNorm
+# sees less than the batch.
+ESTIMATES = {
+    "sampled",
+    "sampled, parts",
+    "bf16, sampled, parts",
+    "1 worker",
+    "2 workers",
+    "reduced decode",
+    "on the device",
+}
 
 
 def quick(path: Path, *arguments: str, **environment: str) -> dict[str, Any]:

@@ -27,7 +27,16 @@ from decomprec.data.loading import FORMATS
 __all__ = ["data", "run"]  # fixtures
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ["lightning", "timm", "segmentation_models_pytorch", "torchvision", "kornia", "matplotlib", "torchmetrics"]
+HEAVY = [
+    "torch",
+    "lightning",
+    "timm",
+    "segmentation_models_pytorch",
+    "torchvision",
+    "kornia",
+    "matplotlib",
+    "torchmetrics",
+]
 
 
 def test_help_is_light_and_teaches_by_example() -> None:
