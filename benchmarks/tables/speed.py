@@ -91,6 +91,26 @@ def scale_table(runs: Sequence[dict[str, Any]]) -> str:
     return f"{markdown([*head, 'images in 80 GB', 'GPU-hours an epoch'], lines)}\n\n{about}"
 
 
+def contention_table(runs: Sequence[dict[str, Any]]) -> str:
+    """A training step by memory, threads and other programs, from one file of `benchmarks.speed.contention`."""
+    (run,) = runs
+    lines = [
+        [
+            str(row["other programs"]),
+            str(row["at once"]),
+            "kept" if row["kept"] else "returned",
+            str(row["threads"] or "all cores"),
+            row["wait"] or "default",
+            f"{1000 * row['seconds']:.0f} ms",
+            f"{row['faults']:,.0f}",
+            f"{row['peak_bytes'] / 2**20:,.0f} MiB",
+        ]
+        for row in run["contention"]
+    ]
+    head = ["other programs", "images at once", "freed memory", "threads", "waiting", "an image", "page faults", "peak"]
+    return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
+
+
 def against_table(runs: Sequence[dict[str, Any]]) -> str:
     """Two versions of the code, stage by stage and seed by seed, from one file of `benchmarks.speed.against`.
 

@@ -12,9 +12,8 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory for the next allocation; elsewhere, do nothing.
 
     By default glibc maps each large tensor anew and unmaps it when it is freed, so every use pays a page fault for
-    each 4 kB. On two CPU cores, a training step of the preset `robust` took 400 ms per image, and 160 ms with the
-    memory kept; a pass of MobileNet at 224 pixels took 36 and 12 ms. Up to 1 GB of freed memory stays with the process.
-    Results are the same.
+    each 4 kB, which can take longer than the arithmetic (`benchmarks/speed/contention.py`). Up to 1 GB of freed memory
+    stays with the process. Results are the same.
 
     Returns:
         Whether it was done: False without glibc.

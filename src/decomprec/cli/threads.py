@@ -45,8 +45,8 @@ class Machine:
 def choose_threads(machine: Machine) -> int:
     """How many threads to compute with.
 
-    Threads wait for each other at the end of every operation; one that shares its core holds up all. With another busy
-    program on two cores, a training step took 514 ms per image with two threads and 309 ms with one.
+    Threads wait for each other at the end of every operation; one that shares its core holds up all
+    (`benchmarks/speed/contention.py`).
 
     Args:
         machine: as measured.
@@ -87,8 +87,8 @@ def describe_threads(machine: Machine) -> str:
 def threads_environment(machine: Machine) -> dict[str, str]:
     """Environment variables that make torch use the chosen threads; empty where it does so by itself.
 
-    Threads that wait spin by default, which takes the core from others: on crowded cores a training step took 514 ms
-    per image with two spinning threads and 325 ms with two that sleep. On a quiet machine sleeping costs a third.
+    Threads that wait spin by default, which takes the core from others. On a quiet machine sleeping costs more
+    (`benchmarks/speed/contention.py`).
 
     Examples:
         >>> threads_environment(Machine(cores=4, physical=4, busy=1.1))

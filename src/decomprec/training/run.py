@@ -11,6 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
+from decomprec._memory import keep_freed_memory
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.data.dataset import TaggedRecords
 from decomprec.evidence import EvidenceMasks
@@ -43,7 +44,7 @@ def train(
 
     The run folder gets preset.yaml, the model (which `decomprec.load` reads), and for each stage a checkpoint after
     every epoch and a CSV log (and TensorBoard's, if it is installed). Several processes need a folder that all of them
-    see; each takes its own batch in every step.
+    see; each takes its own batch in every step. On Linux, the process keeps the memory that it frees, which saves time.
 
     Args:
         preset: all settings.
@@ -66,6 +67,7 @@ def train(
         OSError: if the folder can't be written to, as on a full disk.
         KeyboardInterrupt: for Ctrl-C. Whatever stops a run, the last checkpoint stays, and the run can be resumed.
     """
+    keep_freed_memory()
     run_dir = Path(run_dir)
     class_names = tuple(train_set.class_names)
     num_classes = len(class_names) + 1
