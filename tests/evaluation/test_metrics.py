@@ -4,14 +4,19 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from decomprec import Decomposition, DecompositionSegmenter, FrozenGuide
+from decomprec.data import SyntheticScenes, collate
 from decomprec.evaluation import CamPredictor, Results, SegmentationScores, compare, evaluate, guide_accuracy
 from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, best_cam_threshold
 from decomprec.evaluation.comparison import Row
 from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.evaluation.metrics import image_iou
+from decomprec.experiment import _measure
 from decomprec.models import PooledClassifier, SmallEncoder
+from decomprec.refine import RefinedPredictor, at_scale, guided_filter, multi_scale_tags, pamr, rescale
+from decomprec.trained_model import TrainedModel
 
 
 def batches(sizes, num_classes, seed=0, classes=None):
@@ -266,6 +271,43 @@ def test_diagnostics_of_a_data_set_without_any_class_are_none_where_nothing_was_
     assert found["present_area"] is None
     assert found["background_empty"] == 1
     assert found["mask_entropy"] == pytest.approx(math.log(2))
+
+
+def test_a_run_is_measured_in_one_pass_as_by_many(tmp_path):
+    torch.manual_seed(0)
+    scenes = SyntheticScenes(11, size=32, seed=2, masks=True)
+    segmenter = DecompositionSegmenter(5, SmallEncoder((8, 8)), decoder_widths=(8, 8)).eval()
+    for parameter in segmenter.mask_decoder.head.parameters():
+        parameter.data.mul_(30)
+    classifier = PooledClassifier(SmallEncoder((8, 8)), num_classes=5).eval()
+    images = torch.stack([scene["image"] for scene in scenes])
+    with torch.no_grad():  # every class wins somewhere
+        bias = next(p for name, p in segmenter.mask_decoder.head.named_parameters() if name.endswith("bias"))
+        bias -= segmenter.mask_logits(images).mean(dim=(0, 2, 3))
+        classifier.head.bias -= classifier(images).median(dim=0).values
+    model, asked = TrainedModel(segmenter, scenes.class_names, 24, classifier), []
+    hook = segmenter.encoder.register_forward_hook(lambda *_: asked.append(1))
+    results = _measure(tmp_path, model, scenes, {}, "cpu", scale=0.75)
+    assert len(asked) == 2  # batches of 8
+    hook.remove()
+
+    loader = DataLoader(scenes, batch_size=4, collate_fn=collate)
+    logits, decide = at_scale(segmenter.mask_logits, 0.75), multi_scale_tags(classifier)
+    predictors = {
+        "decomprec": RefinedPredictor(logits),
+        "decomprec, guided filter": RefinedPredictor(logits, guided_filter),
+        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, pamr, decide),
+    }
+    rows = {(row.method, row.tags): row.scores for row in results.rows}
+    assert len(rows) == 12
+    for name, predictor in predictors.items():
+        for use_tags in (True, False):
+            expected = evaluate(predictor, loader, 5, use_tags)
+            assert rows[name, use_tags].iou == pytest.approx(expected.iou, rel=1e-3, nan_ok=True)
+            assert len(set(expected.iou)) > 2
+    smaller = [{**batch, "image": rescale(batch["image"], 0.75)} for batch in loader]
+    diagnostics = json.loads((tmp_path / "diagnostics.json").read_text())
+    assert diagnostics == pytest.approx(decomposition_diagnostics(segmenter, classifier, smaller), rel=1e-4)
 
 
 def test_compare_saves_all_methods_with_and_without_tags(tmp_path):
