@@ -88,7 +88,7 @@ def evidence_row(classifier: PooledClassifier, scale: float) -> dict[str, Predic
     """What the guide's evidence gives without a segmenter: the training's teacher. Nothing without its statistics."""
     if isinstance(classifier.norm, nn.Identity):
         return {}
-    masks = EvidenceMasks(classifier, scales=(scale, 2 * scale)).eval()
+    masks = EvidenceMasks(classifier, scales=(1.5 * scale,)).eval()
 
     def predict(images: Tensor, tags: Tensor | None = None) -> Tensor:
         return masks(images, (classifier(images) > 0).float() if tags is None else tags).argmax(dim=1)
