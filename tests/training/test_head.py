@@ -118,6 +118,28 @@ def test_a_stopped_training_goes_on_with_what_it_saw(
     torch.testing.assert_close(classifier.head.weight, whole, atol=1e-4, rtol=1e-3)
 
 
+def test_a_training_that_ends_early_fits_the_head_too(classifier: PooledClassifier, data: TaggedDataModule) -> None:
+    L.Trainer(max_epochs=5, max_steps=4, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
+    early = classifier.head.weight.detach().clone()
+    again = PooledClassifier(classifier.encoder, num_classes=3, standardise=True)
+    L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(guide_module(again), data)  # 2 steps an epoch
+    torch.testing.assert_close(early, again.head.weight, atol=1e-3, rtol=1e-3)
+
+
+def test_the_validation_judges_the_fitted_head(classifier: PooledClassifier, data: TaggedDataModule) -> None:
+    seen: list[Tensor] = []
+
+    class Watched(GuideModule):
+        def validation_step(self, batch, batch_idx):  # type: ignore[no-untyped-def]
+            seen.append(self.classifier.head.weight.detach().clone())
+            super().validation_step(batch, batch_idx)
+
+    options = {**OPTIONS, "limit_val_batches": 1, "num_sanity_val_steps": 0}
+    L.Trainer(max_epochs=2, enable_checkpointing=False, **options).fit(Watched(classifier, SETTINGS), data)
+    assert len(seen) == 2
+    assert torch.equal(seen[-1], classifier.head.weight)
+
+
 def test_a_classifier_of_another_kind_has_no_head_to_fit() -> None:
     with pytest.raises(ValueError, match=r"Expected `classifier` to be a PooledClassifier .* but got a Linear"):
         GuideModule(nn.Linear(3, 1), SETTINGS)

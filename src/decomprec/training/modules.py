@@ -114,6 +114,7 @@ class GuideModule(Stage):
         # steps in the epoch, then those of each whole epoch, from all processes.
         self._steps: list[tuple[Tensor, Tensor]] = []
         self._seen: list[tuple[Tensor, Tensor]] = []
+        self._fitted = False
 
     def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """The loss of Eq. 9 of a training batch."""
@@ -142,6 +143,7 @@ class GuideModule(Stage):
         """Remember nothing of a training that was broken off, unless a checkpoint is loaded."""
         self._steps.clear()
         self._seen = []
+        self._fitted = False
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """After an epoch, bring together what all processes have seen; after the last, fit the head to all of it.
@@ -155,9 +157,18 @@ class GuideModule(Stage):
         self._seen.append((features, tags))
         self._steps.clear()
         if self.current_epoch + 1 == self.trainer.max_epochs:
-            assert isinstance(self.classifier, PooledClassifier)
-            features, tags = (torch.cat(parts).float().to(self.device) for parts in zip(*self._seen, strict=True))
-            fit_head(self.classifier, features, tags, self.weight_decay)
+            self._fit_head()
+
+    def on_fit_end(self) -> None:
+        """Fit the head now if the training ended before its last epoch, as with a limit of time."""
+        if self._seen and not self._fitted:
+            self._fit_head()
+
+    def _fit_head(self) -> None:
+        assert isinstance(self.classifier, PooledClassifier)
+        features, tags = (torch.cat(parts).float().to(self.device) for parts in zip(*self._seen, strict=True))
+        fit_head(self.classifier, features, tags, self.weight_decay)
+        self._fitted = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What has been seen so far is part of the checkpoint."""
