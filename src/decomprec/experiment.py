@@ -175,7 +175,7 @@ def _measure(
     run_dir: Path, model: TrainedModel, unseen: Any, run: dict[str, Any], device: str, scale: float
 ) -> Results | None:
     """The table of results with its baselines, and diagnostics of the decompositions, in one pass over the images."""
-    loader = DataLoader(unseen, batch_size=8, collate_fn=collate)
+    loader = DataLoader(unseen, batch_size=4, collate_fn=collate)
     decompose = once(lambda images: model.segmenter(rescale(images, scale)))
     diagnostics = Diagnostics(model.guide)
 
