@@ -180,7 +180,7 @@ def _measure(
     diagnostics = Diagnostics(model.guide)
 
     def described() -> Iterator[dict[str, Any]]:
-        for batch in tqdm(loader, "evaluating"):
+        for batch in tqdm(loader, "evaluating", disable=None):
             images = batch["image"].to(device)
             diagnostics.update(decompose(images), rescale(images, scale), batch["tags"].to(device))
             yield {**batch, "image": images}
