@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from decomprec import DecompositionLoss, DecompositionSegmenter, FrozenGuide
-from decomprec.data import SyntheticScenes
+from decomprec.data import SyntheticScenes, TaggedRows
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.training import (
@@ -175,6 +175,35 @@ def run(folder: Path, processes: int, *callbacks: Callback, resume: bool = False
     return {"guide": trained.classifier.state_dict(), "segmenter": trained.segmenter.state_dict()}
 
 
+class SeedsOfImages(Callback):
+    """The seeds in the batches that a process is trained on, by image."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Tensor] = {}
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if "seeds" in args[2]:
+            self.found |= dict(zip(args[2]["name"], args[2]["seeds"], strict=True))
+
+
+def seeded_run(folder: Path) -> dict[str, Any]:
+    """A run whose seeds one process computes for all."""
+    drawn, val = scenes(IMAGES, 1), scenes(5, 2, masks=True)
+    names = drawn.class_names
+    rows = [
+        {
+            "image": (255 * item["image"]).round().byte(),
+            "tags": [name for name, here in zip(names, item["tags"], strict=True) if here],
+        }
+        for item in map(drawn.__getitem__, range(IMAGES))
+    ]
+    preset = tiny(BATCH // PROCESSES).override({"segmenter.evidence": True, "segmenter.seeds": 0.3})
+    seeds = SeedsOfImages()
+    options = {**QUIET, **parallel(PROCESSES)}
+    trained = train(preset, TaggedRows(rows, names=names), val, folder, callbacks=[seeds], trainer_options=options)
+    return {"segmenter": trained.segmenter.state_dict(), "seeds": seeds.found}
+
+
 def attempt(folder: Path, *callbacks: Callback) -> str:
     try:
         run(folder, PROCESSES, *callbacks)
@@ -193,7 +222,7 @@ def work(folder: Path) -> None:
         saved[f"resumed {name}"] = run(folder / name, PROCESSES, resume=True)
     val = scenes(5, 2, masks=True)
     saved |= {"guide": guide_stage(PROCESSES, val), "segmenter": segmenter_stage(PROCESSES, val)}
-    saved |= {"refitted": refit_stage(PROCESSES), "collapse": collapse()}
+    saved |= {"refitted": refit_stage(PROCESSES), "seeded": seeded_run(folder / "seeded"), "collapse": collapse()}
     torch.save(saved, folder / f"{os.environ['LOCAL_RANK']}.pt")
 
 

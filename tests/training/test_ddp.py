@@ -132,6 +132,17 @@ def test_a_killed_run_resumes_to_the_same_result(both: list[Any]) -> None:
         assert same(part[f"resumed {stage}"]["segmenter"], part["run"]["segmenter"])
 
 
+def test_one_process_computes_the_seeds_of_all(folder: Path, both: list[Any]) -> None:
+    first, second = (part["seeded"] for part in both)
+    assert same(first["segmenter"], second["segmenter"])
+    assert first["seeds"].keys() | second["seeds"].keys() <= {f"{i:06d}" for i in range(IMAGES)}
+    shared = first["seeds"].keys() & second["seeds"].keys()  # in different epochs
+    assert shared
+    assert all(torch.equal(first["seeds"][name], second["seeds"][name]) for name in shared)
+    assert any((labels < 4).any() for labels in first["seeds"].values())
+    assert not list((folder / "seeded").rglob("seeds*"))
+
+
 def test_both_stop_at_a_collapse_that_neither_sees_alone(both: list[Any]) -> None:
     assert both[0]["collapse"] == both[1]["collapse"]
     assert "masks of the background cover" in both[0]["collapse"]
