@@ -19,7 +19,7 @@ from decomprec.models import PooledClassifier
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 PART = 2  # operations are counted on two images, which fit into any memory
-PARTS = 2
+PARTS = 4
 
 
 def loop(model: DecompositionSegmenter, guide: FrozenGuide) -> Loss:
