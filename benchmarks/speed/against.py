@@ -41,7 +41,6 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "start": ("preset.yaml",),
     "guide": ("guide/finished.safetensors", "guide/weights.safetensors"),
     "segmenter": ("segmenter/finished.safetensors", "segmenter/weights.safetensors"),
-    "figures": ("diagnostics.json",),
     "table": ("results.json",),
 }
 REST = "rest"

@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_stages_end_with_their_files(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    waits = dict(zip(STAGES, (0.3, 0.6, 0.3, 0.3, 0.3), strict=True))
+    waits = dict(zip(STAGES, (0.3, 0.6, 0.3, 0.6), strict=True))
     script = f"""
 import pathlib, time
 held = bytearray(200 * {MEBIBYTE})
