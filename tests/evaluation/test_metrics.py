@@ -288,7 +288,7 @@ def test_a_run_is_measured_in_one_pass_as_by_many(tmp_path):
     model, asked = TrainedModel(segmenter, scenes.class_names, 24, classifier), []
     hook = segmenter.encoder.register_forward_hook(lambda *_: asked.append(1))
     results = _measure(tmp_path, model, scenes, {}, "cpu", scale=0.75)
-    assert len(asked) == 2  # batches of 8
+    assert len(asked) == 3  # batches of 4
     hook.remove()
 
     loader = DataLoader(scenes, batch_size=4, collate_fn=collate)
