@@ -269,4 +269,5 @@ def with_progress(callbacks: Sequence[Callback], options: Mapping[str, Any], pro
 
 def _has_bar() -> bool:
     """Whether there is a terminal or a notebook that can draw one."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    shell: Any = sys.modules.get("IPython")  # not imported for it
+    return sys.stderr.isatty() or getattr(shell and shell.get_ipython(), "kernel", None) is not None
