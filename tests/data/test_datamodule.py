@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torchvision import tv_tensors
@@ -96,3 +98,14 @@ def test_train_transform_keeps_most_of_the_image():
     for _ in range(20):
         _, labels = transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
         assert labels.any()
+
+
+@pytest.mark.parametrize(("train", "val", "seen"), [(16, 70, 64), (16, 64, 64), (800, 130, 100)])
+def test_a_validation_sees_an_evenly_spread_part(train: int, val: int, seen: int) -> None:
+    data = TaggedDataModule(SyntheticScenes(train, size=16), SyntheticScenes(val, size=16, seed=1), batch_size=16)
+    names = [name for batch in data.val_dataloader() for name in batch["name"]]
+    every = [item["name"] for item in SyntheticScenes(val, size=16, seed=1)]
+    places = [every.index(name) for name in names]
+    assert len(set(places)) == seen
+    gaps = [later - earlier for earlier, later in pairwise(places)]
+    assert set(gaps) <= {val // seen, -(-val // seen)}

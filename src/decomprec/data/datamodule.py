@@ -128,8 +128,10 @@ class TaggedDataModule(LightningDataModule):
             ValueError: if there are fewer images than processes.
         """
         count, most = len(self.val_set), max(_FEWEST, len(self.train_set) // 8)
-        part = [i * count // most for i in range(most)]
-        return self._loader(self.val_set if count <= most else Subset(self.val_set, part), train=False)  # type: ignore[arg-type]  # likewise
+        if count <= most:
+            return self._loader(self.val_set, train=False)
+        part: Any = Subset(self.val_set, [i * count // most for i in range(most)])  # type: ignore[arg-type]  # as above
+        return self._loader(part, train=False)
 
     def _shares(self) -> dict[str, int]:
         return (self.trainer and self.trainer.distributed_sampler_kwargs) or {"num_replicas": 1, "rank": 0}

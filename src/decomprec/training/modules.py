@@ -264,7 +264,7 @@ class SegmenterModule(Stage):
         self.diagnostics.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The loss terms, diagnostics and, where masks are known, the mean IoU."""
+        """L_recon, L_mask, diagnostics and, where masks are known, the mean IoU: what is cheap."""
         images, tags = self._shown(batch["image"]), batch["tags"]
         out = self.segmenter(images)
         terms = {
