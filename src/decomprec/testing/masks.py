@@ -49,8 +49,9 @@ def check_teacher(teacher: Teacher, num_classes: int, sizes: Sizes = SIZES) -> N
         >>> from decomprec.models import SmallEncoder
         >>> from decomprec.refine import RefinedPredictor
         >>> segmenter = DecompositionSegmenter(3, SmallEncoder((4, 8))).eval()
-        >>> check_teacher(RefinedPredictor(segmenter.mask_logits).masks, num_classes=3)
-        >>> check_teacher(lambda images, tags: segmenter.mask_logits(images), num_classes=3)
+        >>> teacher = RefinedPredictor(segmenter.mask_logits).masks
+        >>> check_teacher(teacher, num_classes=3)
+        >>> check_teacher(lambda images, tags: 10 * teacher(images, tags), num_classes=3)
         Traceback (most recent call last):
             ...
         ValueError: Expected the teacher to give masks in [0, 1], but got values from ...; give ...
