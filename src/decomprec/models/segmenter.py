@@ -30,7 +30,7 @@ class DecompositionSegmenter(nn.Module):
         encoder: "paper" (Appendix A), a name that smp or timm knows, or a module of the form of `Encoder`: from images
             (B, 3, H, W) to a list of features from fine to coarse, at strides 2, 4, ..., with `out_channels` (of
             each) and `stride` (of which H and W must be multiples).
-        encoder_weights: "imagenet" (downloaded), a local .safetensors file, or None; for named encoders.
+        encoder_weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None; for named encoders.
         encoder_options: passed on to a named encoder's network, such as {"pad_type": "same"}.
         decoder_widths: channels of each decoder block from coarse to fine; for decoders of smp.
         mask_decoder: a module of your own, of the form of `Decoder`, from the list of features to (B, K, H, W).
