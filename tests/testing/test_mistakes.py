@@ -490,8 +490,8 @@ ORDER = "; correct `strides`, and give the maps from fine to coarse."
         ),
         "one stride": (
             Encoder(strides=(4,)),
-            "have `strides`, the stride of each feature map, but got (4,), and `out_channels` = (4, 8); give a tuple of "
-            "integers.",
+            "have `strides`, the stride of each feature map, but got (4,), and `out_channels` = (4, 8); give a tuple "
+            "of integers.",
         ),
         "strides that do not fit": (
             Encoder(strides=(2, 5)),

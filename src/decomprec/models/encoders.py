@@ -126,6 +126,7 @@ class TimmEncoder(nn.Module):
         self.config: dict[str, Any] = {"name": name, "options": options}
         self.network = _create(name, options)
         self._stages, channels, strides = _stages(self.network)
+        self._plain = len(set(strides)) == 1
         # EfficientNet and others have layers between the last stage and the pooling.
         self._ends_later = self.network.num_features != channels[-1]
         if self._ends_later:
@@ -150,11 +151,15 @@ class TimmEncoder(nn.Module):
             images = pad_to_multiples(images, self.strides[len(self._detail)])
         images = (images - self.mean) / self.std
         features = [F.pixel_unshuffle(images, stride) for stride in self._detail]
-        options = {"indices": self._stages, "norm": True, "output_fmt": "NCHW"}
+        options = {"indices": self._stages, "norm": True, "output_fmt": "NLC" if self._plain else "NCHW"}
         if self._ends_later:
             end, stages = self.network.forward_intermediates(images, **options)
             return [*features, *stages[:-1], end]
-        return [*features, *self.network.forward_intermediates(images, intermediates_only=True, **options)]
+        stages = self.network.forward_intermediates(images, intermediates_only=True, **options)
+        if self._plain:  # timm's own maps cannot be exported for all sizes
+            grid = [size // self.strides[-1] for size in images.shape[-2:]]
+            stages = [tokens.transpose(1, 2).contiguous().unflatten(2, grid) for tokens in stages]
+        return [*features, *stages]
 
     def _load_imagenet(self) -> None:
         import timm
