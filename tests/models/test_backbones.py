@@ -164,7 +164,7 @@ def test_exported_for_all_sizes(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_rotary_positions_are_not_exported_for_all_sizes(tmp_path: Path) -> None:
+def test_dinov3_is_not_exported_for_all_sizes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="to be traceable for all sizes at once"):
         export_masks(TrainedModel(segmenter_of("dinov3"), ["dog"], 64), tmp_path / "masks.pt2")
 
