@@ -157,16 +157,17 @@ def test_compiled_without_a_break_it_is_the_same(family: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["mobilenet v3", "efficientnet at 16", "convnext", "vit", "dinov2"])
+@pytest.mark.parametrize("family", ["resnet", "mobilenet v3", "efficientnet at 16", "vit", "dinov2"])
 def test_exported_for_all_sizes(family: str, tmp_path: Path) -> None:
     export_masks(TrainedModel(segmenter_of(family), ["dog"], 64), tmp_path / "masks.pt2")  # compares the masks
     assert (tmp_path / "masks.pt2").is_file()
 
 
 @pytest.mark.slow
-def test_dinov3_is_not_exported_for_all_sizes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["convnext", "swin", "dinov3"])
+def test_what_torch_cannot_export_for_all_sizes_is_refused(family: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="to be traceable for all sizes at once"):
-        export_masks(TrainedModel(segmenter_of("dinov3"), ["dog"], 64), tmp_path / "masks.pt2")
+        export_masks(TrainedModel(segmenter_of(family), ["dog"], 64), tmp_path / "masks.pt2")
 
 
 def test_blocks_of_a_vit_that_stay_as_they_are() -> None:

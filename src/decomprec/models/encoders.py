@@ -98,8 +98,7 @@ class TimmEncoder(nn.Module):
     Attributes:
         network: timm's.
         out_channels: channels of each feature map, from fine to coarse.
-        strides: of each feature map; the first is 2. Other sizes than multiples of the largest give classifiers what
-            they need, but no maps that fit onto each other.
+        strides: of each feature map; the first is 2. Decoders need image sides that are multiples of the largest.
         config: the arguments without the weights, for `save_pretrained`.
 
     Raises:
