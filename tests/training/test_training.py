@@ -246,7 +246,7 @@ def test_compile_wraps_both_networks_and_changes_no_result(scenes, tmp_path: Pat
         {"guide.encoder": "resnet18", "guide.encoder_weights": "nowhere.safetensors", "guide.encoder_options": {}},
         {"guide.encoder_options": {"width": 3}},
         {"segmenter.encoder": "resnet5o"},
-        {"segmenter.decoder_widths": [8]},
+        {"segmenter.decoder_widths": [100_000]},
         {"guide.batch_size": 25},
     ],
 )
