@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_shapes
 
 from decomprec._files import written_whole
+from decomprec.models.encoders import coarsest_stride
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.trained_model import TrainedModel
 
@@ -89,8 +90,8 @@ class _MaskBranch(nn.Module):
         return logits.index_select(-2, rows).index_select(-1, columns).softmax(dim=1)
 
     def _repeat_last(self, index: Tensor) -> Tensor:
-        """0, 1, ..., n-1, n-1, ..., as many as the next multiple of the encoder's stride."""
-        size, stride = index.shape[0], int(self.encoder.stride)  # type: ignore[arg-type]
+        """0, 1, ..., n-1, n-1, ..., as many as the next multiple of the encoder's largest stride."""
+        size, stride = index.shape[0], coarsest_stride(self.encoder)
         return torch.arange((size + stride - 1) // stride * stride, device=index.device).clamp(max=size - 1)
 
 

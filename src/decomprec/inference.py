@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torchvision.transforms.v2.functional import resize
 
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
+from decomprec.models.encoders import coarsest_stride
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.refine import RefinedPredictor, mean_masks, multi_scale_tags, pamr
 
@@ -117,7 +117,7 @@ def _masks_of_one_size(
         tags = tags.to(device)
     elif classifier is not None:
         # Networks that share a trunk show it the images once, unless the segmenter alone pads them.
-        stride: Any = segmenter.encoder.stride
+        stride = coarsest_stride(segmenter.encoder)
         if getattr(classifier, "encoder", None) is segmenter.encoder and not any(side % stride for side in shape):
             features = segmenter.features(seen)
         tags = _decided(classifier, seen, features)

@@ -20,12 +20,12 @@ class Encoder(Protocol):
         ...
 
     @property
-    def stride(self) -> int:
-        """Height and width of the images must be multiples of it."""
+    def strides(self) -> Sequence[int]:
+        """Stride of each feature map, the first 2; height and width of the images are multiples of the largest."""
         ...
 
     def __call__(self, images: Tensor, /) -> Sequence[Tensor]:
-        """Return features of images (B, 3, H, W) in [0, 1], from fine to coarse, at strides 2, 4, ..."""
+        """Return features of images (B, 3, H, W) in [0, 1], from fine to coarse, each at its stride."""
         ...
 
 

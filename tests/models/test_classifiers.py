@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 from decomprec import DecompositionSegmenter, FrozenGuide
 from decomprec import functional as DF
 from decomprec.models import (
-    NamedEncoder,
     PooledClassifier,
     SmallEncoder,
+    TimmEncoder,
 )
 
 
@@ -40,7 +41,7 @@ def test_resnet18_is_torchvisions_with_another_last_layer(tmp_path: Path, held: 
 
 
 def test_resnet18_gives_the_segmenter_its_features(images: Tensor) -> None:
-    encoder = NamedEncoder("resnet18")
+    encoder = TimmEncoder("resnet18")
     features = encoder(torch.rand(1, 3, 64, 96))
     expected = [(1, c, 64 // 2**i, 96 // 2**i) for i, c in enumerate(encoder.out_channels, start=1)]
     assert [tuple(f.shape) for f in features] == expected
@@ -49,15 +50,18 @@ def test_resnet18_gives_the_segmenter_its_features(images: Tensor) -> None:
 
 def test_file_of_another_network(tmp_path: Path) -> None:
     save_file(nn.Linear(2, 2).state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(ValueError, match="to hold every tensor of ResNetEncoder, but it lacks"):
+    with pytest.raises(ValueError, match="to hold every tensor of ResNet, but it lacks"):
         PooledClassifier("resnet18", num_classes=2, encoder_weights=tmp_path / "w.safetensors")
 
 
 def test_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*args: Any, **kwargs: Any) -> None:
-        raise OSError("no network")
+    def offline(name: str, pretrained: bool = False, **options: Any) -> Any:
+        if pretrained:
+            raise OSError("no network")
+        return create(name, **options)
 
-    monkeypatch.setattr("segmentation_models_pytorch.encoders.get_encoder", offline)
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(ConnectionError, match=r"ImageNet weights of 'resnet18' .* or use weights=None"):
         PooledClassifier("resnet18", num_classes=2, encoder_weights="imagenet")
 
@@ -80,8 +84,8 @@ def test_learns_by_eq_9_and_then_guides() -> None:
 @pytest.mark.skipif("DECOMPREC_PHOTOS" not in os.environ, reason="DECOMPREC_PHOTOS is not set")
 def test_shared_trunk_as_a_classifier() -> None:
     path = Path(os.environ["DECOMPREC_PHOTOS"]).parent / "weights" / "mobilenet_v1_trunk.safetensors"
-    classifier = PooledClassifier(NamedEncoder("mobilenetv1_100", path, pad_type="same"), num_classes=2).eval()
-    tensors, own = load_file(path), classifier.encoder.network.model.state_dict()
+    classifier = PooledClassifier(TimmEncoder("mobilenetv1_100", path, pad_type="same"), num_classes=2).eval()
+    tensors, own = load_file(path), classifier.encoder.network.state_dict()
     assert {n for n in own if not n.endswith("num_batches_tracked")} <= tensors.keys()
     assert all(torch.equal(own[name], tensors[name]) for name in own.keys() & tensors.keys())
     assert classifier(torch.rand(1, 3, 64, 64)).shape == (1, 1)

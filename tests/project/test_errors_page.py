@@ -99,7 +99,7 @@ def no_download() -> None:
 class SizedByHand(nn.Module):
     """An encoder that decides by the height: it can't be traced for all of them."""
 
-    out_channels, stride = (4,), 1
+    out_channels, strides = (4,), (1,)
 
     def __init__(self) -> None:
         super().__init__()

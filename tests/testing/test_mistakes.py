@@ -421,25 +421,25 @@ class Encoder(nn.Module):
         self,
         give: Callable[..., Any] = lambda fine, coarse: [fine, coarse],
         out_channels: Any = (4, 8),
-        stride: Any = 4,
+        strides: Any = (2, 4),
         prepare: Callable[[Tensor], Tensor] = lambda images: images,
     ) -> None:
         super().__init__()
         self.fine, self.coarse = nn.Conv2d(3, 4, 2, 2), nn.Conv2d(4, 8, 2, 2)
-        self.give, self.out_channels, self.stride, self.prepare = give, out_channels, stride, prepare
+        self.give, self.out_channels, self.strides, self.prepare = give, out_channels, strides, prepare
 
     def forward(self, images: Tensor) -> Any:
         fine = self.fine(self.prepare(images))
         return self.give(fine, self.coarse(fine))
 
 
-class WithoutStride(Encoder):
+class WithoutStrides(Encoder):
     def __init__(self) -> None:
         super().__init__()
-        del self.stride
+        del self.strides
 
 
-HALVES = "; go from fine to coarse, at strides 2, 4 and so on."
+ORDER = "; correct `strides`, and give the maps from fine to coarse."
 
 
 @mistakes(
@@ -450,26 +450,27 @@ HALVES = "; go from fine to coarse, at strides 2, 4 and so on."
         ),
         "coarse to fine": (
             Encoder(lambda fine, coarse: [coarse, fine], (8, 4)),
-            f"give feature map 0 at half the size of the image, but got (2, 2) for images of (8, 8){HALVES}",
+            f"give feature map 0 at `strides[0]` = 2: (4, 4), but got (2, 2) for images of (8, 8){ORDER}",
         ),
         "strides 4 and 4": (
-            Encoder(lambda fine, coarse: [coarse, coarse], (8, 8)),
-            f"give feature map 0 at half the size of the image, but got (2, 2) for images of (8, 8){HALVES}",
+            Encoder(strides=(4, 4)),
+            "have `strides` from fine to coarse, the first of them 2, but got (4, 4); add a finer feature map, or sort "
+            "them.",
         ),
         "strides 2 and 8": (
-            Encoder(lambda fine, coarse: [fine, F.avg_pool2d(coarse, 2)], stride=8),
-            f"give feature map 1 at half the size of feature map 0, but got (2, 2) for images of (16, 16){HALVES}",
+            Encoder(lambda fine, coarse: [fine, F.avg_pool2d(coarse, 2)]),
+            f"give feature map 1 at `strides[1]` = 4: (2, 2), but got (1, 1) for images of (8, 8){ORDER}",
         ),
         "one size": (
             Encoder(prepare=lambda images: images[..., :8, :8]),
-            f"give feature map 0 at half the size of the image, but got (4, 4) for images of (8, 12){HALVES}",
+            f"give feature map 0 at `strides[0]` = 2: (4, 6), but got (4, 4) for images of (8, 12){ORDER}",
         ),
         "coarsest only": (
             Encoder(lambda fine, coarse: coarse),
             "give a list of feature maps, but got Tensor; put even a single one into a list.",
         ),
         "number of maps": (
-            Encoder(out_channels=(3, 4, 8)),
+            Encoder(out_channels=(3, 4, 8), strides=(2, 4, 8)),
             "give as many feature maps as `out_channels` says, but got 2, and `out_channels` = (3, 4, 8); leave the "
             "image itself out.",
         ),
@@ -482,14 +483,20 @@ HALVES = "; go from fine to coarse, at strides 2, 4 and so on."
             Encoder(out_channels=8),
             "have `out_channels`, the channels of each feature map, but got 8; give a tuple of integers.",
         ),
-        "stride of no integer": (
-            Encoder(stride=4.0),
-            "have a positive integer `stride`, but got 4.0; give that of the coarsest features.",
+        "strides of no integers": (
+            Encoder(strides=(2.0, 4.0)),
+            "have `strides`, the stride of each feature map, but got (2.0, 4.0), and `out_channels` = (4, 8); give a "
+            "tuple of integers.",
         ),
-        "stride too small": (
-            Encoder(stride=2),
-            "have a `stride` that is a multiple of its feature maps' strides, but got 2, at which feature map 1 halves "
-            "(2, 3); give the coarsest's.",
+        "one stride": (
+            Encoder(strides=(4,)),
+            "have `strides`, the stride of each feature map, but got (4,), and `out_channels` = (4, 8); give a tuple "
+            "of integers.",
+        ),
+        "strides that do not fit": (
+            Encoder(strides=(2, 5)),
+            "have `strides` of which the last is a multiple of all others, but got (2, 5); no image size fits all of "
+            "them.",
         ),
         "tokens": (
             Encoder(lambda fine, coarse: [fine.flatten(2), coarse.flatten(2)]),
@@ -516,12 +523,12 @@ def test_encoder(part: Any, rest: str) -> None:
     assert_refused(f"Expected the encoder to {rest}", lambda: check.check_encoder(part))
 
 
-def test_encoder_without_stride() -> None:
+def test_encoder_without_strides() -> None:
     message = (
-        "Expected an encoder module to have the attribute `stride`, but WithoutStride has none; see "
+        "Expected an encoder module to have the attribute `strides`, but WithoutStrides has none; see "
         "DecompositionSegmenter."
     )
-    assert_refused(message, lambda: check.check_encoder(WithoutStride()))
+    assert_refused(message, lambda: check.check_encoder(WithoutStrides()))
 
 
 class Decoder(nn.Module):

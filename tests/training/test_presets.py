@@ -103,8 +103,8 @@ def test_lists_and_whole_numbers_are_taken_for_tuples_and_numbers() -> None:
         ({"segmenter.area_range": [0.5, 0.1]}, "Expected segmenter.area_range to go from small to large"),
         ({"segmenter.area_range": [0.5, 1.1]}, "Expected segmenter.area_range.1 to be less than or equal to 1"),
         ({"segmenter.fills": []}, "Expected segmenter.fills to hold at least one fill with segmenter.content=images"),
-        ({"segmenter.encoder_weights": "imagenet"}, "only for an encoder of smp or timm"),
-        ({"segmenter.encoder_options": {"output_stride": 8}}, "only for an encoder of smp or timm"),
+        ({"segmenter.encoder_weights": "imagenet"}, "only for a network of timm"),
+        ({"segmenter.encoder_options": {"output_stride": 8}}, "only for a network of timm"),
         ({"segmenter.encoder": "paper"}, "Expected no segmenter.decoder_widths with the encoder 'paper'"),
         (
             {"segmenter.encoder": "paper", "segmenter.decoder_widths": None, "segmenter.background_bias": 1},

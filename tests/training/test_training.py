@@ -10,7 +10,7 @@ from support.tiny import QUIET, tiny
 
 from decomprec.data import SyntheticScenes
 from decomprec.losses import MaskLoss
-from decomprec.models import NamedEncoder, PaperEncoder, PooledClassifier, SmallEncoder
+from decomprec.models import PaperEncoder, PooledClassifier, SmallEncoder, TimmEncoder
 from decomprec.priors import HingeAreaLoss
 from decomprec.trained_model import load
 from decomprec.training import PRESETS, GuideModule, Preset, SegmenterModule, SegmenterSettings, train
@@ -186,7 +186,7 @@ def test_a_finished_run_is_read_back(scenes, tmp_path: Path) -> None:
 def test_a_run_from_a_shortened_trunk_is_read_back_without_it(scenes, tmp_path: Path) -> None:
     """A local file that lacks the last blocks shortens the network; the run must not need that file again."""
     file = tmp_path / "trunk.safetensors"
-    tensors = NamedEncoder("mobilenetv1_100").network.model.state_dict()
+    tensors = TimmEncoder("mobilenetv1_100").network.state_dict()
     save_file({name: t for name, t in tensors.items() if not name.startswith("blocks.4.1.")}, file)
     preset = TINY.override(
         {
@@ -246,7 +246,7 @@ def test_compile_wraps_both_networks_and_changes_no_result(scenes, tmp_path: Pat
         {"guide.encoder": "resnet18", "guide.encoder_weights": "nowhere.safetensors", "guide.encoder_options": {}},
         {"guide.encoder_options": {"width": 3}},
         {"segmenter.encoder": "resnet5o"},
-        {"segmenter.decoder_widths": [8]},
+        {"segmenter.decoder_widths": [100_000]},
         {"guide.batch_size": 25},
     ],
 )
@@ -270,7 +270,7 @@ def test_a_segmenter_of_no_epochs_stays_as_it_starts(scenes, tmp_path: Path) -> 
 
 def test_a_finished_guide_needs_no_starting_weights_on_resume(scenes, tmp_path: Path) -> None:
     file = tmp_path / "trunk.safetensors"
-    save_file(NamedEncoder("mobilenetv3_small_050").network.model.state_dict(), file)
+    save_file(TimmEncoder("mobilenetv3_small_050").network.state_dict(), file)
     preset = TINY.override(
         {
             "guide.encoder": "mobilenetv3_small_050",

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec.models.encoders import NamedEncoder, check_encoder
+from decomprec.models.encoders import TimmEncoder, check_encoder
 
 
 class PooledClassifier(nn.Module):
@@ -17,16 +17,16 @@ class PooledClassifier(nn.Module):
     The pooling makes class activation maps exact: `activation_maps` says where each logit comes from.
 
     Args:
-        encoder: a name that smp or timm knows, such as "resnet18" (the paper's guide, section 4.2), or a module that
+        encoder: a network of timm by its name, such as "resnet18" (the paper's guide, section 4.2), or a module that
             maps images (B, 3, H, W) in [0, 1] to a list of features from fine to coarse, as the segmenter's encoders
             do; `out_channels[-1]` are the channels of the coarsest.
         num_classes: K, background included; the classifier has K-1 outputs.
-        encoder_weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None; for named encoders.
+        encoder_weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None; for networks of timm.
         standardise: bring the pooled features to zero mean and unit variance by a BatchNorm without weights, with
             which a linear layer on a frozen encoder converges in a few epochs.
 
     Raises:
-        ValueError: for fewer than 2 classes, an unknown name, or an encoder without `out_channels` and `stride`.
+        ValueError: for fewer than 2 classes, an unknown name, or an encoder without `out_channels` and `strides`.
         ConnectionError: if the ImageNet weights can't be downloaded.
 
     Examples:
@@ -52,7 +52,7 @@ class PooledClassifier(nn.Module):
                 f"Expected `num_classes` (background included) to be an integer of at least 2, but got {num_classes!r}."
             )
         if isinstance(encoder, str):
-            encoder = NamedEncoder(encoder, encoder_weights)
+            encoder = TimmEncoder(encoder, encoder_weights)
         check_encoder(encoder)
         channels: Any = encoder.out_channels
         self.encoder = encoder

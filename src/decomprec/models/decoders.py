@@ -10,17 +10,25 @@ from torch import Tensor, nn
 
 from decomprec.models.encoders import MAX_CHANNELS, is_channels
 
+WIDTHS = (256, 128, 64, 32, 16)
+
 
 class UnetDecoder(nn.Module):
-    """smp's U-Net decoder and head over an encoder's features.
+    """The U-Net decoder and head of segmentation-models-pytorch over an encoder's features.
+
+    There is one block for each feature map. If there are more maps than widths, the coarsest blocks all get the first
+    width; if there are fewer, the first widths are left out. One choice of widths then fits every encoder.
 
     Args:
         encoder_channels: channels of the features, from fine (stride 2) to coarse.
         out_channels: C_out, K for the masks and 3K for the image-lets.
-        widths: channels of the decoder's blocks, from coarse to fine, one for each feature map.
+        widths: channels of the blocks, from coarse to fine; None is (256, 128, 64, 32, 16).
 
     Attributes:
-        config: the widths, for `save_pretrained`.
+        config: the widths of the blocks, for `save_pretrained`.
+
+    Raises:
+        ValueError: if there is no width, or one is no number of channels.
 
     Examples:
         >>> import torch
@@ -34,14 +42,15 @@ class UnetDecoder(nn.Module):
         from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder as SmpUnetDecoder
 
         super().__init__()
-        depth = len(encoder_channels)
-        widths = tuple(widths or (256, 128, 64, 32, 16)[-depth:])
-        if len(widths) != depth:
+        if widths is None:
+            widths = WIDTHS
+        if not isinstance(widths, Sequence) or not widths or not all(map(is_channels, widths)):
             raise ValueError(
-                f"Expected `widths` to have one entry for each of the {depth} feature maps, but got {widths}."
+                f"Expected `widths` to be numbers of channels from 1 to {MAX_CHANNELS}, at least one, "
+                f"but got {widths!r}."
             )
-        if not all(map(is_channels, widths)):
-            raise ValueError(f"Expected `widths` to be numbers of channels from 1 to {MAX_CHANNELS}, but got {widths}.")
+        depth = len(encoder_channels)
+        widths = (*[widths[0]] * (depth - len(widths)), *widths[-depth:])
         self.config: dict[str, Any] = {"widths": list(widths)}
         self.decoder = SmpUnetDecoder((3, *encoder_channels), widths, n_blocks=depth)
         self.head = smp.base.SegmentationHead(widths[-1], out_channels, kernel_size=3)
@@ -64,7 +73,7 @@ class ShortcutDecoder(UnetDecoder):
     Args:
         encoder_channels: channels of the features, from fine (stride 2) to coarse.
         out_channels: C_out, K for the masks.
-        widths: channels of the decoder's blocks, from coarse to fine, one for each feature map.
+        widths: channels of the blocks, from coarse to fine, as for `UnetDecoder`.
 
     Examples:
         >>> import torch

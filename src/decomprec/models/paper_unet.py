@@ -20,7 +20,7 @@ class PaperEncoder(nn.Module):
 
     Attributes:
         out_channels: channels of each feature map, from fine to coarse.
-        stride: input sizes must be multiples of it.
+        strides: of each feature map; input sizes must be multiples of the largest.
 
     Examples:
         >>> encoder = PaperEncoder()
@@ -31,7 +31,7 @@ class PaperEncoder(nn.Module):
     """
 
     out_channels = (*WIDTHS, BOTTLENECK)
-    stride = 16
+    strides = (2, 4, 8, 16, 16)
 
     def __init__(self) -> None:
         super().__init__()

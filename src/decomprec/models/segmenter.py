@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -15,24 +14,25 @@ from decomprec._modes import in_eval_mode
 from decomprec.checks import check_images, check_tags
 from decomprec.decomposition import Decomposition, labels_from_logits
 from decomprec.models.decoders import UnetDecoder
-from decomprec.models.encoders import NamedEncoder, check_encoder
+from decomprec.models.encoders import TimmEncoder, check_encoder, coarsest_stride, pad_to_multiples
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
 
 
 class DecompositionSegmenter(nn.Module):
     """Splits images into mask-lets and image-lets, one per class (Figure 1).
 
-    The default is the paper's Appendix A, to the parameter. Any other encoder of smp or timm gets two U-Net
-    decoders of smp; encoder and decoders can also be your own modules.
+    The default is the paper's Appendix A, to the parameter. Any network of timm is an encoder too, and gets two
+    U-Net decoders; encoder and decoders can also be your own modules.
 
     Args:
         num_classes: K, background included, at least 2.
-        encoder: "paper" (Appendix A), a name that smp or timm knows, or a module of the form of `Encoder`: from images
-            (B, 3, H, W) to a list of features from fine to coarse, at strides 2, 4, ..., with `out_channels` (of
-            each) and `stride` (of which H and W must be multiples).
-        encoder_weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None; for named encoders.
-        encoder_options: passed on to a named encoder's network, such as {"pad_type": "same"}.
-        decoder_widths: channels of each decoder block from coarse to fine; for decoders of smp.
+        encoder: "paper" (Appendix A), a network of timm by its name, or a module of the form of `Encoder`: from images
+            (B, 3, H, W) to a list of features from fine to coarse, with `out_channels` and `strides` of each; H and W
+            are multiples of the largest stride.
+        encoder_weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None; for networks of timm.
+        encoder_options: passed on to timm's network, such as {"pad_type": "same"}.
+        decoder_widths: channels of the U-Net decoders' blocks from coarse to fine, for any number of feature maps; see
+            `UnetDecoder`.
         mask_decoder: a module of your own, of the form of `Decoder`, from the list of features to (B, K, H, W).
         image_decoder: a module of your own from the list of features to (B, 3K, H, W), before the sigmoid.
 
@@ -78,9 +78,15 @@ class DecompositionSegmenter(nn.Module):
             self.image_decoder = image_decoder or PaperDecoder(3 * num_classes)
         else:
             if isinstance(encoder, str):
-                encoder = NamedEncoder(encoder, encoder_weights, **(encoder_options or {}))
+                encoder = TimmEncoder(encoder, encoder_weights, **(encoder_options or {}))
             check_encoder(encoder)
             channels: Any = encoder.out_channels
+            strides: Any = encoder.strides
+            if strides[0] != 2 and not (mask_decoder and image_decoder):
+                raise ValueError(
+                    f"Expected the encoder's first feature map to be at stride 2, where the U-Net decoders end, but "
+                    f"got strides {tuple(strides)}; give a finer map or your own `mask_decoder` and `image_decoder`."
+                )
             self.encoder = encoder
             self.mask_decoder = mask_decoder or UnetDecoder(channels, num_classes, decoder_widths)
             self.image_decoder = image_decoder or UnetDecoder(channels, 3 * num_classes, decoder_widths)
@@ -89,7 +95,8 @@ class DecompositionSegmenter(nn.Module):
         """Decompose images.
 
         Args:
-            images: (B, 3, H, W), in [0, 1], of any size: padded inside to the encoder's stride and cropped back.
+            images: (B, 3, H, W), in [0, 1], of any size: padded inside to the encoder's largest stride and
+                cropped back.
 
         Raises:
             ValueError: if shape, dtype or range are not these.
@@ -123,15 +130,11 @@ class DecompositionSegmenter(nn.Module):
             return labels_from_logits(self.mask_logits(images), tags)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The encoder's features of images (B, 3, H, W) in [0, 1], padded to multiples of its stride, for the decoders.
+        """The encoder's features of images (B, 3, H, W) in [0, 1], padded to its largest stride, for the decoders.
 
         Raises:
             ValueError: if shape, dtype or range are not these.
         """
         check_images(images)
-        stride: Any = self.encoder.stride
-        bottom, right = (-size % stride for size in images.shape[-2:])
-        if bottom or right:
-            images = F.pad(images, (0, right, 0, bottom), mode="replicate")
-        features: list[Tensor] = self.encoder(images)
+        features: list[Tensor] = self.encoder(pad_to_multiples(images, coarsest_stride(self.encoder)))
         return features

@@ -18,7 +18,7 @@ from decomprec._files import write_text, written_whole
 from decomprec._validation import first_problem
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.decoders import ShortcutDecoder, UnetDecoder
-from decomprec.models.encoders import MAX_CHANNELS, NamedEncoder, SmallEncoder
+from decomprec.models.encoders import MAX_CHANNELS, SmallEncoder, TimmEncoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.models.weights import Unallocated, check_fits, load_local
@@ -86,15 +86,14 @@ class _SmallEncoder(_Values):
         return SmallEncoder(self.widths)
 
 
-class _NamedEncoder(_Values):
-    kind: Literal["named"] = "named"
+class _TimmEncoder(_Values):
+    kind: Literal["timm"] = "timm"
     name: str
-    depth: Annotated[int, Field(gt=0, le=_MOST_STAGES)]
     options: dict[str, bool | int | float | str]
 
     def build(self) -> nn.Module:
         try:
-            return NamedEncoder(self.name, None, self.depth, **self.options)
+            return TimmEncoder(self.name, None, **self.options)
         except TypeError as error:  # an option by the name of another argument
             raise ValueError(f"Expected other encoder options than {self.options}: {error}.") from error
 
@@ -122,12 +121,12 @@ class _ShortcutDecoder(_Values):
         return ShortcutDecoder(encoder_channels, out_channels, self.widths)
 
 
-_Encoder = Annotated[_PaperEncoder | _SmallEncoder | _NamedEncoder, Field(discriminator="kind")]
+_Encoder = Annotated[_PaperEncoder | _SmallEncoder | _TimmEncoder, Field(discriminator="kind")]
 _Decoder = Annotated[_PaperDecoder | _UnetDecoder | _ShortcutDecoder, Field(discriminator="kind")]
 _ENCODERS: dict[type[nn.Module], Any] = {
     PaperEncoder: _PaperEncoder,
     SmallEncoder: _SmallEncoder,
-    NamedEncoder: _NamedEncoder,
+    TimmEncoder: _TimmEncoder,
 }
 _DECODERS: dict[type[nn.Module], Any] = {
     PaperDecoder: _PaperDecoder,

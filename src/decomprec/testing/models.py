@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from decomprec.models.encoders import check_encoder as check_attributes
+from decomprec.models.encoders import coarsest_stride
 from decomprec.protocols import Decoder, Encoder
 from decomprec.testing._probe import Probe, Sizes, cases, sample_images
 
@@ -16,7 +17,7 @@ from decomprec.testing._probe import Probe, Sizes, cases, sample_images
 def check_encoder(encoder: Encoder) -> None:
     """Raise a ValueError unless the segmenter and the classifier can be built on an encoder.
 
-    A copy of it is tried in evaluation mode, on images of two and three times its stride.
+    A copy of it is tried in evaluation mode, on images of two and three times its largest stride.
 
     Args:
         encoder: an `Encoder`, on the CPU.
@@ -36,9 +37,7 @@ def check_encoder(encoder: Encoder) -> None:
     if not _are_counts(encoder.out_channels):
         got = f"got {encoder.out_channels!r}"
         probe.refuse("have `out_channels`, the channels of each feature map", got, "give a tuple of integers")
-    if not _are_counts([encoder.stride]):
-        got = f"got {encoder.stride!r}"
-        probe.refuse("have a positive integer `stride`", got, "give that of the coarsest features")
+    _check_strides(probe, encoder)
     coarsest = Probe("the encoder", lambda images: probe.component(images)[-1])
     for batch, size in cases(_sizes(encoder)):
         images = sample_images(batch, size)
@@ -94,15 +93,29 @@ def _evaluated(what: str, module: Any) -> Probe:
 
 
 def _sizes(encoder: Encoder) -> Sizes:
-    return [(2 * encoder.stride, 2 * encoder.stride), (2 * encoder.stride, 3 * encoder.stride)]
+    stride = coarsest_stride(encoder)
+    return [(2 * stride, 2 * stride), (2 * stride, 3 * stride)]
 
 
 def _are_counts(numbers: Any) -> bool:
     return isinstance(numbers, list | tuple) and bool(numbers) and all(isinstance(n, int) and n > 0 for n in numbers)
 
 
+def _check_strides(probe: Probe, encoder: Encoder) -> None:
+    strides, channels = encoder.strides, encoder.out_channels
+    if not _are_counts(strides) or len(strides) != len(channels):
+        got = f"got {strides!r}, and `out_channels` = {tuple(channels)}"
+        probe.refuse("have `strides`, the stride of each feature map", got, "give a tuple of integers")
+    if strides[0] != 2 or list(strides) != sorted(strides):
+        expected = "have `strides` from fine to coarse, the first of them 2"
+        probe.refuse(expected, f"got {tuple(strides)}", "add a finer feature map, or sort them")
+    if any(strides[-1] % stride for stride in strides):
+        expected = "have `strides` of which the last is a multiple of all others"
+        probe.refuse(expected, f"got {tuple(strides)}", "no image size fits all of them")
+
+
 def _check_pyramid(probe: Probe, features: Any, images: Tensor, encoder: Encoder) -> None:
-    """Refuse anything but finite feature maps from fine to coarse, each of half the size of the one before it."""
+    """Refuse anything but finite feature maps at the strides and with the channels that the encoder says."""
     if not isinstance(features, list | tuple):
         got = f"got {type(features).__name__}"
         probe.refuse("give a list of feature maps", got, "put even a single one into a list")
@@ -110,23 +123,18 @@ def _check_pyramid(probe: Probe, features: Any, images: Tensor, encoder: Encoder
     if len(features) != len(channels):
         got = f"got {len(features)}, and `out_channels` = {tuple(channels)}"
         probe.refuse("give as many feature maps as `out_channels` says", got, "leave the image itself out")
-    finer = tuple(images.shape[2:])
+    height, width = images.shape[2:]
     for i, feature in enumerate(features):
         name = f"feature map {i}"
         if not isinstance(feature, Tensor) or feature.ndim != 4 or len(feature) != len(images):
             got = f"got {tuple(feature.shape) if isinstance(feature, Tensor) else type(feature).__name__}"
             probe.refuse(f"give {name} of shape (B, C, h, w)", got, "keep batch, height and width as dimensions")
-        size = tuple(feature.shape[2:])
-        if i == 0 or size != finer:
-            if finer[0] % 2 or finer[1] % 2:
-                expected = "have a `stride` that is a multiple of its feature maps' strides"
-                probe.refuse(expected, f"got {encoder.stride}, at which {name} halves {finer}", "give the coarsest's")
-            if size != (finer[0] // 2, finer[1] // 2):
-                got = f"got {size} for images of {tuple(images.shape[2:])}"
-                expected = f"give {name} at half the size of {f'feature map {i - 1}' if i else 'the image'}"
-                probe.refuse(expected, got, "go from fine to coarse, at strides 2, 4 and so on")
+        stride = encoder.strides[i]
+        if tuple(feature.shape[2:]) != (height // stride, width // stride):
+            expected = f"give {name} at `strides[{i}]` = {stride}: {(height // stride, width // stride)}"
+            got = f"got {tuple(feature.shape[2:])} for images of {(height, width)}"
+            probe.refuse(expected, got, "correct `strides`, and give the maps from fine to coarse")
         if feature.shape[1] != channels[i]:
             expected = f"give {name} with `out_channels[{i}]` = {channels[i]} channels"
             probe.refuse(expected, f"got {feature.shape[1]}", "correct `out_channels`, or put the channels second")
         probe.check_tensor(feature, name, "(B, C, h, w)", feature.shape)
-        finer = size

@@ -12,7 +12,7 @@ from decomprec.guide import FrozenGuide
 from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.decoders import ShortcutDecoder
-from decomprec.models.encoders import NamedEncoder, SmallEncoder
+from decomprec.models.encoders import SmallEncoder, TimmEncoder
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.protocols import ExtraLoss, View
@@ -39,7 +39,7 @@ def build_classifier(preset: Preset, num_classes: int) -> PooledClassifier:
         if settings.encoder == "small":
             encoder = SmallEncoder(**options)
         else:
-            encoder = NamedEncoder(settings.encoder, settings.encoder_weights, **options)
+            encoder = TimmEncoder(settings.encoder, settings.encoder_weights, **options)
     except TypeError as error:  # an unknown option, or one by the name of another argument
         raise ValueError(
             f"Expected guide.encoder_options that the encoder {settings.encoder!r} takes, but got {options}: {error}."

@@ -53,7 +53,7 @@ class GuideSettings(Settings):
     """
 
     encoder: str = Field(
-        default="resnet18", description='Encoder: "small" (`SmallEncoder`), or a name that smp or timm knows.'
+        default="resnet18", description='Encoder: "small" (`SmallEncoder`), or a network of timm by its name.'
     )
     encoder_weights: str | None = Field(
         default="imagenet", description='"imagenet", a .safetensors file, or null for random.'
@@ -106,7 +106,7 @@ class SegmenterSettings(Settings):
     decoder_widths: Several[Count] | None = Field(
         default=None,
         min_length=1,
-        description="Channels of the U-Net decoders' blocks, from coarse to fine; null is smp's.",
+        description="Channels of the U-Net decoders' blocks, from coarse to fine, for any number of feature maps.",
     )
     learning_rate: Positive = Field(default=1e-4, description="Of Adam.")
     batch_size: Count = Field(default=4, description="Images per step and process.")
@@ -144,13 +144,13 @@ class SegmenterSettings(Settings):
     def _check(self) -> Self:
         if self.encoder in ("paper", "guide") and (self.encoder_weights is not None or self.encoder_options):
             raise ValueError(
-                f"Expected segmenter.encoder_weights and encoder_options only for an encoder of smp or timm, but got "
+                f"Expected segmenter.encoder_weights and encoder_options only for a network of timm, but got "
                 f"the encoder {self.encoder!r}."
             )
         for name in ("decoder_widths", "background_bias"):
             if self.encoder == "paper" and getattr(self, name):
                 raise ValueError(
-                    f"Expected no segmenter.{name} with the encoder 'paper', whose decoders are no U-Nets of smp, "
+                    f"Expected no segmenter.{name} with the encoder 'paper', whose decoders have widths of their own, "
                     f"but got {getattr(self, name)}."
                 )
         if self.evidence and self.encoder != "guide":
