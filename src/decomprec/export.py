@@ -15,7 +15,6 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_shapes
 
 from decomprec._files import written_whole
-from decomprec.models.encoders import coarsest_stride
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.trained_model import TrainedModel
 
@@ -77,8 +76,8 @@ class _MaskBranch(nn.Module):
 
     def __init__(self, segmenter: DecompositionSegmenter) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(segmenter.encoder)
-        self.mask_decoder = copy.deepcopy(segmenter.mask_decoder)
+        self.segmenter = copy.deepcopy(segmenter)
+        self.segmenter.image_decoder = nn.Identity()
         self.to("cpu", torch.float32).eval().requires_grad_(False)
         _pad_statically(self)
 
@@ -86,12 +85,12 @@ class _MaskBranch(nn.Module):
         height, width = images.shape[-2:]
         rows, columns = (torch.arange(size, device=images.device) for size in (height, width))
         padded = images.index_select(-2, self._repeat_last(rows)).index_select(-1, self._repeat_last(columns))
-        logits: Tensor = self.mask_decoder(self.encoder(padded))
+        logits: Tensor = self.segmenter.mask_decoder(self.segmenter.features_of_padded(padded))
         return logits.index_select(-2, rows).index_select(-1, columns).softmax(dim=1)
 
     def _repeat_last(self, index: Tensor) -> Tensor:
-        """0, 1, ..., n-1, n-1, ..., as many as the next multiple of the encoder's largest stride."""
-        size, stride = index.shape[0], coarsest_stride(self.encoder)
+        """0, 1, ..., n-1, n-1, ..., as many as the next multiple of the segmenter's stride."""
+        size, stride = index.shape[0], self.segmenter.stride
         return torch.arange((size + stride - 1) // stride * stride, device=index.device).clamp(max=size - 1)
 
 

@@ -11,9 +11,8 @@ from torchvision.transforms.v2.functional import resize
 
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.encoders import coarsest_stride
 from decomprec.models.segmenter import DecompositionSegmenter
-from decomprec.refine import RefinedPredictor, mean_masks, multi_scale_tags, pamr
+from decomprec.refine import RefinedPredictor, mean_masks, multi_scale_tags, pamr, rescale
 
 # Of a planned batch: what the networks see at once, and the images as they are in memory. A small network is busy from
 # some 2^20 pixels on a GPU, from a few images on a CPU.
@@ -117,10 +116,10 @@ def _masks_of_one_size(
         tags = tags.to(device)
     elif classifier is not None:
         # Networks that share a trunk show it the images once, unless the segmenter alone pads them.
-        stride = coarsest_stride(segmenter.encoder)
-        if getattr(classifier, "encoder", None) is segmenter.encoder and not any(side % stride for side in shape):
+        padded = any(side % segmenter.stride for side in shape)
+        if getattr(classifier, "encoder", None) is segmenter.encoder and not padded:
             features = segmenter.features(seen)
-        tags = _decided(classifier, seen, features)
+        tags = _decided(classifier, seen, features, segmenter.enlarge)
     shown = list(range(len(images))) if tags is None else tags.any(dim=1).nonzero()[:, 0].tolist()
     if len(shown) < len(images) and tags is not None:
         seen, tags = seen[shown], tags[shown]
@@ -147,13 +146,16 @@ def _masks_of_one_size(
     return masks
 
 
-def _decided(classifier: nn.Module, seen: Tensor, features: Sequence[Tensor] | None) -> Tensor:
-    """The classes (B, K-1) that a classifier finds; it starts from the features of `seen` if it shares the trunk."""
+def _decided(classifier: nn.Module, seen: Tensor, features: Sequence[Tensor] | None, enlarge: int) -> Tensor:
+    """The classes (B, K-1) that a classifier finds in images enlarged as the segmenter's encoder sees them.
+
+    It starts from the features of `seen` if it shares that encoder.
+    """
 
     def logits(view: Tensor) -> Tensor:
         if features is not None and view is seen and isinstance(classifier, PooledClassifier):
             return classifier.classify(features[-1].mean(dim=(-2, -1)))
-        found: Tensor = classifier(view.contiguous(memory_format=torch.channels_last))
+        found: Tensor = classifier(rescale(view, enlarge).contiguous(memory_format=torch.channels_last))
         return found
 
     return (multi_scale_tags(logits)(seen) > 0).float()

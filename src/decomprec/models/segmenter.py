@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -35,6 +36,8 @@ class DecompositionSegmenter(nn.Module):
             `UnetDecoder`.
         mask_decoder: a module of your own, of the form of `Decoder`, from the list of features to (B, K, H, W).
         image_decoder: a module of your own from the list of features to (B, 3K, H, W), before the sigmoid.
+        enlarge: factor by which images are enlarged for the encoder. Its maps are then finer for the decoders, which
+            cost the same; those that would be finer than stride 2 are left out. Worth it for a frozen encoder.
 
     Raises:
         ValueError: for fewer than 2 classes, an unknown encoder, or options that the encoder doesn't take.
@@ -58,6 +61,7 @@ class DecompositionSegmenter(nn.Module):
         decoder_widths: Sequence[int] | None = None,
         mask_decoder: nn.Module | None = None,
         image_decoder: nn.Module | None = None,
+        enlarge: int = 1,
     ) -> None:
         super().__init__()
         if not isinstance(num_classes, int) or num_classes < 2:
@@ -69,7 +73,10 @@ class DecompositionSegmenter(nn.Module):
             for name, value in unused.items():
                 if value is not None:
                     raise ValueError(f"Expected no `{name}` for this encoder, but got {value!r}; name an encoder.")
+        if type(enlarge) is not int or enlarge < 1:
+            raise ValueError(f"Expected `enlarge` to be an integer of at least 1, but got {enlarge!r}.")
         self.num_classes = num_classes
+        self.enlarge = enlarge
         if encoder == "paper":
             if decoder_widths is not None:
                 raise ValueError("Expected no `decoder_widths` for the paper's decoders; name another encoder.")
@@ -80,12 +87,11 @@ class DecompositionSegmenter(nn.Module):
             if isinstance(encoder, str):
                 encoder = TimmEncoder(encoder, encoder_weights, **(encoder_options or {}))
             check_encoder(encoder)
-            channels: Any = encoder.out_channels
-            strides: Any = encoder.strides
-            if strides[0] != 2 and not (mask_decoder and image_decoder):
+            channels, strides = maps_of_enlarged(encoder, enlarge)
+            if strides[:1] != (2,) and not (mask_decoder and image_decoder):
                 raise ValueError(
                     f"Expected the encoder's first feature map to be at stride 2, where the U-Net decoders end, but "
-                    f"got strides {tuple(strides)}; give a finer map or your own `mask_decoder` and `image_decoder`."
+                    f"got strides {strides}; give a finer map or your own `mask_decoder` and `image_decoder`."
                 )
             self.encoder = encoder
             self.mask_decoder = mask_decoder or UnetDecoder(channels, num_classes, decoder_widths)
@@ -129,12 +135,36 @@ class DecompositionSegmenter(nn.Module):
         with torch.inference_mode(), in_eval_mode(self):
             return labels_from_logits(self.mask_logits(images), tags)
 
+    @property
+    def stride(self) -> int:
+        """The stride of the coarsest features, in pixels of the image: its sides are padded to multiples of it."""
+        return -(-coarsest_stride(self.encoder) // self.enlarge)
+
     def features(self, images: Tensor) -> list[Tensor]:
-        """The encoder's features of images (B, 3, H, W) in [0, 1], padded to its largest stride, for the decoders.
+        """The encoder's features of images (B, 3, H, W) in [0, 1], padded to multiples of `stride`, for the decoders.
 
         Raises:
             ValueError: if shape, dtype or range are not these.
         """
         check_images(images)
-        features: list[Tensor] = self.encoder(pad_to_multiples(images, coarsest_stride(self.encoder)))
-        return features
+        return self.features_of_padded(pad_to_multiples(images, self.stride))
+
+    def features_of_padded(self, images: Tensor) -> list[Tensor]:
+        """The features of images whose sides are multiples of `stride`."""
+        if self.enlarge > 1:
+            images = F.interpolate(images, scale_factor=self.enlarge, mode="bilinear", align_corners=False)
+        features: list[Tensor] = self.encoder(images)
+        channels, _ = maps_of_enlarged(self.encoder, self.enlarge)
+        return features[len(features) - len(channels) :]
+
+
+def maps_of_enlarged(encoder: Any, enlarge: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Channels and strides of the feature maps that decoders get of an encoder that sees images enlarged.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> maps_of_enlarged(SmallEncoder((4, 8, 16)), enlarge=2)
+        ((8, 16), (2, 4))
+    """
+    kept = [i for i, stride in enumerate(encoder.strides) if enlarge == 1 or stride >= 2 * enlarge]
+    return tuple(encoder.out_channels[i] for i in kept), tuple(encoder.strides[i] // enlarge for i in kept)

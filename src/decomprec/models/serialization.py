@@ -20,13 +20,14 @@ from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.decoders import ShortcutDecoder, UnetDecoder
 from decomprec.models.encoders import MAX_CHANNELS, SmallEncoder, TimmEncoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
-from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.models.segmenter import DecompositionSegmenter, maps_of_enlarged
 from decomprec.models.weights import Unallocated, check_fits, load_local
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 _MOST_PIXELS = 4096  # an image is enlarged to the size that the config says
 _MOST_STAGES = 8  # more would want images of more than 2^8 pixels, however small the file
+_MOST_ENLARGED = 8
 _MOST_BYTES = 2**20  # of a config
 
 
@@ -144,6 +145,7 @@ class _Config(_Values):
     class_names: tuple[str, ...]
     image_size: Annotated[int, Field(ge=1, le=_MOST_PIXELS)]
     encoder: _Encoder
+    enlarge: Annotated[int, Field(ge=1, le=_MOST_ENLARGED)]
     mask_decoder: _Decoder
     image_decoder: _Decoder | None  # None: masks only
     classifier: _Classifier | None
@@ -161,11 +163,14 @@ class _Config(_Values):
         """The networks with random weights."""
         num_classes = len(self.class_names) + 1
         encoder: Any = self.encoder.build()
+        channels, _ = maps_of_enlarged(encoder, self.enlarge)
         image_decoder: nn.Module = NoImageDecoder()
         if self.image_decoder is not None:
-            image_decoder = self.image_decoder.build(encoder.out_channels, 3 * num_classes)
-        mask_decoder = self.mask_decoder.build(encoder.out_channels, num_classes)
-        segmenter = DecompositionSegmenter(num_classes, encoder, mask_decoder=mask_decoder, image_decoder=image_decoder)
+            image_decoder = self.image_decoder.build(channels, 3 * num_classes)
+        mask_decoder = self.mask_decoder.build(channels, num_classes)
+        segmenter = DecompositionSegmenter(
+            num_classes, encoder, mask_decoder=mask_decoder, image_decoder=image_decoder, enlarge=self.enlarge
+        )
         classifier = None
         if self.classifier is not None:
             own = encoder if self.classifier.encoder is None else self.classifier.encoder.build()
@@ -212,6 +217,7 @@ def write_networks(folder: str | Path, networks: Networks, *, half: bool, masks_
             class_names=tuple(class_names),
             image_size=image_size,
             encoder=encoder,
+            enlarge=segmenter.enlarge,
             mask_decoder=_describe(segmenter.mask_decoder, _DECODERS),
             image_decoder=None if masks_only else _describe(segmenter.image_decoder, _DECODERS),
             classifier=described,

@@ -13,7 +13,7 @@ from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.decoders import ShortcutDecoder
 from decomprec.models.encoders import SmallEncoder, TimmEncoder
-from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.models.segmenter import DecompositionSegmenter, maps_of_enlarged
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.protocols import ExtraLoss, View
 from decomprec.training.augment import FILLS
@@ -68,9 +68,10 @@ def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifi
         settings.encoder_weights,
         encoder_options=settings.encoder_options or None,
         decoder_widths=settings.decoder_widths,
+        enlarge=settings.enlarge,
     )
     if settings.evidence:
-        channels: Any = segmenter.encoder.out_channels
+        channels, _ = maps_of_enlarged(segmenter.encoder, settings.enlarge)
         segmenter.mask_decoder = ShortcutDecoder(channels, num_classes, settings.decoder_widths)
     return segmenter
 

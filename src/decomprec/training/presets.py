@@ -116,6 +116,10 @@ class SegmenterSettings(Settings):
         default=None,
         description="Height and width of the training images in this stage, in pixels; null is image_size.",
     )
+    enlarge: Count = Field(
+        default=1,
+        description="Factor by which images are enlarged for the encoder; its maps finer than stride 2 are left out.",
+    )
     lambda_mask: NonNegative = Field(default=1e-3, description="λ_m of Eq. 7.")
     lambda_cls: NonNegative = Field(default=1e-3, description="λ_c of Eq. 7.")
     absent: Absent = Field(default="ignore", description="What L_cls asks of an absent class's component.")
