@@ -145,6 +145,14 @@ class Encoder(SmallEncoder):
         return super().forward(self.spoil(images))
 
 
+@pytest.mark.parametrize(("ending", "load"), [(".onnx", run_onnx), (".pt2", run_program)])
+def test_an_encoder_that_sees_images_enlarged(ending: str, load: Callable[[Path], Run], tmp_path: Path) -> None:
+    encoder = SmallEncoder((4, 8, 16))
+    segmenter = settled(DecompositionSegmenter(3, encoder, decoder_widths=(8, 4), enlarge=2))
+    export_masks(TrainedModel(segmenter, NAMES, 48), tmp_path / f"masks{ending}")
+    check(load(tmp_path / f"masks{ending}"), segmenter)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from decomprec import Decomposition, DecompositionLoss, DecompositionSegmenter
+from decomprec.models import SmallEncoder
 from decomprec.models.paper_unet import PaperEncoder
 
 
@@ -77,6 +79,33 @@ def test_multiples_of_the_stride_are_not_padded(make: Any) -> None:
     out = model(images)
     assert torch.equal(out.mask_logits, model.mask_decoder(features))
     assert torch.equal(out.imagelets.flatten(1, 2), model.image_decoder(features).sigmoid())
+
+
+@pytest.mark.parametrize("size", [(32, 48), (21, 30)])
+def test_the_encoder_sees_the_image_enlarged(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    encoder = SmallEncoder((4, 8, 16))
+    segmenter = DecompositionSegmenter(3, encoder, decoder_widths=(8, 4), enlarge=2).eval()
+    images = torch.rand(2, 3, *size)
+    height, width = (-(-side // 4) * 4 for side in size)
+    padded = F.pad(images, (0, width - size[1], 0, height - size[0]), mode="replicate")
+    maps = encoder(F.interpolate(padded, size=(2 * height, 2 * width), mode="bilinear"))
+    assert segmenter.stride == 4
+    assert maps[0].shape[2:] == (height, width)  # left out
+    expected = segmenter.mask_decoder(maps[1:])[..., : size[0], : size[1]]
+    torch.testing.assert_close(segmenter.mask_logits(images), expected)
+    assert segmenter(images).imagelets.shape == (2, 3, 3, *size)
+
+
+@pytest.mark.parametrize("factor", [0, -1, 1.5, True])
+def test_a_factor_must_be_a_whole_number(factor: Any) -> None:
+    with pytest.raises(ValueError, match="`enlarge` to be an integer of at least 1"):
+        DecompositionSegmenter(3, SmallEncoder((4, 8)), enlarge=factor)
+
+
+def test_a_factor_that_leaves_no_map_raises() -> None:
+    with pytest.raises(ValueError, match="to be at stride 2"):
+        DecompositionSegmenter(3, SmallEncoder((4, 8)), enlarge=4)
 
 
 def test_padding_repeats_the_border(paper: DecompositionSegmenter) -> None:

@@ -75,6 +75,7 @@ BUILD: dict[str, Callable[[], DecompositionSegmenter]] = {
     "paper": lambda: DecompositionSegmenter(2),
     "resnet18": lambda: DecompositionSegmenter(2, "resnet18", decoder_widths=(8,)),
     "timm": lambda: DecompositionSegmenter(2, TimmEncoder("mobilenetv1_100", pad_type="same"), decoder_widths=(8, 8)),
+    "enlarged": lambda: DecompositionSegmenter(2, SmallEncoder((4, 8, 16)), decoder_widths=(8, 4), enlarge=2),
     "shortcut": lambda: DecompositionSegmenter(
         2, SmallEncoder((4, 8)), decoder_widths=(8, 4), mask_decoder=ShortcutDecoder((4, 8), 2, (8, 4))
     ),
