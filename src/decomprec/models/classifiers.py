@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec.models.encoders import NamedEncoder, check_encoder
+from decomprec.models.encoders import NamedEncoder, check_encoder, rectified
 
 
 class PooledClassifier(nn.Module):
@@ -22,8 +22,9 @@ class PooledClassifier(nn.Module):
             do; `out_channels[-1]` are the channels of the coarsest.
         num_classes: K, background included; the classifier has K-1 outputs.
         encoder_weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None; for named encoders.
-        standardise: bring the pooled features to zero mean and unit variance by a BatchNorm without weights, with
-            which a linear layer on a frozen encoder converges in a few epochs.
+        standardise: pool the positive and the negative part of every feature by themselves (`rectified`), and bring
+            them to zero mean and unit variance by a BatchNorm without weights, with which a linear layer on a frozen
+            encoder converges in a few epochs. `decomprec.evidence` needs both.
 
     Raises:
         ValueError: for fewer than 2 classes, an unknown name, or an encoder without `out_channels` and `stride`.
@@ -56,17 +57,23 @@ class PooledClassifier(nn.Module):
         check_encoder(encoder)
         channels: Any = encoder.out_channels
         self.encoder = encoder
-        self.norm = nn.BatchNorm1d(channels[-1], affine=False) if standardise else nn.Identity()
-        self.head = nn.Linear(channels[-1], num_classes - 1)
+        self.rectify = standardise
+        inputs = 2 * channels[-1] if standardise else channels[-1]
+        self.norm = nn.BatchNorm1d(inputs, affine=False) if standardise else nn.Identity()
+        self.head = nn.Linear(inputs, num_classes - 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K-1) of images (N, 3, H, W) in [0, 1]."""
         return self.classify(self.pool(images))
 
-    def pool(self, images: Tensor) -> Tensor:
-        """The means (N, C) of the encoder's coarsest features over the pixels."""
+    def features(self, images: Tensor) -> Tensor:
+        """The features (N, C, h, w) that are pooled: the encoder's coarsest, or their `rectified` parts."""
         features: Tensor = self.encoder(images)[-1]
-        return features.mean(dim=(-2, -1))
+        return rectified(features) if self.rectify else features
+
+    def pool(self, images: Tensor) -> Tensor:
+        """The means (N, C) of the features over the pixels."""
+        return self.features(images).mean(dim=(-2, -1))
 
     def classify(self, pooled: Tensor) -> Tensor:
         """Logits (N, K-1) of pooled features (N, C)."""
@@ -75,6 +82,6 @@ class PooledClassifier(nn.Module):
 
     def activation_maps(self, images: Tensor) -> Tensor:
         """Class activation maps (N, K-1, h, w): in eval mode, their mean over pixels is the logit without its bias."""
-        features: Tensor = self.encoder(images)[-1]
+        features = self.features(images)
         pixels = self.norm(features.flatten(2)).unflatten(2, features.shape[2:])
         return F.conv2d(pixels, self.head.weight[:, :, None, None])
