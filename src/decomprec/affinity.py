@@ -14,12 +14,14 @@ from decomprec.refine import resize
 def feature_affinity(features: Sequence[Tensor], power: float = 4.0) -> Tensor:
     """How probable each step of a random walk from pixel to pixel is, by the likeness of their features.
 
-    The likeness of two pixels is the mean, over the feature maps, of the cosine of what sets them apart from the
-    image's mean, without its negative part:
+    The likeness of two pixels is the cosine of their features less half the image's mean f̄, averaged over the feature
+    maps l and cut at zero:
 
-        P_pq = A_pq / Σ_q A_pq,    A_pq = max(mean_l cos(f_lp - f̄_l, f_lq - f̄_l), 0)^power
+        P_pq = A_pq / Σ_q A_pq,    A_pq = max(mean_l cos(f_lp - f̄_l / 2, f_lq - f̄_l / 2), 0)^power
 
-    Without the mean f̄ over the image, features that are not negative, as after a ReLU, would all be alike.
+    With nothing subtracted, features after a ReLU all point the same way, so every pixel is like every other. With the
+    whole mean subtracted, the direction no longer says how strong a feature is: a little and far above the mean look
+    alike. A pixel without a direction, as where all features are zero, stays where it is.
 
     Args:
         features: maps (B, C_l, h_l, w_l) of the same images; all are brought to the size of the last.
@@ -48,7 +50,7 @@ def feature_affinity(features: Sequence[Tensor], power: float = 4.0) -> Tensor:
         directions.append(F.normalize(centred.flatten(2), dim=1))
     stacked = torch.cat(directions, dim=1) / len(features) ** 0.5
     likeness = (stacked.transpose(1, 2) @ stacked).clamp(min=0) ** power
-    # A pixel without any likeness, as in an image of one colour, stays where it is.
+    # Without a direction a pixel is not even like itself.
     alone = likeness.sum(dim=2, keepdim=True) == 0
     likeness = torch.where(alone, torch.eye(likeness.shape[1], device=likeness.device), likeness)
     return likeness / likeness.sum(dim=2, keepdim=True)
