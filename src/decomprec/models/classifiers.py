@@ -64,19 +64,22 @@ class PooledClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K-1) of images (N, 3, H, W) in [0, 1]."""
-        return self.classify(self.pool(images))
+        return self.judge(self.encoder(images)[-1])
+
+    def judge(self, coarsest: Tensor) -> Tensor:
+        """Logits (N, K-1) of the encoder's coarsest features (N, C, h, w)."""
+        return self.classify(self._parts(coarsest).mean(dim=(-2, -1)))
 
     def features(self, images: Tensor) -> Tensor:
-        """The features (N, C, h, w) that are pooled: the encoder's coarsest, or their `rectified` parts."""
-        features: Tensor = self.encoder(images)[-1]
-        return rectified(features) if self.rectify else features
+        """What is pooled: the encoder's coarsest features (N, C, h, w), or their `rectified` parts (N, 2C, h, w)."""
+        return self._parts(self.encoder(images)[-1])
 
     def pool(self, images: Tensor) -> Tensor:
-        """The means (N, C) of the features over the pixels."""
+        """The means of `features` over the pixels, (N, C) or (N, 2C)."""
         return self.features(images).mean(dim=(-2, -1))
 
     def classify(self, pooled: Tensor) -> Tensor:
-        """Logits (N, K-1) of pooled features (N, C)."""
+        """Logits (N, K-1) of pooled features, as `pool` gives them."""
         logits: Tensor = self.head(self.norm(pooled))
         return logits
 
@@ -85,3 +88,6 @@ class PooledClassifier(nn.Module):
         features = self.features(images)
         pixels = self.norm(features.flatten(2)).unflatten(2, features.shape[2:])
         return F.conv2d(pixels, self.head.weight[:, :, None, None])
+
+    def _parts(self, coarsest: Tensor) -> Tensor:
+        return rectified(coarsest) if self.rectify else coarsest

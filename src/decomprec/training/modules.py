@@ -296,17 +296,17 @@ def fit_head(classifier: PooledClassifier, features: Tensor, tags: Tensor, weigh
 
     Args:
         classifier: changed in place.
-        features: (N, C), pooled, as `PooledClassifier.pool` gives them.
+        features: pooled, as `PooledClassifier.pool` gives them.
         tags: (N, K-1), {0, 1}.
         weight_decay: λ of the penalty λ/2 ‖w‖² on the weights, at least 0.
 
     Examples:
         >>> from decomprec.models import SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2, standardise=True)
-        >>> features = torch.randn(50, 8)
-        >>> fit_head(classifier, features, (features[:, :1] > 0).float(), weight_decay=1e-3)
+        >>> features = torch.rand(50, 16)
+        >>> fit_head(classifier, features, (features[:, :1] > 0.5).float(), weight_decay=1e-3)
         >>> logits = classifier.eval().head(classifier.norm(features))
-        >>> bool(((logits > 0) == (features[:, :1] > 0)).float().mean() > 0.9)
+        >>> bool(((logits > 0) == (features[:, :1] > 0.5)).float().mean() > 0.9)
         True
     """
     norm, head = classifier.norm, classifier.head
