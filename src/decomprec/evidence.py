@@ -88,6 +88,9 @@ class EvidenceMasks(nn.Module):
         sharpness: s, positive.
         refine: maps images and masks to masks.
 
+    Raises:
+        ValueError: if the classifier doesn't standardise its features, or a number is out of its range.
+
     Examples:
         >>> from decomprec.models import SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
@@ -105,9 +108,11 @@ class EvidenceMasks(nn.Module):
         refine: Refinement = pamr,
     ) -> None:
         super().__init__()
-        for name, value in (("scale", scale), ("threshold", threshold), ("sharpness", sharpness)):
+        for name, value in (("scale", scale), ("sharpness", sharpness)):
             if not value > 0:
                 raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
+        if not 0 < threshold < 1:
+            raise ValueError(f"Expected `threshold` to lie between 0 and 1, but got {threshold}.")
         self.encoder = classifier.encoder
         self.layer = evidence_layer(classifier)
         self.scale = scale
@@ -128,7 +133,8 @@ class EvidenceMasks(nn.Module):
         finer = features[-3:-1] or features
         evidence = random_walk(feature_affinity(finer), resize(evidence, finer[-1].shape[-2:]))
         lowest, highest = evidence.amin(dim=(-2, -1), keepdim=True), evidence.amax(dim=(-2, -1), keepdim=True)
-        share = (evidence - lowest) / (highest - lowest).clamp(min=torch.finfo(evidence.dtype).eps)
+        # Evidence that is the same everywhere points nowhere: its rounding errors must not be stretched.
+        share = (evidence - lowest) / (highest - lowest).clamp(min=1e-3)
         logits = F.pad(self.sharpness * (share - self.threshold), (0, 0, 0, 0, 1, 0))
         half = [max(1, side // 2) for side in images.shape[-2:]]
         masks = DF.mask_absent(resize(logits, half), tags).softmax(dim=1)
