@@ -17,9 +17,9 @@ def gradcam_maps(classifier: PooledClassifier, method: str) -> Callable[[Tensor]
     """Maps from the gradients of each logit by the encoder's coarsest features.
 
     The package's `get_cam_image` combines features and gradients. The rest of its call is left out: it would
-    subtract each map's minimum, which CAM beside it doesn't, and overwrite the parameters' gradients. With a
-    pooled classifier the gradients are constant over the features' pixels, so that "grad-cam" and "xgrad-cam" are
-    CAM itself (Selvaraju et al., Grad-CAM, 2017).
+    subtract each map's minimum, which CAM beside it doesn't, and overwrite the parameters' gradients. Without
+    `standardise` the gradients are constant over the features' pixels, so "grad-cam" and "xgrad-cam" are CAM itself
+    (Selvaraju et al., Grad-CAM, 2017). With it, they differ between features above, at and below zero.
 
     Args:
         classifier: on the images' device; it is run as it stands, so put it into eval mode.
@@ -58,6 +58,6 @@ def _features_and_gradients(classifier: PooledClassifier, images: Tensor) -> tup
             features = classifier.encoder(images.float())[-1]
         with torch.inference_mode(False), torch.enable_grad():
             features = features.clone().requires_grad_()  # a clone, since autograd refuses inference tensors
-            logits = classifier.classify(features.mean(dim=(-2, -1)))
+            logits = classifier.judge(features)
             gradients = [torch.autograd.grad(logit.sum(), features, retain_graph=True)[0] for logit in logits.unbind(1)]
     return features.detach(), gradients

@@ -85,10 +85,10 @@ class Networks:
 
 
 def evidence_row(classifier: PooledClassifier, scale: float) -> dict[str, Predictor]:
-    """What the guide's evidence gives without a segmenter: the training's teacher. Nothing without its statistics."""
+    """What the guide's evidence gives without a segmenter, as the seeds are made. No row without its statistics."""
     if isinstance(classifier.norm, nn.Identity):
         return {}
-    masks = EvidenceMasks(classifier, scales=(1.5 * scale,)).eval()
+    masks = EvidenceMasks(classifier, scale=1.5 * scale).eval()
 
     def predict(images: Tensor, tags: Tensor | None = None) -> Tensor:
         return masks(images, (classifier(images) > 0).float() if tags is None else tags).argmax(dim=1)

@@ -42,7 +42,7 @@ def scores(runs: Sequence[dict[str, Any]], method: str, tags: bool, key: str = "
 
 
 def masks(results: Path) -> str:
-    """IoU on photographs: the library, its teacher, the best maps and a supervised network."""
+    """IoU on photographs: the library, its seeds, the best maps and a supervised network."""
     dogs, classes = load(results, DOGS), load(results, CLASSES)
     head = ["method", "dogs, tags", "dogs, no tags", "dogs in dog-free images"]
     head += ["six classes, tags", "six classes, no tags"]

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from decomprec.decomposition import Decomposition, LossTerms
     from decomprec.functional import recompose
     from decomprec.guide import Frozen, FrozenGuide
-    from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss, PseudoLabelLoss, ReconLoss
+    from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss, ReconLoss
     from decomprec.models.segmenter import DecompositionSegmenter
     from decomprec.priors import HingeAreaLoss
     from decomprec.trained_model import Prediction, TrainedModel, load
@@ -28,7 +28,6 @@ __all__ = [
     "LossTerms",
     "MaskLoss",
     "Prediction",
-    "PseudoLabelLoss",
     "ReconLoss",
     "TrainedModel",
     "component_view",
@@ -41,7 +40,7 @@ _NAMES = {
     "decomposition": ("Decomposition", "LossTerms"),
     "functional": ("recompose",),
     "guide": ("Frozen", "FrozenGuide"),
-    "losses": ("ClsLoss", "DecompositionLoss", "MaskLoss", "PseudoLabelLoss", "ReconLoss"),
+    "losses": ("ClsLoss", "DecompositionLoss", "MaskLoss", "ReconLoss"),
     "models.segmenter": ("DecompositionSegmenter",),
     "priors": ("HingeAreaLoss",),
     "trained_model": ("Prediction", "TrainedModel", "load"),

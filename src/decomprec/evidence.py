@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decomprec import functional as DF
+from decomprec.affinity import feature_affinity, random_walk
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
+from decomprec.models.encoders import rectified
 from decomprec.protocols import Refinement
 from decomprec.refine import pamr, rescale, resize
 
@@ -17,23 +18,24 @@ from decomprec.refine import pamr, rescale, resize
 def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpness: float = 2.0) -> nn.Conv2d:
     """The 1x1 convolution that turns a classifier's coarsest features into mask logits, without any training.
 
-    The evidence for class j at a pixel with features f is their sum over the channels of positive weight. Divided by
-    its mean over the training images, it has one scale for all classes and images:
+    The evidence for class j at a pixel is what speaks for it there: the sum of all positive contributions to the
+    logit. Divided by its mean over the training images, it has one scale for all classes and images:
 
-        e_j = Σ_c max(w_jc, 0) f_c / Σ_c max(w_jc, 0) μ_c
+        e_j = Σ_c max(w_jc, 0) r_c / Σ_c max(w_jc, 0) μ_c
 
-    w are the weights of the classifier's head, brought back to features that are not standardised, and μ the mean
-    features that its BatchNorm has recorded. The logits are s (e_j - t), and 0 for the background. The numerator is
+    r are the `rectified` parts of the features, w the weights of the classifier's head, brought back to parts that are
+    not standardised, and μ the mean parts that its BatchNorm has recorded. No feature needs to be positive: one that
+    speaks for the class by being small has its weight on the negative part. Where none is negative, the numerator is
     LayerCAM (Jiang et al., 2021) of the last features, which divides by each image's own maximum instead, and so
     finds every class in every image.
 
     Args:
-        classifier: trained, with `standardise=True`, on features that are not negative.
+        classifier: trained, with `standardise=True`.
         threshold: t, positive.
         sharpness: s, positive.
 
     Returns:
-        A layer from features (B, C, h, w) to logits (B, K, h, w).
+        A layer from rectified features (B, 2C, h, w) to logits (B, K, h, w).
 
     Raises:
         ValueError: if the classifier doesn't standardise its features, or a number is not positive.
@@ -41,7 +43,7 @@ def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpne
     Examples:
         >>> from decomprec.models import SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
-        >>> features = classifier.encoder(torch.rand(2, 3, 16, 16))[-1]
+        >>> features = classifier.features(torch.rand(2, 3, 16, 16))
         >>> evidence_layer(classifier)(features).shape
         torch.Size([2, 3, 4, 4])
     """
@@ -70,42 +72,52 @@ def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpne
 
 
 class EvidenceMasks(nn.Module):
-    """Masks (B, K, H, W) by a guide's evidence alone, which follow the image: the teacher of a `PseudoLabelLoss`.
+    """Masks (B, K, H, W) by a guide's evidence alone, which follow the image: the seeds of a training.
 
-    The logits of `evidence_layer` are averaged over the scales, softmaxed over the classes that are present, and
-    refined at half the images' resolution, at a quarter of the cost.
+    The evidence for each class spreads, by a `random_walk`, to where the encoder's finer features are alike, and is
+    brought to the range from 0 to 1 in each image: what fits the class best there is the class, and what fits it least
+    is not. Above the threshold the class takes over, see the equation; the masks are then refined at half the images'
+    resolution, at a quarter of the cost.
+
+        M = softmax over the background and the present classes of (0, s (ê_j - t))
 
     Args:
-        classifier: trained, with `standardise=True`, on features that are not negative. Its weights are copied.
-        scales: of the images that the classifier sees; larger ones show finer parts.
-        threshold: t of `evidence_layer`, positive.
-        sharpness: s of `evidence_layer`, positive.
+        classifier: trained, with `standardise=True`. Its weights are copied.
+        scale: of the images that the classifier sees; larger ones show finer parts.
+        threshold: t, in (0, 1).
+        sharpness: s, positive.
         refine: maps images and masks to masks.
 
+    Raises:
+        ValueError: if the classifier doesn't standardise its features, or a number is out of its range.
+
     Examples:
-        >>> from decomprec.losses import PseudoLabelLoss
         >>> from decomprec.models import SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
-        >>> teacher = EvidenceMasks(classifier)
-        >>> teacher(torch.rand(1, 3, 32, 32), torch.tensor([[1.0, 0.0]])).shape
+        >>> masks = EvidenceMasks(classifier)
+        >>> masks(torch.rand(1, 3, 32, 32), torch.tensor([[1.0, 0.0]])).shape
         torch.Size([1, 3, 32, 32])
-        >>> loss = PseudoLabelLoss(teacher)
     """
 
     def __init__(
         self,
         classifier: PooledClassifier,
-        scales: Sequence[float] = (1.5,),
-        threshold: float = 1.0,
-        sharpness: float = 4.0,
+        scale: float = 1.5,
+        threshold: float = 0.6,
+        sharpness: float = 6.0,
         refine: Refinement = pamr,
     ) -> None:
         super().__init__()
-        if not scales or min(scales) <= 0:
-            raise ValueError(f"Expected `scales` to be numbers above 0, but got {tuple(scales)}.")
+        for name, value in (("scale", scale), ("sharpness", sharpness)):
+            if not value > 0:
+                raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
+        if not 0 < threshold < 1:
+            raise ValueError(f"Expected `threshold` to lie between 0 and 1, but got {threshold}.")
         self.encoder = classifier.encoder
-        self.layer = evidence_layer(classifier, threshold, sharpness)
-        self.scales = tuple(scales)
+        self.layer = evidence_layer(classifier)
+        self.scale = scale
+        self.threshold = threshold
+        self.sharpness = sharpness
         self.refine = refine
 
     @torch.no_grad()
@@ -116,11 +128,17 @@ class EvidenceMasks(nn.Module):
             ValueError: if the tags don't fit the images and classes.
         """
         check_tags(tags, batch=len(images), num_classes=self.layer.out_channels)
-        height, width = images.shape[-2:]
-        half = (max(1, height // 2), max(1, width // 2))
-        logits = [resize(self.layer(self.encoder(rescale(images, scale))[-1]).float(), half) for scale in self.scales]
-        masks = DF.mask_absent(torch.stack(logits).mean(dim=0), tags).softmax(dim=1)
-        return resize(self.refine(resize(images, half).clamp(0, 1), masks), (height, width))
+        features = self.encoder(rescale(images, self.scale))
+        evidence = self.layer(rectified(features[-1])).float()[:, 1:]
+        finer = features[-3:-1] or features
+        evidence = random_walk(feature_affinity(finer), resize(evidence, finer[-1].shape[-2:]))
+        lowest, highest = evidence.amin(dim=(-2, -1), keepdim=True), evidence.amax(dim=(-2, -1), keepdim=True)
+        # Evidence that is the same everywhere points nowhere: its rounding errors must not be stretched.
+        share = (evidence - lowest) / (highest - lowest).clamp(min=1e-3)
+        logits = F.pad(self.sharpness * (share - self.threshold), (0, 0, 0, 0, 1, 0))
+        half = [max(1, side // 2) for side in images.shape[-2:]]
+        masks = DF.mask_absent(resize(logits, half), tags).softmax(dim=1)
+        return resize(self.refine(resize(images, half).clamp(0, 1), masks), images.shape[-2:])
 
     def seeds(self, images: Tensor, tags: Tensor, confidence: float = 0.65) -> Tensor:
         """Label maps (B, H, W) where the masks are sure, see `functional.seed_labels`."""

@@ -233,10 +233,15 @@ def seed_labels(masks: Tensor, confidence: float) -> Tensor:
     Returns:
         Shape (B, H, W): uint8 with 255 for no slot, or, for more than 255 slots, int16 with -1.
 
+    Raises:
+        ValueError: for a confidence outside [0, 1].
+
     Examples:
         >>> seed_labels(torch.tensor([[0.2, 0.6], [0.8, 0.4]]).view(1, 2, 1, 2), confidence=0.65)
         tensor([[[  1, 255]]], dtype=torch.uint8)
     """
+    if not 0 <= confidence <= 1:
+        raise ValueError(f"Expected `confidence` to lie in [0, 1], but got {confidence}.")
     largest, labels = masks.max(dim=1)
     return labels.masked_fill(largest < confidence, -1).to(torch.uint8 if masks.shape[1] < 256 else torch.int16)
 

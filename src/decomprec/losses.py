@@ -12,8 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from decomprec import functional as DF
 from decomprec.checks import check_areas, check_decomposition, check_images, check_tags
 from decomprec.decomposition import Decomposition, LossTerms
-from decomprec.guide import Frozen
-from decomprec.protocols import ExtraLoss, Guide, MaskTerm, ReconTerm, Teacher, View
+from decomprec.protocols import ExtraLoss, Guide, MaskTerm, ReconTerm, View
 from decomprec.views import component_view
 
 
@@ -254,38 +253,3 @@ class DecompositionLoss(nn.Module):
             extra["seeds"] = DF.seed_loss(out.mask_logits, seeds)
             total = total + self.lambda_seeds * extra["seeds"]
         return LossTerms(total=total, recon=recon, mask=mask, cls=cls, extra=extra)
-
-
-class PseudoLabelLoss(nn.Module):
-    """Cross-entropy with a teacher's masks: seeds or self-training, as an extra term or in place of L_cls.
-
-    Pixels where the teacher is undecided don't count.
-
-    Args:
-        teacher: maps images (B, 3, H, W) and tags (B, K-1) to masks (B, K, H, W), such as
-            `evidence.EvidenceMasks(...)` or `refine.RefinedPredictor(...).masks`; no gradient reaches it, and a
-            module is frozen in place.
-        confidence: a pixel counts if the teacher's largest mask there is at least this, in [0, 1].
-
-    Raises:
-        ValueError: for a confidence outside [0, 1].
-
-    Examples:
-        >>> sure = torch.tensor([0.9, 0.1]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
-        >>> out = Decomposition(torch.zeros(1, 2, 4, 4), torch.rand(1, 2, 3, 4, 4))
-        >>> PseudoLabelLoss(lambda images, tags: sure)(out, torch.rand(1, 3, 4, 4), torch.ones(1, 1))  # ln 2
-        tensor(0.6931)
-    """
-
-    def __init__(self, teacher: Teacher, confidence: float = 0.65) -> None:
-        super().__init__()
-        if not 0 <= confidence <= 1:
-            raise ValueError(f"Expected `confidence` to lie in [0, 1], but got {confidence}.")
-        self.teacher = Frozen(teacher) if isinstance(teacher, nn.Module) else teacher
-        self.confidence = confidence
-
-    def forward(self, out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
-        """The loss of a decomposition of `images` (B, 3, H, W) with `tags` (B, K-1), a scalar."""
-        with torch.no_grad():
-            seeds = DF.seed_labels(self.teacher(images, tags), self.confidence)
-        return DF.seed_loss(out.mask_logits, seeds)

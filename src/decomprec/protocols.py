@@ -88,14 +88,6 @@ class ExtraLoss(Protocol):
         ...
 
 
-class Teacher(Protocol):
-    """Gives the masks that a `PseudoLabelLoss` learns from, such as `EvidenceMasks`."""
-
-    def __call__(self, images: Tensor, tags: Tensor, /) -> Tensor:
-        """Return masks (B, K, H, W) in [0, 1] of images (B, 3, H, W) with tags (B, K-1)."""
-        ...
-
-
 class Refinement(Protocol):
     """Fits masks to their images, such as `guided_filter` and `pamr`."""
 

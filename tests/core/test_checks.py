@@ -4,6 +4,7 @@ import gc
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from decomprec import ClsLoss, DecompositionLoss, DecompositionSegmenter, FrozenGuide, MaskLoss, PseudoLabelLoss
+from decomprec import ClsLoss, DecompositionLoss, DecompositionSegmenter, FrozenGuide, MaskLoss
 from decomprec.checks import check_images, check_tags
 from decomprec.evidence import EvidenceMasks
 from decomprec.models import PooledClassifier, SmallEncoder
@@ -48,13 +49,15 @@ def test_a_step_scans_images_and_tags_once(
 ) -> None:
     classifier = PooledClassifier(SmallEncoder((4, 8)), 3, standardise=True).eval()
     # Without a refinement, which checks the smaller images that it is given.
-    seeds = EvidenceMasks(classifier, refine=lambda images, masks: masks)
-    for loss in (
-        DecompositionLoss(guide),
-        DecompositionLoss(guide, mask_loss=HingeAreaLoss(), extra={"seeds": (1.0, PseudoLabelLoss(seeds))}),
-    ):
-        batch = images.clone(), tags.clone()
-        found = scans(lambda batch=batch, loss=loss: loss(segmenter(batch[0]), *batch).total.backward())
+    evidence = EvidenceMasks(classifier, refine=lambda images, masks: masks)
+    seeded = DecompositionLoss(guide, mask_loss=HingeAreaLoss(), lambda_seeds=1.0)
+
+    def step(loss: DecompositionLoss, images: Tensor, tags: Tensor) -> None:
+        seeds = evidence.seeds(images, tags) if loss is seeded else None
+        loss(segmenter(images), images, tags, seeds=seeds).total.backward()
+
+    for loss in (DecompositionLoss(guide), seeded):
+        found = scans(partial(step, loss, images.clone(), tags.clone()))
         assert found == {"aminmax": 1, "all": 1, "_local_scalar_dense": 1}
 
 

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from decomprec import ClsLoss, Decomposition, DecompositionLoss, DecompositionSegmenter, FilledView, FrozenGuide
 from decomprec import functional as DF
 from decomprec.data import SyntheticScenes
-from decomprec.losses import MaskLoss, PseudoLabelLoss, ReconLoss
+from decomprec.losses import MaskLoss, ReconLoss
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.training import PRESETS, train
@@ -42,12 +42,11 @@ def sure_guide(scale: float) -> Callable[[Tensor], Tensor]:
 def all_terms(scale: float) -> dict[str, Callable[[Decomposition, Tensor, Tensor], Tensor]]:
     guide = sure_guide(scale)
 
-    def teacher(images: Tensor, tags: Tensor) -> Tensor:
-        return F.one_hot(torch.arange(5) % SLOTS, SLOTS).T[None, :, None].expand(SIZE[0], -1, SIZE[1], -1).float()
+    seeds = (torch.arange(SIZE[2]) % SLOTS).expand(SIZE)
 
     def overall(out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
-        extra = {"smooth": (1.0, EdgeAwareSmoothness()), "seeds": (1.0, PseudoLabelLoss(teacher))}
-        return DecompositionLoss(guide, 1.0, 1.0, extra=extra)(out, images, tags).total
+        loss = DecompositionLoss(guide, 1.0, 1.0, extra={"smooth": (1.0, EdgeAwareSmoothness())}, lambda_seeds=1.0)
+        return loss(out, images, tags, seeds=seeds).total
 
     return {
         "ReconLoss": lambda out, images, tags: ReconLoss()(out.reconstruction, images),
@@ -58,7 +57,7 @@ def all_terms(scale: float) -> dict[str, Callable[[Decomposition, Tensor, Tensor
         "ClsLoss, sampled slots": ClsLoss(guide, absent_slots=1),
         "ClsLoss on fills": ClsLoss(guide, view=FilledView("images", [mean_fill, noise_fill, blur_fill])),
         "EdgeAwareSmoothness": EdgeAwareSmoothness(),
-        "PseudoLabelLoss": PseudoLabelLoss(teacher),
+        "seed_loss": lambda out, images, tags: DF.seed_loss(out.mask_logits, seeds),
         "DecompositionLoss": overall,
     }
 
@@ -167,19 +166,18 @@ def learnt(precision: torch.dtype, perturbed: int | None = None) -> tuple[float,
     with torch.no_grad():
         for p in model.parameters() if perturbed is not None else ():
             p *= 1 + 2**-8 * (2 * torch.rand(p.shape, generator=g) - 1)
-    # The paper's own terms leave the masks of two images open; a teacher makes them a question with one answer.
-    seeds = PseudoLabelLoss(lambda images, tags: F.one_hot(truth, 3).movedim(-1, 1).float())
-    loss = DecompositionLoss(guide, 0.01, 0.01, extra={"seeds": (1.0, seeds)})
+    # The paper's own terms leave the masks of two images open; with the true labels as seeds there is one answer.
+    loss = DecompositionLoss(guide, 0.01, 0.01, lambda_seeds=1.0)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(1000):
         optimiser.zero_grad()
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            terms = loss(model(images), images, tags)
+            terms = loss(model(images), images, tags, seeds=truth)
         terms.total.backward()
         optimiser.step()
     with torch.no_grad():
         out = model(images)
-        return loss(out, images, tags).total.item(), out.masks
+        return loss(out, images, tags, seeds=truth).total.item(), out.masks
 
 
 def test_a_thousand_steps_in_bfloat16_end_where_float32_does() -> None:

@@ -26,8 +26,12 @@ METHODS = ["grad-cam", "grad-cam++", "layer-cam", "xgrad-cam"]
 
 @pytest.fixture
 def pooled() -> PooledClassifier:
+    return lived_in()
+
+
+def lived_in(standardise: bool = False) -> PooledClassifier:
     """Its maps have both signs, and its weights are so large that the package's small constants don't show."""
-    classifier = PooledClassifier(SmallEncoder((4, 16)), num_classes=4)
+    classifier = PooledClassifier(SmallEncoder((4, 16)), num_classes=4, standardise=standardise)
     nn.init.normal_(classifier.head.weight, std=3)
     for _ in range(30):  # the batch normalisations learn the scale of the features
         classifier(torch.rand(4, 3, 24, 16))
@@ -60,11 +64,12 @@ def test_layer_cam_is_cam_of_the_positive_weights(pooled: PooledClassifier) -> N
     assert_proportional(gradcam.gradcam_maps(pooled, "layer-cam")(images), expected)
 
 
+@pytest.mark.parametrize("standardise", [False, True])
 @pytest.mark.parametrize(
     ("method", "own"), [("grad-cam", GradCAM), ("grad-cam++", GradCAMPlusPlus), ("layer-cam", LayerCAM)]
 )
-def test_the_packages_own_call_gives_the_same_maps_less_their_minimum(pooled, method, own) -> None:
-    images = torch.rand(2, 3, 24, 16)
+def test_the_packages_own_call_gives_the_same_maps_less_their_minimum(method, own, standardise: bool) -> None:
+    images, pooled = torch.rand(2, 3, 24, 16), lived_in(standardise)
 
     class Hooked(nn.Module):
         def __init__(self) -> None:
@@ -72,7 +77,10 @@ def test_the_packages_own_call_gives_the_same_maps_less_their_minimum(pooled, me
             self.pooled, self.last = pooled, nn.Identity()
 
         def forward(self, images: Tensor) -> Tensor:
-            return pooled.head(self.last(pooled.encoder(images)[-1]).mean(dim=(-2, -1)))
+            features = self.last(pooled.encoder(images)[-1])
+            if standardise:
+                features = torch.cat([features.relu(), (-features).relu()], dim=1)
+            return pooled.head(pooled.norm(features.mean(dim=(-2, -1))))
 
     model = Hooked().eval()
     ours = normalise_maps(gradcam.gradcam_maps(pooled, method)(images), (6, 4))

@@ -20,6 +20,25 @@ from decomprec.models import (
 )
 
 
+def test_a_standardising_classifier_pools_both_parts_of_every_feature(images: Tensor) -> None:
+    encoder = SmallEncoder((4, 8))
+    encoder.stages[-1][-1] = nn.Identity()  # instead of the ReLU: features of both signs
+    classifier = PooledClassifier(encoder, num_classes=4, standardise=True)
+    for _ in range(5):
+        classifier(torch.rand(8, 3, 16, 16))
+    features = classifier.eval().encoder(images)[-1]
+    assert (features < 0).any()
+    for b in range(2):
+        for c in range(8):
+            values = features[b, c].flatten().tolist()
+            above, below = sum(v for v in values if v > 0), sum(-v for v in values if v < 0)
+            means = classifier.pool(images)[b, [c, 8 + c]].tolist()
+            assert means == pytest.approx([above / len(values), below / len(values)], rel=1e-4, abs=1e-6)
+    logits = classifier.activation_maps(images).mean(dim=(-2, -1)) + classifier.head.bias
+    torch.testing.assert_close(logits, classifier(images), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(classifier.judge(features), classifier(images))
+
+
 def test_activation_maps_average_to_the_logits(images: Tensor) -> None:
     classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=4).eval()
     maps = classifier.activation_maps(images)

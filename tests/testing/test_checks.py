@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_pil_image
 
 import decomprec.views
 from decomprec import (
     ClsLoss,
-    DecompositionSegmenter,
+    Decomposition,
     FilledView,
     FrozenGuide,
     HingeAreaLoss,
     MaskLoss,
-    PseudoLabelLoss,
     ReconLoss,
     component_view,
 )
+from decomprec import functional as DF
 from decomprec import testing as check
 from decomprec.data import SyntheticScenes, TaggedCSV, TaggedFolder, TaggedRows
 from decomprec.evidence import EvidenceMasks
@@ -39,7 +39,7 @@ from decomprec.models import (
     UnetDecoder,
 )
 from decomprec.priors import EdgeAwareSmoothness
-from decomprec.refine import RefinedPredictor, guided_filter, multi_scale_tags, pamr
+from decomprec.refine import guided_filter, multi_scale_tags, pamr
 from decomprec.views import mean_fill, noise_fill
 
 
@@ -49,6 +49,10 @@ def small_classifier(num_classes: int = 3, standardise: bool = False) -> PooledC
 
 def small_guide(num_classes: int = 3) -> FrozenGuide:
     return FrozenGuide(small_classifier(num_classes))
+
+
+def seeds_of_evidence(evidence: EvidenceMasks, out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
+    return DF.seed_loss(out.mask_logits, evidence.seeds(images, tags))
 
 
 FILLS = [fill for name, fill in inspect.getmembers(decomprec.views, inspect.isfunction) if name.endswith("_fill")]
@@ -73,7 +77,7 @@ EXTRAS: dict[str, Callable[[], Any]] = {
     "cls, own pixels": lambda: ClsLoss(small_guide(4), view=FilledView("images", [noise_fill, mean_fill])),
     "cls, sampled": lambda: ClsLoss(small_guide(4), absent_slots=1),
     "cls, in parts": lambda: ClsLoss(small_guide(4), chunk=2),
-    "seeds": lambda: PseudoLabelLoss(EvidenceMasks(small_classifier(4, standardise=True).eval())),
+    "seeds": lambda: partial(seeds_of_evidence, EvidenceMasks(small_classifier(4, standardise=True).eval())),
 }
 
 
@@ -134,12 +138,6 @@ def test_decoders_of_the_library_fit(out_channels: int) -> None:
 @pytest.mark.parametrize("refine", [guided_filter, pamr, partial(pamr, iterations=2, dilations=(1, 2))])
 def test_refinements_of_the_library_fit(refine: Any) -> None:
     check.check_refinement(refine, num_classes=3)
-
-
-def test_teachers_of_the_library_fit() -> None:
-    check.check_teacher(EvidenceMasks(small_classifier(standardise=True).eval()), num_classes=3)
-    segmenter = DecompositionSegmenter(3, SmallEncoder((4, 8))).eval()
-    check.check_teacher(RefinedPredictor(segmenter.mask_logits, guided_filter).masks, num_classes=3)
 
 
 def test_datasets_of_the_library_fit(tmp_path: Path) -> None:

@@ -623,36 +623,6 @@ def test_refinement(part: Any, rest: str) -> None:
     assert_refused(f"Expected the refinement to {rest}", lambda: check.check_refinement(part))
 
 
-def blank(images: Tensor, num_classes: int, value: float = 0.0) -> Tensor:
-    return torch.full((len(images), num_classes, *images.shape[2:]), value)
-
-
-@mistakes(
-    {
-        "foreground": (
-            lambda images, tags: blank(images, 2),
-            f"give masks of shape (B, K, H, W) = (3, 3, 64, 64), but got (3, 2, 64, 64); {KEEP_ALL}",
-        ),
-        "coarse": (
-            lambda images, tags: blank(images, 3)[..., ::8, ::8],
-            f"give masks of shape (B, K, H, W) = (3, 3, 64, 64), but got (3, 3, 8, 8); {KEEP_ALL}",
-        ),
-        "logits": (
-            lambda images, tags: blank(images, 3, 4.0),
-            "give masks in [0, 1], but got values from 4 to 4; give probabilities, not logits.",
-        ),
-        "sigmoid": (
-            lambda images, tags: blank(images, 3, 0.75),
-            "give masks that sum to at most 1 over the classes, but got sums from 2.25 to 2.25; divide by the sum over "
-            "`dim=1`.",
-        ),
-        "mean of the batch": (lambda images, tags: blank(images, 3, 0.3) * images.mean(), DEPENDS),
-    }
-)
-def test_teacher(part: Any, rest: str) -> None:
-    assert_refused(f"Expected the teacher to {rest}", lambda: check.check_teacher(part, num_classes=3))
-
-
 class Images:
     """A data set of two classes that fits, unless attributes or the items' values spoil it."""
 

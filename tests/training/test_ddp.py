@@ -26,8 +26,9 @@ from support.two_processes import (
 from torch import Tensor
 
 from decomprec import Decomposition, MaskLoss
+from decomprec import functional as DF
 from decomprec.data.datamodule import TaggedDataModule
-from decomprec.losses import ClsLoss, PseudoLabelLoss, ReconLoss
+from decomprec.losses import ClsLoss, ReconLoss
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.training.modules import fit_head
 
@@ -156,9 +157,9 @@ def test_a_training_set_smaller_than_a_batch_of_all_is_refused() -> None:
         module.train_dataloader()
 
 
-def teacher(images: Tensor, tags: Tensor) -> Tensor:
-    """Sure of the brighter images only."""
-    return torch.stack([images.mean(dim=1), 1 - images.mean(dim=1)], dim=1)
+def sure_where_bright(out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
+    masks = torch.stack([images.mean(dim=1), 1 - images.mean(dim=1)], dim=1)
+    return DF.seed_loss(out.mask_logits, DF.seed_labels(masks, confidence=0.6))
 
 
 def linear_guide(images: Tensor) -> Tensor:
@@ -172,7 +173,7 @@ TERMS: dict[str, Any] = {
     "cls": ClsLoss(linear_guide),
     "cls reject": ClsLoss(linear_guide, "reject"),
     "smoothness": EdgeAwareSmoothness(),
-    "seeds": PseudoLabelLoss(teacher, confidence=0.6),
+    "seeds": sure_where_bright,
 }
 
 

@@ -34,7 +34,7 @@ def classifier() -> PooledClassifier:
 @pytest.fixture
 def features() -> Tensor:
     generator = torch.Generator().manual_seed(1)
-    return 3 + torch.randn(200, 8, generator=generator) * torch.linspace(0.1, 5, 8)
+    return 3 + torch.randn(200, 16, generator=generator) * torch.linspace(0.1, 5, 16)
 
 
 def test_the_head_is_that_of_scikit_learn(classifier: PooledClassifier, features: Tensor) -> None:

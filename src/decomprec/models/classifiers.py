@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec.models.encoders import TimmEncoder, check_encoder
+from decomprec.models.encoders import TimmEncoder, check_encoder, rectified
 
 
 class PooledClassifier(nn.Module):
@@ -22,8 +22,9 @@ class PooledClassifier(nn.Module):
             do; `out_channels[-1]` are the channels of the coarsest.
         num_classes: K, background included; the classifier has K-1 outputs.
         encoder_weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None; for networks of timm.
-        standardise: bring the pooled features to zero mean and unit variance by a BatchNorm without weights, with
-            which a linear layer on a frozen encoder converges in a few epochs.
+        standardise: pool the positive and the negative part of every feature by themselves (`rectified`), and bring
+            them to zero mean and unit variance by a BatchNorm without weights, with which a linear layer on a frozen
+            encoder converges in a few epochs. `decomprec.evidence` needs both.
 
     Raises:
         ValueError: for fewer than 2 classes, an unknown name, or an encoder without `out_channels` and `strides`.
@@ -56,25 +57,37 @@ class PooledClassifier(nn.Module):
         check_encoder(encoder)
         channels: Any = encoder.out_channels
         self.encoder = encoder
-        self.norm = nn.BatchNorm1d(channels[-1], affine=False) if standardise else nn.Identity()
-        self.head = nn.Linear(channels[-1], num_classes - 1)
+        self.rectify = standardise
+        inputs = 2 * channels[-1] if standardise else channels[-1]
+        self.norm = nn.BatchNorm1d(inputs, affine=False) if standardise else nn.Identity()
+        self.head = nn.Linear(inputs, num_classes - 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K-1) of images (N, 3, H, W) in [0, 1]."""
-        return self.classify(self.pool(images))
+        return self.judge(self.encoder(images)[-1])
+
+    def judge(self, coarsest: Tensor) -> Tensor:
+        """Logits (N, K-1) of the encoder's coarsest features (N, C, h, w)."""
+        return self.classify(self._parts(coarsest).mean(dim=(-2, -1)))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What is pooled: the encoder's coarsest features (N, C, h, w), or their `rectified` parts (N, 2C, h, w)."""
+        return self._parts(self.encoder(images)[-1])
 
     def pool(self, images: Tensor) -> Tensor:
-        """The means (N, C) of the encoder's coarsest features over the pixels."""
-        features: Tensor = self.encoder(images)[-1]
-        return features.mean(dim=(-2, -1))
+        """The means of `features` over the pixels, (N, C) or (N, 2C)."""
+        return self.features(images).mean(dim=(-2, -1))
 
     def classify(self, pooled: Tensor) -> Tensor:
-        """Logits (N, K-1) of pooled features (N, C)."""
+        """Logits (N, K-1) of pooled features, as `pool` gives them."""
         logits: Tensor = self.head(self.norm(pooled))
         return logits
 
     def activation_maps(self, images: Tensor) -> Tensor:
         """Class activation maps (N, K-1, h, w): in eval mode, their mean over pixels is the logit without its bias."""
-        features: Tensor = self.encoder(images)[-1]
+        features = self.features(images)
         pixels = self.norm(features.flatten(2)).unflatten(2, features.shape[2:])
         return F.conv2d(pixels, self.head.weight[:, :, None, None])
+
+    def _parts(self, coarsest: Tensor) -> Tensor:
+        return rectified(coarsest) if self.rectify else coarsest

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec.models.encoders import MAX_CHANNELS, is_channels
+from decomprec.models.encoders import MAX_CHANNELS, is_channels, rectified
 
 WIDTHS = (256, 128, 64, 32, 16)
 
@@ -65,7 +65,7 @@ class UnetDecoder(nn.Module):
 
 
 class ShortcutDecoder(UnetDecoder):
-    """A `UnetDecoder` plus a 1x1 convolution of the coarsest features, enlarged to its output.
+    """A `UnetDecoder` plus a 1x1 convolution of the coarsest features' `rectified` parts, enlarged to its output.
 
     The convolution can start as `decomprec.evidence.evidence_layer` of a trained classifier; the U-Net then only has to
     add what is finer.
@@ -84,10 +84,10 @@ class ShortcutDecoder(UnetDecoder):
 
     def __init__(self, encoder_channels: Sequence[int], out_channels: int, widths: Sequence[int] | None = None) -> None:
         super().__init__(encoder_channels, out_channels, widths)
-        self.shortcut = nn.Conv2d(encoder_channels[-1], out_channels, kernel_size=1)
+        self.shortcut = nn.Conv2d(2 * encoder_channels[-1], out_channels, kernel_size=1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Output (B, C_out, H, W) from the encoder's features."""
         fine = super().forward(features)
-        coarse = self.shortcut(features[-1])
+        coarse = self.shortcut(rectified(features[-1]))
         return fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)

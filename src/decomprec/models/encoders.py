@@ -187,6 +187,22 @@ class TimmEncoder(nn.Module):
             )
 
 
+def rectified(features: Tensor) -> Tensor:
+    """The positive and the negative part of features, next to each other, neither below zero.
+
+    Args:
+        features: (N, C, ...), signed.
+
+    Returns:
+        (N, 2C, ...): max(f, 0), then max(-f, 0).
+
+    Examples:
+        >>> rectified(torch.tensor([[2.0, -3.0]]))
+        tensor([[2., 0., 0., 3.]])
+    """
+    return torch.cat([features, -features], dim=1).relu()
+
+
 def check_encoder(encoder: nn.Module) -> None:
     """Raise a ValueError unless a module has what the segmenter and the classifier read off an encoder."""
     for name in ("out_channels", "strides"):

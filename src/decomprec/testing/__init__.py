@@ -3,7 +3,7 @@
 from decomprec.testing.data import check_dataset
 from decomprec.testing.guide import check_fill, check_guide, check_view
 from decomprec.testing.losses import check_extra_loss, check_mask_loss, check_recon_loss
-from decomprec.testing.masks import check_refinement, check_teacher
+from decomprec.testing.masks import check_refinement
 from decomprec.testing.models import check_decoder, check_encoder
 
 __all__ = [
@@ -16,6 +16,5 @@ __all__ = [
     "check_mask_loss",
     "check_recon_loss",
     "check_refinement",
-    "check_teacher",
     "check_view",
 ]

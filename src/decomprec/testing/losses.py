@@ -106,7 +106,7 @@ def check_extra_loss(loss: ExtraLoss, num_classes: int = 4, sizes: Sizes = SIZES
             for empty, out in outs.items():
                 _value(probe, _of(targets, empty), out=out, images=images, tags=targets)
         for out in outs.values():
-            # The gradient may be 0: a teacher that is sure of nothing asks for nothing.
+            # The gradient may be 0: a term may ask nothing of masks that already satisfy it.
             probe.with_gradient("out", _KEEP, out=out, images=images, tags=tags, nonzero=False)
     out = outs[False]
     probe.check_modes(_FREEZE, out=out, images=images, tags=tags)

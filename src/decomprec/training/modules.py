@@ -197,7 +197,7 @@ class SegmenterModule(Stage):
         settings: learning rate, frozen encoder, image size and background bias; the paper's by default.
         one_cycle: warm the learning rate up and down over the run.
         second_guide: one that the loss does not know, usually a `FrozenGuide`, for the logged adversarial gap.
-        teacher: gives the seeds of batches that have none, if the loss has a weight for them.
+        evidence: makes the seeds of batches that have none, if the loss has a weight for them.
 
     Raises:
         ValueError: for a background bias with a mask decoder that is no `UnetDecoder`.
@@ -212,7 +212,7 @@ class SegmenterModule(Stage):
         *,
         one_cycle: bool = False,
         second_guide: Callable[[Tensor], Tensor] | None = None,
-        teacher: EvidenceMasks | None = None,
+        evidence: EvidenceMasks | None = None,
     ) -> None:
         settings = settings or SegmenterSettings()
         super().__init__(segmenter.encoder if settings.freeze_encoder else None, settings.learning_rate, 0.0, one_cycle)
@@ -226,7 +226,7 @@ class SegmenterModule(Stage):
         self.loss = loss
         self.iou = MulticlassJaccardIndex(num_classes, average="macro", ignore_index=255)
         self.second_guide = second_guide
-        self._teacher = None if teacher is None else Frozen(teacher)
+        self._evidence = None if evidence is None else Frozen(evidence)
         self.diagnostics = Diagnostics(num_classes)
 
     def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
@@ -235,8 +235,8 @@ class SegmenterModule(Stage):
         seeds = batch.get("seeds")
         if seeds is not None:
             seeds = F.interpolate(seeds[:, None].float(), images.shape[-2:], mode="nearest-exact")[:, 0].long()
-        elif self._teacher is not None:
-            seeds = self._teacher.module.seeds(images, tags)
+        elif self._evidence is not None:
+            seeds = self._evidence.module.seeds(images, tags)
         return self.loss(self.segmenter(images), images, tags, batch.get("areas"), seeds).as_dict()
 
     def _shown(self, images: Tensor) -> Tensor:
@@ -296,17 +296,17 @@ def fit_head(classifier: PooledClassifier, features: Tensor, tags: Tensor, weigh
 
     Args:
         classifier: changed in place.
-        features: (N, C), pooled, as `PooledClassifier.pool` gives them.
+        features: pooled, as `PooledClassifier.pool` gives them.
         tags: (N, K-1), {0, 1}.
         weight_decay: λ of the penalty λ/2 ‖w‖² on the weights, at least 0.
 
     Examples:
         >>> from decomprec.models import SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2, standardise=True)
-        >>> features = torch.randn(50, 8)
-        >>> fit_head(classifier, features, (features[:, :1] > 0).float(), weight_decay=1e-3)
+        >>> features = torch.rand(50, 16)
+        >>> fit_head(classifier, features, (features[:, :1] > 0.5).float(), weight_decay=1e-3)
         >>> logits = classifier.eval().head(classifier.norm(features))
-        >>> bool(((logits > 0) == (features[:, :1] > 0)).float().mean() > 0.9)
+        >>> bool(((logits > 0) == (features[:, :1] > 0.5)).float().mean() > 0.9)
         True
     """
     norm, head = classifier.norm, classifier.head

@@ -106,20 +106,20 @@ def train(
 
     start_from_guide(preset, segmenter, classifier)
     size = preset.segmenter_size
-    teacher = EvidenceMasks(classifier) if preset.segmenter.seeds else None
+    evidence = EvidenceMasks(classifier) if preset.segmenter.seeds else None
     segmenter_module = SegmenterModule(
         segmenter,
         build_loss(preset, classifier),
         num_classes,
         preset.segmenter,
         one_cycle=preset.one_cycle,
-        teacher=teacher,
+        evidence=evidence,
     )
     before: list[Callback] = []
-    if teacher is not None and isinstance(train_set, TaggedRecords):
+    if evidence is not None and isinstance(train_set, TaggedRecords):
         file = SeedFile(run_dir / "segmenter", len(train_set))
         segmenter_data.train_set = train_set.with_seeds(file)
-        before = [ComputeSeeds(file, teacher, classifier, train_set, size)]
+        before = [ComputeSeeds(file, evidence, classifier, train_set, size)]
     fit(
         segmenter_module,
         segmenter,

@@ -98,22 +98,22 @@ class ComputeSeeds(Callback):
 
     Args:
         file: gets the seeds.
-        teacher: gives them.
-        classifier: of the teacher, to tell seeds of another training apart.
+        evidence: gives them.
+        classifier: whose evidence it is, to tell seeds of another training apart.
         images: whose seeds they are.
-        size: short side at which the teacher sees the images, in pixels.
+        size: short side at which the classifier sees the images, in pixels.
     """
 
     def __init__(
         self,
         file: SeedFile,
-        teacher: EvidenceMasks,
+        evidence: EvidenceMasks,
         classifier: PooledClassifier,
         images: TaggedRecords,  # type: ignore[type-arg]  # of any records
         size: int,
     ) -> None:
         self.file = file
-        self.teacher = teacher
+        self.evidence = evidence
         self.classifier = classifier
         self.images = images
         self.size = size
@@ -124,8 +124,8 @@ class ComputeSeeds(Callback):
             key = hashlib.sha256(self.images.tags.numpy().tobytes())
             key.update(self.classifier.head.weight.detach().cpu().numpy().tobytes())
             if self.file.key != key.hexdigest():
-                teacher = self.teacher.to(trainer.strategy.root_device)
-                found = seeds_of_images(teacher, self.images, self.size)
+                evidence = self.evidence.to(trainer.strategy.root_device)
+                found = seeds_of_images(evidence, self.images, self.size)
                 bar = tqdm(found, "seeds", len(self.images), unit="image", leave=False, disable=None)
                 self.file.write(iter(bar), key.hexdigest())
         trainer.strategy.barrier()
@@ -137,23 +137,23 @@ class ComputeSeeds(Callback):
 
 
 def seeds_of_images(
-    teacher: EvidenceMasks,
+    evidence: EvidenceMasks,
     images: TaggedRecords,  # type: ignore[type-arg]  # of any records
     size: int,
 ) -> Iterator[Tensor]:
-    """Seeds (h, w) of each image of a data set in order, as large as the teacher sees it.
+    """Seeds (h, w) of each image of a data set in order, as large as the classifier sees it.
 
     Args:
-        teacher: gives the seeds; on any device.
+        evidence: gives the seeds; on any device.
         images: read before their transform, one after the other.
-        size: short side at which the teacher sees them, in pixels.
+        size: short side at which the classifier sees them, in pixels.
     """
-    device = teacher.layer.weight.device
+    device = evidence.layer.weight.device
     for start in range(0, len(images), _AT_ONCE):
         indices = range(start, min(start + _AT_ONCE, len(images)))
         found: dict[int, Tensor] = {}
         for places, seen in images_by_seen_size([images.original(i) for i in indices], size, most=8):
             chosen = [indices[place] for place in places]
-            seeds = teacher.seeds(seen.to(device), images.tags[chosen].to(device))
+            seeds = evidence.seeds(seen.to(device), images.tags[chosen].to(device))
             found.update(zip(chosen, seeds, strict=True))
         yield from (found[i] for i in indices)

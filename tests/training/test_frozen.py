@@ -1,6 +1,5 @@
-"""Pseudo labels, frozen parts and the standardised head."""
+"""Frozen parts, the standardised head, and the size at which images are seen."""
 
-import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import torch.nn.functional as F
 from support.tiny import QUIET, tiny
 from torch import nn
 
-from decomprec import Decomposition, DecompositionLoss, DecompositionSegmenter, PseudoLabelLoss
+from decomprec import DecompositionLoss, DecompositionSegmenter
 from decomprec.data import SyntheticScenes
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.training import SegmenterModule, SegmenterSettings, train
@@ -20,42 +19,6 @@ TINY = tiny()
 @pytest.fixture(scope="module")
 def scenes() -> tuple[SyntheticScenes, SyntheticScenes]:
     return SyntheticScenes(16, 2, size=32, seed=1), SyntheticScenes(8, 2, size=32, seed=2, masks=True)
-
-
-def test_pseudo_label_loss_is_the_cross_entropy_of_sure_pixels() -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(2, 3, 4, 5, dtype=torch.float64)
-    teacher = torch.randn(2, 3, 4, 5).softmax(dim=1)
-    total, count = 0.0, 0
-    for b in range(2):
-        for y in range(4):
-            for x in range(5):
-                sure, label = max((teacher[b, k, y, x].item(), k) for k in range(3))
-                if sure >= 0.5:
-                    weights = [math.exp(logits[b, k, y, x].item()) for k in range(3)]
-                    total -= math.log(weights[label] / sum(weights))
-                    count += 1
-    assert 0 < count < 40
-    out = Decomposition(logits, torch.rand(2, 3, 3, 4, 5))
-    loss = PseudoLabelLoss(lambda images, tags: teacher, confidence=0.5)
-    found = loss(out, torch.rand(2, 3, 4, 5), torch.ones(2, 2))
-    torch.testing.assert_close(found.item(), total / count, rtol=1e-5, atol=0)
-
-
-def test_without_a_sure_pixel_the_pseudo_label_loss_is_zero() -> None:
-    out = Decomposition(torch.randn(1, 2, 4, 4, requires_grad=True), torch.rand(1, 2, 3, 4, 4))
-    loss = PseudoLabelLoss(lambda images, tags: torch.full((1, 2, 4, 4), 0.5), confidence=0.9)
-    value = loss(out, torch.rand(1, 3, 4, 4), torch.ones(1, 1))
-    value.backward()
-    assert value.item() == 0
-    assert out.mask_logits.grad is not None
-    assert not out.mask_logits.grad.any()
-
-
-@pytest.mark.parametrize("confidence", [-0.1, 1.1, math.nan])
-def test_a_wrong_confidence_raises(confidence: float) -> None:
-    with pytest.raises(ValueError, match="confidence"):
-        PseudoLabelLoss(lambda images, tags: images, confidence)
 
 
 def test_frozen_parts_keep_weights_and_statistics(scenes, tmp_path: Path) -> None:
