@@ -58,6 +58,6 @@ def _features_and_gradients(classifier: PooledClassifier, images: Tensor) -> tup
             features = classifier.encoder(images.float())[-1]
         with torch.inference_mode(False), torch.enable_grad():
             features = features.clone().requires_grad_()  # a clone, since autograd refuses inference tensors
-            logits = classifier.judge(features)
+            logits = classifier.judge([features])
             gradients = [torch.autograd.grad(logit.sum(), features, retain_graph=True)[0] for logit in logits.unbind(1)]
     return features.detach(), gradients

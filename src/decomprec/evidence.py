@@ -10,7 +10,6 @@ from decomprec import functional as DF
 from decomprec.affinity import feature_affinity, random_walk
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.encoders import rectified
 from decomprec.protocols import Refinement
 from decomprec.refine import pamr, rescale, resize
 
@@ -113,7 +112,7 @@ class EvidenceMasks(nn.Module):
                 raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
         if not 0 < threshold < 1:
             raise ValueError(f"Expected `threshold` to lie between 0 and 1, but got {threshold}.")
-        self.encoder = classifier.encoder
+        self.classifier = classifier
         self.layer = evidence_layer(classifier)
         self.scale = scale
         self.threshold = threshold
@@ -128,8 +127,8 @@ class EvidenceMasks(nn.Module):
             ValueError: if the tags don't fit the images and classes.
         """
         check_tags(tags, batch=len(images), num_classes=self.layer.out_channels)
-        features = self.encoder(rescale(images, self.scale))
-        evidence = self.layer(rectified(features[-1])).float()[:, 1:]
+        features = self.classifier.encoder(rescale(images, self.scale))
+        evidence = self.layer(self.classifier.gather(features)).float()[:, 1:]
         finer = features[-3:-1] or features
         evidence = random_walk(feature_affinity(finer), resize(evidence, finer[-1].shape[-2:]))
         lowest, highest = evidence.amin(dim=(-2, -1), keepdim=True), evidence.amax(dim=(-2, -1), keepdim=True)

@@ -154,7 +154,7 @@ def _decided(classifier: nn.Module, seen: Tensor, features: Sequence[Tensor] | N
 
     def logits(view: Tensor) -> Tensor:
         if features is not None and view is seen and isinstance(classifier, PooledClassifier):
-            return classifier.judge(features[-1])
+            return classifier.judge(features)
         found: Tensor = classifier(rescale(view, enlarge).contiguous(memory_format=torch.channels_last))
         return found
 

@@ -115,7 +115,7 @@ def test_compiled_code_does_not_check_values(images: Tensor) -> None:
     """Looking at values would break the graph: shapes are still checked, ranges are not."""
 
     class Identity(nn.Module):
-        out_channels, stride = (3,), 1
+        out_channels, strides = (3,), (1,)
 
         def forward(self, images: Tensor) -> list[Tensor]:
             return [images]

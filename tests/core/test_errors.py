@@ -61,7 +61,7 @@ BAD_IMAGES: list[tuple[str, Any, str]] = [
 class Untouched(nn.Module):
     """An encoder that must not be reached: errors come before any work."""
 
-    out_channels, stride = (4,), 2
+    out_channels, strides = (4,), (2,)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         raise AssertionError("the encoder ran")
@@ -194,23 +194,23 @@ def test_values(call: Callable[[], Any], message: str) -> None:
         (
             "misspelt encoder",
             lambda: DecompositionSegmenter(2, "resnet5o"),
-            r"`encoder` to be 'paper' or an encoder of .*, but got 'resnet5o'; did you mean one of \[.*resnet50",
+            r"`encoder` to be 'paper' or a network of timm, but got 'resnet5o'; did you mean one of \[.*resnet50",
         ),
         ("nothing like an encoder", lambda: DecompositionSegmenter(2, "?!"), "but got '\\?!'; see timm.list_models"),
         (
-            "transformer",
-            lambda: DecompositionSegmenter(2, "vit_tiny_patch16_224"),
-            "`encoder` to give feature maps .* but smp refuses 'vit_tiny_patch16_224'",
+            "network for one size",
+            lambda: DecompositionSegmenter(2, "hiera_tiny_224"),
+            "takes images of any size, but timm's 'hiera_tiny_224' fails with 64x96 pixels",
         ),
         (
             "option that timm does not take",
             lambda: DecompositionSegmenter(2, "mobilenetv3_small_050", encoder_options={"colour": 1}),
-            "encoder options to be plain values .* got colour=1; .*output_stride, pad_type, .* are taken",
+            "encoder options to be plain values .* got colour=1; .*output_stride, pad_type are taken",
         ),
         (
             "option for an encoder that takes none",
             lambda: DecompositionSegmenter(2, "resnet18", encoder_options={"pad_type": "same"}),
-            "Expected no `encoder_options` for smp's own 'resnet18', but got {'pad_type': 'same'}",
+            "an encoder that takes the options {'pad_type': 'same'}, but timm refuses 'resnet18'",
         ),
         (
             "weights for the paper's encoder",
@@ -228,9 +228,9 @@ def test_values(call: Callable[[], Any], message: str) -> None:
             "Expected no `decoder_widths` for the paper's decoders",
         ),
         (
-            "wrong number of widths",
-            lambda: UnetDecoder((4, 8), 2, widths=(8, 8, 8)),
-            r"`widths` to have one entry for each of the 2 feature maps, but got \(8, 8, 8\)",
+            "no widths",
+            lambda: UnetDecoder((4, 8), 2, widths=()),
+            r"`widths` to be numbers of channels from 1 to 65536, at least one, but got \(\)",
         ),
         (
             "encoder without out_channels",

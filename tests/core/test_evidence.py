@@ -92,7 +92,7 @@ class Brightness(nn.Module):
     """One feature: how much brighter than grey the image is."""
 
     out_channels = (1, 1)
-    stride = 4
+    strides = (4,)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         fine = F.avg_pool2d(images.mean(dim=1, keepdim=True) - 0.5, 2)

@@ -36,7 +36,7 @@ def test_a_standardising_classifier_pools_both_parts_of_every_feature(images: Te
             assert means == pytest.approx([above / len(values), below / len(values)], rel=1e-4, abs=1e-6)
     logits = classifier.activation_maps(images).mean(dim=(-2, -1)) + classifier.head.bias
     torch.testing.assert_close(logits, classifier(images), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(classifier.judge(features), classifier(images))
+    torch.testing.assert_close(classifier.judge(classifier.encoder(images)), classifier(images))
 
 
 def test_activation_maps_average_to_the_logits(images: Tensor) -> None:

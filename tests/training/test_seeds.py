@@ -107,7 +107,7 @@ class Colours(nn.Module):
     """Features that move with the image: its mean colours."""
 
     out_channels = (3, 3)
-    stride = 4
+    strides = (4,)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         fine = F.avg_pool2d(images - 0.5, 2)

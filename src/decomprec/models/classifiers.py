@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec.models.encoders import TimmEncoder, check_encoder, rectified
+from decomprec.models.encoders import TimmEncoder, check_encoder, check_levels, gathered, rectified
+from decomprec.models.pooling import POOLINGS, Pooling, pool
 
 
 class PooledClassifier(nn.Module):
-    """An encoder, global average pooling of its coarsest features, and one linear layer.
+    """An encoder, a pooling of its coarsest features, and one linear layer.
 
-    The pooling makes class activation maps exact: `activation_maps` says where each logit comes from.
+    Global average pooling makes class activation maps exact: `activation_maps` says where each logit comes from.
 
     Args:
         encoder: a network of timm by its name, such as "resnet18" (the paper's guide, section 4.2), or a module that
             maps images (B, 3, H, W) in [0, 1] to a list of features from fine to coarse, as the segmenter's encoders
-            do; `out_channels[-1]` are the channels of the coarsest.
+            do.
         num_classes: K, background included; the classifier has K-1 outputs.
         encoder_weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None; for networks of timm.
         standardise: pool the positive and the negative part of every feature by themselves (`rectified`), and bring
@@ -46,6 +48,8 @@ class PooledClassifier(nn.Module):
         *,
         encoder_weights: str | Path | None = None,
         standardise: bool = False,
+        pooling: Pooling = "mean",
+        levels: Sequence[int] = (-1,),
     ) -> None:
         super().__init__()
         if not isinstance(num_classes, int) or num_classes < 2:
@@ -55,28 +59,39 @@ class PooledClassifier(nn.Module):
         if isinstance(encoder, str):
             encoder = TimmEncoder(encoder, encoder_weights)
         check_encoder(encoder)
-        channels: Any = encoder.out_channels
+        if pooling not in POOLINGS:
+            raise ValueError(f"Expected `pooling` to be one of {', '.join(POOLINGS)}, but got {pooling!r}.")
+        check_levels(levels, encoder)
+        every: Any = encoder.out_channels
+        channels = sum(every[level] for level in levels)
         self.encoder = encoder
         self.rectify = standardise
-        inputs = 2 * channels[-1] if standardise else channels[-1]
+        self.pooling = pooling
+        self.levels = tuple(levels)
+        inputs = 2 * channels if standardise else channels
         self.norm = nn.BatchNorm1d(inputs, affine=False) if standardise else nn.Identity()
         self.head = nn.Linear(inputs, num_classes - 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K-1) of images (N, 3, H, W) in [0, 1]."""
-        return self.judge(self.encoder(images)[-1])
+        return self.judge(self.encoder(images))
 
-    def judge(self, coarsest: Tensor) -> Tensor:
-        """Logits (N, K-1) of the encoder's coarsest features (N, C, h, w)."""
-        return self.classify(self._parts(coarsest).mean(dim=(-2, -1)))
+    def judge(self, maps: Sequence[Tensor]) -> Tensor:
+        """Logits (N, K-1) of the encoder's feature maps."""
+        return self.classify(pool(self.gather(maps), self.pooling))
+
+    def gather(self, maps: Sequence[Tensor]) -> Tensor:
+        """What is pooled: features (N, C, h, w) of the chosen maps, or their `rectified` parts (N, 2C, h, w)."""
+        features = gathered(maps, self.levels)
+        return rectified(features) if self.rectify else features
 
     def features(self, images: Tensor) -> Tensor:
-        """What is pooled: the encoder's coarsest features (N, C, h, w), or their `rectified` parts (N, 2C, h, w)."""
-        return self._parts(self.encoder(images)[-1])
+        """What is pooled of images (N, 3, H, W) in [0, 1], see `gather`."""
+        return self.gather(self.encoder(images))
 
     def pool(self, images: Tensor) -> Tensor:
-        """The means of `features` over the pixels, (N, C) or (N, 2C)."""
-        return self.features(images).mean(dim=(-2, -1))
+        """The features of images, pooled: (N, C) or (N, 2C)."""
+        return pool(self.features(images), self.pooling)
 
     def classify(self, pooled: Tensor) -> Tensor:
         """Logits (N, K-1) of pooled features, as `pool` gives them."""
@@ -84,10 +99,10 @@ class PooledClassifier(nn.Module):
         return logits
 
     def activation_maps(self, images: Tensor) -> Tensor:
-        """Class activation maps (N, K-1, h, w): in eval mode, their mean over pixels is the logit without its bias."""
+        """Class activation maps (N, K-1, h, w).
+
+        In eval mode and with the pooling "mean", their mean over the pixels is the logit without its bias.
+        """
         features = self.features(images)
         pixels = self.norm(features.flatten(2)).unflatten(2, features.shape[2:])
         return F.conv2d(pixels, self.head.weight[:, :, None, None])
-
-    def _parts(self, coarsest: Tensor) -> Tensor:
-        return rectified(coarsest) if self.rectify else coarsest

@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec.models.encoders import MAX_CHANNELS, is_channels, rectified
+from decomprec.models.encoders import MAX_CHANNELS, gathered, is_channels, rectified
 
 WIDTHS = (256, 128, 64, 32, 16)
 
@@ -65,7 +65,7 @@ class UnetDecoder(nn.Module):
 
 
 class ShortcutDecoder(UnetDecoder):
-    """A `UnetDecoder` plus a 1x1 convolution of the coarsest features' `rectified` parts, enlarged to its output.
+    """A `UnetDecoder` plus a 1x1 convolution of some features' `rectified` parts, enlarged to its output.
 
     The convolution can start as `decomprec.evidence.evidence_layer` of a trained classifier; the U-Net then only has to
     add what is finer.
@@ -82,12 +82,21 @@ class ShortcutDecoder(UnetDecoder):
         torch.Size([1, 2, 16, 16])
     """
 
-    def __init__(self, encoder_channels: Sequence[int], out_channels: int, widths: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        encoder_channels: Sequence[int],
+        out_channels: int,
+        widths: Sequence[int] | None = None,
+        levels: Sequence[int] = (-1,),
+    ) -> None:
         super().__init__(encoder_channels, out_channels, widths)
-        self.shortcut = nn.Conv2d(2 * encoder_channels[-1], out_channels, kernel_size=1)
+        self.config["levels"] = list(levels)
+        self.levels = tuple(levels)
+        channels = sum(encoder_channels[level] for level in levels)
+        self.shortcut = nn.Conv2d(2 * channels, out_channels, kernel_size=1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Output (B, C_out, H, W) from the encoder's features."""
         fine = super().forward(features)
-        coarse = self.shortcut(rectified(features[-1]))
+        coarse = self.shortcut(rectified(gathered(features, self.levels)))
         return fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)

@@ -203,6 +203,37 @@ def rectified(features: Tensor) -> Tensor:
     return torch.cat([features, -features], dim=1).relu()
 
 
+def gathered(maps: Sequence[Tensor], levels: Sequence[int]) -> Tensor:
+    """Some of an encoder's feature maps as one, at the size of the finest of them.
+
+    Args:
+        maps: each (N, C_l, h_l, w_l), from fine to coarse.
+        levels: which of them.
+
+    Returns:
+        (N, Σ C_l, h, w).
+
+    Examples:
+        >>> gathered([torch.rand(1, 2, 8, 8), torch.rand(1, 3, 4, 4)], levels=(-2, -1)).shape
+        torch.Size([1, 5, 8, 8])
+    """
+    chosen = [maps[level] for level in levels]
+    if len(chosen) == 1:
+        return chosen[0]
+    size = max((m.shape[-2:] for m in chosen), key=lambda shape: shape.numel())
+    return torch.cat([F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in chosen], dim=1)
+
+
+def check_levels(levels: Sequence[int], encoder: Any) -> None:
+    """Raise a ValueError unless levels choose different maps of an encoder, counted from the end."""
+    known = range(-len(encoder.out_channels), 0)
+    if not levels or len(set(levels)) < len(levels) or not all(type(n) is int and n in known for n in levels):
+        raise ValueError(
+            f"Expected `levels` to be different numbers from {known.start} (the finest feature map) to -1 (the "
+            f"coarsest), at least one, but got {list(levels)}."
+        )
+
+
 def check_encoder(encoder: nn.Module) -> None:
     """Raise a ValueError unless a module has what the segmenter and the classifier read off an encoder."""
     for name in ("out_channels", "strides"):

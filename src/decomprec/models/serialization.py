@@ -20,6 +20,7 @@ from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.decoders import ShortcutDecoder, UnetDecoder
 from decomprec.models.encoders import MAX_CHANNELS, SmallEncoder, TimmEncoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
+from decomprec.models.pooling import Pooling
 from decomprec.models.segmenter import DecompositionSegmenter, maps_of_enlarged
 from decomprec.models.weights import Unallocated, check_fits, load_local
 
@@ -69,6 +70,10 @@ class _Values(BaseModel):
 
 
 _Channels = Annotated[int, Field(gt=0, le=MAX_CHANNELS)]
+_Levels = Annotated[
+    tuple[Annotated[int, Field(ge=-_MOST_STAGES, lt=0)], ...],
+    Field(min_length=1, max_length=_MOST_STAGES, strict=False),
+]
 _Widths = Annotated[tuple[_Channels, ...], Field(min_length=1, max_length=_MOST_STAGES, strict=False)]
 
 
@@ -117,9 +122,10 @@ class _UnetDecoder(_Values):
 class _ShortcutDecoder(_Values):
     kind: Literal["shortcut_unet"] = "shortcut_unet"
     widths: _Widths
+    levels: _Levels
 
     def build(self, encoder_channels: Sequence[int], out_channels: int) -> nn.Module:
-        return ShortcutDecoder(encoder_channels, out_channels, self.widths)
+        return ShortcutDecoder(encoder_channels, out_channels, self.widths, self.levels)
 
 
 _Encoder = Annotated[_PaperEncoder | _SmallEncoder | _TimmEncoder, Field(discriminator="kind")]
@@ -139,6 +145,8 @@ _DECODERS: dict[type[nn.Module], Any] = {
 class _Classifier(_Values):
     encoder: _Encoder | None  # None: the segmenter's
     standardise: bool
+    pooling: Pooling
+    levels: _Levels
 
 
 class _Config(_Values):
@@ -174,7 +182,13 @@ class _Config(_Values):
         classifier = None
         if self.classifier is not None:
             own = encoder if self.classifier.encoder is None else self.classifier.encoder.build()
-            classifier = PooledClassifier(own, num_classes, standardise=self.classifier.standardise)
+            classifier = PooledClassifier(
+                own,
+                num_classes,
+                standardise=self.classifier.standardise,
+                pooling=self.classifier.pooling,
+                levels=self.classifier.levels,
+            )
         return Networks(segmenter, classifier, self.class_names, self.image_size)
 
 
@@ -210,7 +224,10 @@ def write_networks(folder: str | Path, networks: Networks, *, half: bool, masks_
         own = _describe(classifier.encoder, _ENCODERS)
         shared = own == encoder and _same_tensors(segmenter.encoder, classifier.encoder)
         described = _Classifier(
-            encoder=None if shared else own, standardise=isinstance(classifier.norm, nn.modules.batchnorm._BatchNorm)
+            encoder=None if shared else own,
+            standardise=classifier.rectify,
+            pooling=classifier.pooling,
+            levels=classifier.levels,
         )
     try:
         config = _Config(

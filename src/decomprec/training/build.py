@@ -44,7 +44,13 @@ def build_classifier(preset: Preset, num_classes: int) -> PooledClassifier:
         raise ValueError(
             f"Expected guide.encoder_options that the encoder {settings.encoder!r} takes, but got {options}: {error}."
         ) from error
-    return PooledClassifier(encoder, num_classes, standardise=preset.standardise_guide)
+    return PooledClassifier(
+        encoder,
+        num_classes,
+        standardise=preset.standardise_guide,
+        pooling=settings.pooling,
+        levels=settings.levels,
+    )
 
 
 def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifier) -> DecompositionSegmenter:
@@ -72,7 +78,7 @@ def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifi
     )
     if settings.evidence:
         channels, _ = maps_of_enlarged(segmenter.encoder, settings.enlarge)
-        segmenter.mask_decoder = ShortcutDecoder(channels, num_classes, settings.decoder_widths)
+        segmenter.mask_decoder = ShortcutDecoder(channels, num_classes, settings.decoder_widths, preset.guide.levels)
     return segmenter
 
 

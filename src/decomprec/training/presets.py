@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from decomprec._files import written_whole
 from decomprec._yaml import load_yaml
 from decomprec.functional import Absent
+from decomprec.models.pooling import Pooling
 
 T = TypeVar("T")
 Count = Annotated[int, Field(ge=1)]
@@ -64,6 +65,15 @@ class GuideSettings(Settings):
     freeze_encoder: bool = Field(
         default=False,
         description="Train the head alone, on standardised features, and fit it by L-BFGS once the training is over.",
+    )
+    levels: Several[Annotated[int, Field(lt=0)]] = Field(
+        default=(-1,),
+        min_length=1,
+        description="Which of the encoder's feature maps the head sees, from the end: -1 is the coarsest.",
+    )
+    pooling: Pooling = Field(
+        default="mean",
+        description="From maps to the head: mean, top (the largest fifth of the pixels), lse (log-sum-exp) or gem.",
     )
     learning_rate: Positive = Field(default=1e-4, description="Of Adam.")
     weight_decay: NonNegative = Field(
