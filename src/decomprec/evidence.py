@@ -102,7 +102,7 @@ class EvidenceMasks(nn.Module):
         self,
         classifier: PooledClassifier,
         scale: float = 1.5,
-        threshold: float = 0.6,
+        threshold: float = 0.5,
         sharpness: float = 6.0,
         refine: Refinement = pamr,
     ) -> None:
