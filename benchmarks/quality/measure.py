@@ -80,15 +80,15 @@ class Networks:
                 for name, o in others.items()
                 if name == SUPERVISED
             },
-            **({} if self.classifier is None else evidence_row(self.classifier, self.scale)),
+            **({} if self.classifier is None else evidence_row(self.classifier)),
         }
 
 
-def evidence_row(classifier: PooledClassifier, scale: float) -> dict[str, Predictor]:
+def evidence_row(classifier: PooledClassifier) -> dict[str, Predictor]:
     """What the guide's evidence gives without a segmenter, as the seeds are made. No row without its statistics."""
     if isinstance(classifier.norm, nn.Identity):
         return {}
-    masks = EvidenceMasks(classifier, scale=1.5 * scale).eval()
+    masks = EvidenceMasks(classifier).eval()
 
     def predict(images: Tensor, tags: Tensor | None = None) -> Tensor:
         return masks(images, (classifier(images) > 0).float() if tags is None else tags).argmax(dim=1)

@@ -85,6 +85,7 @@ class EvidenceMasks(nn.Module):
         scale: of the images that the classifier sees; larger ones show finer parts.
         threshold: t, in (0, 1).
         sharpness: s, positive.
+        steps: of the random walk; 0 leaves the evidence where it is.
         refine: maps images and masks to masks.
 
     Raises:
@@ -104,6 +105,7 @@ class EvidenceMasks(nn.Module):
         scale: float = 1.5,
         threshold: float = 0.5,
         sharpness: float = 6.0,
+        steps: int = 4,
         refine: Refinement = pamr,
     ) -> None:
         super().__init__()
@@ -117,6 +119,7 @@ class EvidenceMasks(nn.Module):
         self.scale = scale
         self.threshold = threshold
         self.sharpness = sharpness
+        self.steps = steps
         self.refine = refine
 
     @torch.no_grad()
@@ -130,7 +133,7 @@ class EvidenceMasks(nn.Module):
         features = self.classifier.encoder(rescale(images, self.scale))
         evidence = self.layer(self.classifier.gather(features)).float()[:, 1:]
         finer = features[-3:-1] or features
-        evidence = random_walk(feature_affinity(finer), resize(evidence, finer[-1].shape[-2:]))
+        evidence = random_walk(feature_affinity(finer), resize(evidence, finer[-1].shape[-2:]), self.steps)
         lowest, highest = evidence.amin(dim=(-2, -1), keepdim=True), evidence.amax(dim=(-2, -1), keepdim=True)
         # Evidence that is the same everywhere points nowhere: its rounding errors must not be stretched.
         share = (evidence - lowest) / (highest - lowest).clamp(min=1e-3)

@@ -119,7 +119,7 @@ def train(
     if evidence is not None and isinstance(train_set, TaggedRecords):
         file = SeedFile(run_dir / "segmenter", len(train_set))
         segmenter_data.train_set = train_set.with_seeds(file)
-        before = [ComputeSeeds(file, evidence, classifier, train_set, size)]
+        before = [ComputeSeeds(file, evidence, classifier, train_set, preset.image_size)]
     fit(
         segmenter_module,
         segmenter,
