@@ -66,11 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @torch.no_grad()
 def measure(name: str, weights: str | None, seen: DataLoader[Any], scored: DataLoader[Any]) -> dict[str, Any]:
     """Accuracy, IoU of the maps, and what they take."""
-    # MobileNet's weights come from Keras.
-    options: dict[str, Any] = {"output_stride": 16} | ({"pad_type": "same"} if "mobilenetv1" in name else {})
+    encoder = with_fine_maps(name, weights)
     classes = scored.dataset.class_names  # type: ignore[attr-defined]
     num_classes = len(classes) + 1
-    classifier = PooledClassifier(TimmEncoder(name, weights, **options), num_classes, standardise=True).eval()
+    classifier = PooledClassifier(encoder, num_classes, standardise=True).eval()
     started, pooled, tags = time.monotonic(), [], []
     for batch in tqdm(seen, name, disable=None):
         pooled.append(classifier.pool(batch["image"]))
@@ -90,11 +89,22 @@ def measure(name: str, weights: str | None, seen: DataLoader[Any], scored: DataL
     for row, masks in evidence.items():
         iou[row] = evaluate(labels_by(masks), scored, num_classes, use_tags=True).mean_foreground_iou
     return {
+        "stride": encoder.strides[-1],
         "accuracy": guide_accuracy(classifier, scored)["mean"],
         "iou": iou,
         "million_parameters": sum(p.numel() for p in classifier.encoder.parameters()) / 1e6,
         "ms_per_image": 1000 * seconds / len(features),
     }
+
+
+def with_fine_maps(name: str, weights: str | None) -> TimmEncoder:
+    """The backbone with its last stage at stride 16, if it can."""
+    # MobileNet's weights come from Keras.
+    options: dict[str, Any] = {"pad_type": "same"} if "mobilenetv1" in name else {}
+    try:
+        return TimmEncoder(name, weights, output_stride=16, **options)
+    except ValueError:
+        return TimmEncoder(name, weights, **options)
 
 
 def labels_by(masks: EvidenceMasks) -> Predictor:

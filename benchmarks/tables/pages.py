@@ -29,6 +29,7 @@ from benchmarks.tables.charts import CHARTS, draw, is_fresh
 from benchmarks.tables.headlines import HEADLINES
 from benchmarks.tables.quality import (
     ablation_table,
+    backbones_table,
     companions_table,
     how_many_table,
     precision_table,
@@ -86,6 +87,7 @@ def render(files: Sequence[Path]) -> str:
         "scale": scale_table,
         "question": question_table,
         "ablation": ablation_table,
+        "backbones": backbones_table,
         "companions": companions_table,
         "pseudo_labels": pseudo_labels_table,
         "precision_curves": precision_table,

@@ -139,6 +139,27 @@ def pseudo_labels_table(runs: Sequence[dict[str, Any]]) -> str:
     return f"{markdown(['masks', 'foreground IoU', 'area where absent'], lines)}\n\n{describe([run['run']])}"
 
 
+def backbones_table(runs: Sequence[dict[str, Any]]) -> str:
+    """What frozen backbones say, from one file of `benchmarks.quality.backbones`."""
+    (run,) = runs
+    rows = run["backbones"]
+    ways = list(rows[0]["iou"])
+    head = ["backbone", "weights", "million parameters", "ms an image", "stride", "accuracy", *ways]
+    lines = [
+        [
+            f"`{row['backbone']}`",
+            "random" if row["weights"] == "null" else row["weights"],
+            f"{row['million_parameters']:.1f}",
+            f"{row['ms_per_image']:.0f}",
+            str(row["stride"]),
+            f"{row['accuracy']:.3f}",
+            *(f"{row['iou'][way]:.3f}" for way in ways),
+        ]
+        for row in rows
+    ]
+    return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
+
+
 def precision_table(runs: Sequence[dict[str, Any]]) -> str:
     """Where training ends in each precision, from one file of `benchmarks.quality.bfloat16_curves`."""
     (run,) = runs
