@@ -50,7 +50,7 @@ def test_every_backbone_has_a_row_of_scores(folder: Path, tmp_path: Path, monkey
         ]
     )
     result = json.loads(file.read_text())
-    assert [row["backbone"] for row in result["backbones"]] == ["mobilenetv1_100", "resnet18"]
+    assert [row["backbone"] for row in result["backbones"]] == ["mobilenetv3_small_050", "resnet18"]
     for row in result["backbones"]:
         assert 0 <= row["accuracy"] <= 1
         assert list(row["iou"]) == ["CAM", "evidence", "evidence, walk", "evidence, walk, PAMR"]
