@@ -361,7 +361,8 @@ def remembering(network: nn.Module) -> Iterator[None]:
 def resize(images: Tensor, size: Sequence[int]) -> Tensor:
     """Resize images or masks (B, C, H, W) to `size` (height, width), bilinearly and with antialiasing.
 
-    Rounding can take the values slightly beyond their range; clamp them where that matters.
+    Rounding can take the values slightly beyond their range; clamp them where that matters. Half precision is resized
+    in float32: on a CPU torch has no antialiasing in bfloat16.
 
     Examples:
         >>> resize(torch.tensor([[[[0.0, 1.0, 1.0, 1.0]]]]), (1, 2))
@@ -369,7 +370,8 @@ def resize(images: Tensor, size: Sequence[int]) -> Tensor:
     """
     if images.shape[-2:] == tuple(size):
         return images
-    return F.interpolate(images, size=tuple(size), mode="bilinear", antialias=True, align_corners=False)
+    wide = images.to(torch.promote_types(images.dtype, torch.float32))
+    return F.interpolate(wide, size=tuple(size), mode="bilinear", antialias=True, align_corners=False).to(images.dtype)
 
 
 def rescale(images: Tensor, scale: float) -> Tensor:
