@@ -383,3 +383,12 @@ def test_a_network_sees_rescaled_images_and_its_logits_come_back_to_their_size()
     expected = F.interpolate(logits(seen), size=(20, 30), mode="bilinear", antialias=True, align_corners=False)
     torch.testing.assert_close(at_scale(logits, 0.5)(images), expected)
     assert torch.equal(at_scale(logits, 1.0)(images), logits(images))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_resized_too(dtype: torch.dtype) -> None:
+    """CPUs have no antialiasing in bfloat16 of their own."""
+    images = torch.rand(2, 3, 16, 20).to(dtype)
+    resized = our_resize(images, (8, 9))
+    assert resized.dtype == dtype
+    torch.testing.assert_close(resized.float(), our_resize(images.float(), (8, 9)), atol=4e-3, rtol=0)

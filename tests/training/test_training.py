@@ -309,3 +309,9 @@ def test_a_background_bias_needs_a_head_of_its_own() -> None:
     settings = SegmenterSettings(encoder="guide", background_bias=0.5)
     with pytest.raises(ValueError, match="no background_bias for a mask decoder that is no UnetDecoder"):
         SegmenterModule(build_segmenter(paper, 2, classifier), build_loss(TINY, classifier), 2, settings)
+
+
+def test_in_bfloat16_masks_of_another_size_are_validated(scenes, tmp_path: Path) -> None:
+    options = {**QUIET, "precision": "bf16-mixed"}
+    train(tiny({"segmenter.image_size": 16}), *scenes, tmp_path / "run", trainer_options=options)
+    assert (tmp_path / "run/model/model.safetensors").is_file()
