@@ -74,6 +74,7 @@ class ShortcutDecoder(UnetDecoder):
         encoder_channels: channels of the features, from fine (stride 2) to coarse.
         out_channels: C_out, K for the masks.
         widths: channels of the blocks, from coarse to fine, as for `UnetDecoder`.
+        levels: which features the convolution sees, counted from the end, as for `PooledClassifier`.
 
     Examples:
         >>> import torch
