@@ -66,8 +66,8 @@ class PooledClassifier(nn.Module):
         check_encoder(encoder)
         if pooling not in POOLINGS:
             raise ValueError(f"Expected `pooling` to be one of {', '.join(POOLINGS)}, but got {pooling!r}.")
-        check_levels(levels, encoder)
         every: Any = encoder.out_channels
+        check_levels(levels, len(every))
         channels = sum(every[level] for level in levels)
         self.encoder = encoder
         self.rectify = standardise
