@@ -66,13 +66,13 @@ def papers_recipe(preset: Preset) -> Preset:
 
     Examples:
         >>> from decomprec.training import PRESETS
-        >>> recipe = papers_recipe(PRESETS["robust"]).segmenter
-        >>> recipe.encoder, recipe.batch_size, recipe.content, recipe.lambda_mask
-        ('guide', 32, 'imagelets', 0.001)
+        >>> recipe = papers_recipe(PRESETS["robust"].override({"segmenter.enlarge": 3})).segmenter
+        >>> recipe.encoder, recipe.enlarge, recipe.batch_size, recipe.content, recipe.lambda_mask
+        ('guide', 3, 32, 'imagelets', 0.001)
     """
     # Everything of the segmenter but the objective.
     kept: tuple[str, ...] = ("encoder", "encoder_weights", "encoder_options", "decoder_widths", "image_size")
-    kept += ("freeze_encoder", "batch_size", "epochs", "learning_rate")
+    kept += ("freeze_encoder", "enlarge", "batch_size", "epochs", "learning_rate")
     segmenter = SegmenterSettings(**{name: getattr(preset.segmenter, name) for name in kept})
     name = f"paper's recipe for {preset.name}"
     return Preset.model_validate({**preset.model_dump(), "name": name, "segmenter": segmenter})

@@ -9,7 +9,7 @@ from benchmarks.tables.markdown import markdown
 from decomprec.training import PRESETS, Preset
 
 SHOWN = ("demo", "robust")
-BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}"}
+BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 
 
 def settings_table() -> str:

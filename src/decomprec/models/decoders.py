@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec.models.encoders import MAX_CHANNELS, gathered, is_channels, rectified
+from decomprec.models.encoders import MAX_CHANNELS, check_levels, gathered, is_channels, rectified
 
 WIDTHS = (256, 128, 64, 32, 16)
 
@@ -74,6 +74,10 @@ class ShortcutDecoder(UnetDecoder):
         encoder_channels: channels of the features, from fine (stride 2) to coarse.
         out_channels: C_out, K for the masks.
         widths: channels of the blocks, from coarse to fine, as for `UnetDecoder`.
+        levels: which features the convolution sees, counted from the end, as for `PooledClassifier`.
+
+    Raises:
+        ValueError: if there is no width, one is no number of channels, or there are no such features.
 
     Examples:
         >>> import torch
@@ -90,6 +94,7 @@ class ShortcutDecoder(UnetDecoder):
         levels: Sequence[int] = (-1,),
     ) -> None:
         super().__init__(encoder_channels, out_channels, widths)
+        check_levels(levels, len(encoder_channels))
         self.config["levels"] = list(levels)
         self.levels = tuple(levels)
         channels = sum(encoder_channels[level] for level in levels)

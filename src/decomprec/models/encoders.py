@@ -224,9 +224,9 @@ def gathered(maps: Sequence[Tensor], levels: Sequence[int]) -> Tensor:
     return torch.cat([F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in chosen], dim=1)
 
 
-def check_levels(levels: Sequence[int], encoder: Any) -> None:
-    """Raise a ValueError unless levels choose different maps of an encoder, counted from the end."""
-    known = range(-len(encoder.out_channels), 0)
+def check_levels(levels: Sequence[int], count: int) -> None:
+    """Raise a ValueError unless levels choose different ones of so many feature maps, counted from the end."""
+    known = range(-count, 0)
     if not levels or len(set(levels)) < len(levels) or not all(type(n) is int and n in known for n in levels):
         raise ValueError(
             f"Expected `levels` to be different numbers from {known.start} (the finest feature map) to -1 (the "
