@@ -222,7 +222,7 @@ WRONG_CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "one class more": (lambda c: c["class_names"].append("cow"), r"segmenter\.\w+_decoder.* to have shape .*, but got"),
     "other widths": (lambda c: c["encoder"].update(widths=[4, 9]), r"to have shape \(.*\), but got \("),
     "a classifier": (
-        lambda c: c.update(classifier={"encoder": None, "standardise": False}),
+        lambda c: c.update(classifier={"encoder": None, "standardise": False, "pooling": "mean", "levels": [-1]}),
         "lacks 2, classifier.head",
     ),
     "half a classifier": (lambda c: c.update(classifier={"encoder": None}), "classifier.standardise is missing"),
