@@ -28,6 +28,14 @@ SHORT = tiny({"segmenter.epochs": 2})
 AFTER_ONE = r"The last good checkpoint is .*segmenter/last.ckpt, after 1 epoch; resume to go on from it\.$"
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_terminal() -> Iterator[None]:
+    """A shell that starts the tests in the background has told them to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def sets() -> tuple[SyntheticScenes, SyntheticScenes]:
     return SyntheticScenes(24, 2, size=32, seed=1), SyntheticScenes(4, 2, size=32, seed=2)
