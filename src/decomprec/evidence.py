@@ -81,7 +81,7 @@ class EvidenceMasks(nn.Module):
         M = softmax over the background and the present classes of (0, s (ê_j - t))
 
     Args:
-        classifier: trained, with `standardise=True`. Its weights are copied.
+        classifier: trained, with `standardise=True`. Its head's weights are copied.
         scale: of the images that the classifier sees; larger ones show finer parts.
         threshold: t, in (0, 1).
         sharpness: s, positive.

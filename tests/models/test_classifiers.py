@@ -2,10 +2,8 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
-import timm
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
@@ -71,18 +69,6 @@ def test_file_of_another_network(tmp_path: Path) -> None:
     save_file(nn.Linear(2, 2).state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match="to hold every tensor of ResNet, but it lacks"):
         PooledClassifier("resnet18", num_classes=2, encoder_weights=tmp_path / "w.safetensors")
-
-
-def test_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(name: str, pretrained: bool = False, **options: Any) -> Any:
-        if pretrained:
-            raise OSError("no network")
-        return create(name, **options)
-
-    create = timm.create_model
-    monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(ConnectionError, match=r"ImageNet weights of 'resnet18' .* or use weights=None"):
-        PooledClassifier("resnet18", num_classes=2, encoder_weights="imagenet")
 
 
 def test_learns_by_eq_9_and_then_guides() -> None:

@@ -333,7 +333,7 @@ def _unknown(name: str, known: Mapping[str, Any]) -> str:
 
 # Beyond the paper: the guide judges the image's own pixels on varied fills, where only the masks can help it,
 # objects keep to their evidence by a price on area, and the segmenter starts from the guide's encoder.
-# How these settings came about: docs/results.md.
+# How these settings came about: docs/results/index.md.
 _ROBUST = Preset(
     name="robust",
     image_size=224,
