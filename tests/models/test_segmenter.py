@@ -103,9 +103,10 @@ def test_a_factor_must_be_a_whole_number(factor: Any) -> None:
         DecompositionSegmenter(3, SmallEncoder((4, 8)), enlarge=factor)
 
 
-def test_a_factor_that_leaves_no_map_raises() -> None:
+@pytest.mark.parametrize("factor", [3, 4])
+def test_a_factor_that_leaves_no_map_at_stride_2_raises(factor: int) -> None:
     with pytest.raises(ValueError, match="to be at stride 2"):
-        DecompositionSegmenter(3, SmallEncoder((4, 8)), enlarge=4)
+        DecompositionSegmenter(3, SmallEncoder((4, 8, 16) if factor == 3 else (4, 8)), enlarge=factor)
 
 
 def test_padding_repeats_the_border(paper: DecompositionSegmenter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,13 @@ class DecompositionSegmenter(nn.Module):
             if isinstance(encoder, str):
                 encoder = TimmEncoder(encoder, encoder_weights, **(encoder_options or {}))
             check_encoder(encoder)
+            every: Any = encoder.strides
             channels, strides = maps_of_enlarged(encoder, enlarge)
             if strides[:1] != (2,) and not (mask_decoder and image_decoder):
                 raise ValueError(
                     f"Expected the encoder's first feature map to be at stride 2, where the U-Net decoders end, but "
-                    f"got strides {strides}; give a finer map or your own `mask_decoder` and `image_decoder`."
+                    f"got strides {tuple(every)} of images enlarged by {enlarge}; give a finer map or your "
+                    "own `mask_decoder` and `image_decoder`."
                 )
             self.encoder = encoder
             self.mask_decoder = mask_decoder or UnetDecoder(channels, num_classes, decoder_widths)
@@ -138,7 +141,8 @@ class DecompositionSegmenter(nn.Module):
     @property
     def stride(self) -> int:
         """The stride of the coarsest features, in pixels of the image: its sides are padded to multiples of it."""
-        return -(-coarsest_stride(self.encoder) // self.enlarge)
+        coarsest = coarsest_stride(self.encoder)
+        return coarsest // math.gcd(coarsest, self.enlarge)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The encoder's features of images (B, 3, H, W) in [0, 1], padded to multiples of `stride`, for the decoders.
@@ -158,13 +162,13 @@ class DecompositionSegmenter(nn.Module):
         return features[len(features) - len(channels) :]
 
 
-def maps_of_enlarged(encoder: Any, enlarge: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def maps_of_enlarged(encoder: Any, enlarge: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Channels and strides of the feature maps that decoders get of an encoder that sees images enlarged.
 
     Examples:
         >>> from decomprec.models import SmallEncoder
         >>> maps_of_enlarged(SmallEncoder((4, 8, 16)), enlarge=2)
-        ((8, 16), (2, 4))
+        ((8, 16), (2.0, 4.0))
     """
     kept = [i for i, stride in enumerate(encoder.strides) if enlarge == 1 or stride >= 2 * enlarge]
-    return tuple(encoder.out_channels[i] for i in kept), tuple(encoder.strides[i] // enlarge for i in kept)
+    return tuple(encoder.out_channels[i] for i in kept), tuple(encoder.strides[i] / enlarge for i in kept)
