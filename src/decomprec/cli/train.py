@@ -97,7 +97,7 @@ def train(
     environment variable DECOMPREC_WEIGHTS names.
     """  # noqa: D301
     from decomprec.data import load_images
-    from decomprec.data.loading import detect_format
+    from decomprec.data.detect import detect_format
 
     found = detect_format(data) if data_format is Format.auto else data_format.value
     load = load_images(
