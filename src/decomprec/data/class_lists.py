@@ -32,7 +32,7 @@ def find_class_list(*folders: Path) -> Path | None:
 
 
 def read_class_list(path: Path) -> tuple[str, ...]:
-    """Read a list of classes by their mask values: the background first.
+    r"""Read a list of classes by their mask values: the background first.
 
     One name a line, as labelme and most tools write, or CVAT's ``name:colour:parts:actions``. A first line that means
     nothing, such as ``_background_``, is the background; without one, the first class has the value 1.
@@ -43,7 +43,7 @@ def read_class_list(path: Path) -> tuple[str, ...]:
     Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "labels.txt"
-        >>> _ = path.write_text("__ignore__\\n_background_\\ncat\\ndog\\n")
+        >>> _ = path.write_text("__ignore__\n_background_\ncat\ndog\n")
         >>> read_class_list(path)
         ('background', 'cat', 'dog')
     """

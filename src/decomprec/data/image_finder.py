@@ -8,7 +8,7 @@ from decomprec.data.paths import below
 
 
 class ImageFinder:
-    """Finds images by their names in a list.
+    r"""Finds images by their names in a list.
 
     A name may lack its ending, have backslashes, start from the folder of the list, or differ in case or Unicode form
     from the file's.
@@ -23,7 +23,7 @@ class ImageFinder:
         >>> (folder / "images").mkdir()
         >>> (folder / "images" / "Park.JPG").touch()
         >>> find = ImageFinder(folder / "images", folder)
-        >>> [find(name).name for name in ("Park.JPG", "park", "images/Park.JPG", "images\\\\park.jpg")]
+        >>> [find(name).name for name in ("Park.JPG", "park", "images/Park.JPG", "images\\park.jpg")]
         ['Park.JPG', 'Park.JPG', 'Park.JPG', 'Park.JPG']
     """
 

@@ -13,6 +13,8 @@ from decomprec.data.formats.imagenet import load_imagenet_dogs
 from decomprec.data.formats.paired import PairedImages
 from decomprec.data.formats.pets import OxfordPets
 from decomprec.data.formats.voc import VOCDevkit
+from decomprec.data.names import system_files
+from decomprec.data.notes import say
 from decomprec.data.samples import Transform
 from decomprec.protocols import LoadData
 
@@ -90,6 +92,9 @@ def load_images(
         format = detect_format(path)
     if format != "pets":
         path = unwrapped(path)
+    if format != "imagenet" and (passed_over := system_files(path)):
+        first = passed_over[0].relative_to(path)
+        say(f"{path}: {len(passed_over)} files of systems and editors are passed over, such as {first}.")
     if format == "imagenet" and list_file is None:
         raise ValueError("Expected `list_file` to say where the images drawn from ImageNet are listed, but got None.")
     chosen = {} if classes is None else {"classes": tuple(classes)}

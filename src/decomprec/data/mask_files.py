@@ -13,6 +13,7 @@ from decomprec.data.paths import below
 _WORDS = "masks?|labels?|seg|segmentation|gt|ground_?truth|annotations?|ann|label_?map|label_?ids|l"
 _LAST_WORD = re.compile(rf"[ _\-.]+(?:{_WORDS})$")
 _FIRST_WORD = re.compile(rf"^(?:{_WORDS})[ _\-.]+")
+_ELSEWHERE = 10
 _IMAGE_WORD = re.compile(r"[ _\-.]+(?:image|img|sat|rgb|photo)$")
 
 
@@ -117,29 +118,43 @@ def _choose(files: list[Path], image: PurePath) -> Path:
     return files[0]
 
 
-def _mask_keys(mask: PurePath) -> Iterator[tuple[int, str]]:
-    """The names of images that a mask may belong to: its own, without an image's ending, without a word of masks."""
+def names_of_images(mask: PurePath) -> list[tuple[int, str]]:
+    """Return the normalised names of images that a mask may belong to, and how much of its own name each leaves out.
+
+    Examples:
+        >>> names_of_images(PurePath("A.jpg_mask.png"))
+        [(0, 'a.jpg_mask'), (2, 'a.jpg'), (3, 'a')]
+    """
     own = _normal(mask.stem)
     names = {own: 0}
     if PurePath(own).suffix in IMAGE_SUFFIXES:
-        names.setdefault(PurePath(own).stem, 1)
+        names[PurePath(own).stem] = 1
     for name in tuple(names):
         for shorter in _without_words(name):
             names.setdefault(shorter, 2)
             if PurePath(shorter).suffix in IMAGE_SUFFIXES:
                 names.setdefault(PurePath(shorter).stem, 3)
-    folder = _normal(mask.parent.as_posix())
-    for name, left_out in names.items():
-        yield left_out, name
+    return [(left_out, name) for name, left_out in names.items()]
+
+
+def _mask_keys(mask: PurePath) -> Iterator[tuple[int, str]]:
+    """The paths of images that a mask may belong to: in the same folder, or in none."""
+    for left_out, name in names_of_images(mask):
         if mask.parent.parts:
-            yield left_out, f"{folder}/{name}"
+            yield left_out, f"{_normal(mask.parent.as_posix())}/{name}"
+            yield left_out + _ELSEWHERE, f"./{name}"
+        else:
+            yield left_out, name
+            yield left_out, f"./{name}"
 
 
 def _image_keys(image: PurePath) -> list[str]:
+    """The paths of an image's mask, the likeliest first; "./" stands for no folder."""
     stem = _normal(image.stem)
     names = [stem, *([shorter] if (shorter := _IMAGE_WORD.sub("", stem)) not in ("", stem) else [])]
-    parent = _normal(image.parent.as_posix())
-    return [*(f"{parent}/{name}" for name in names if image.parent.parts), *names]
+    folders = [_normal("/".join(image.parent.parts[i:])) for i in range(len(image.parent.parts))]
+    inside = [f"{folder}/{name}" for folder in folders for name in names]
+    return [*inside, *names] if folders else [f"./{name}" for name in names]
 
 
 def _normal(text: str) -> str:

@@ -1,5 +1,6 @@
-"""What names of folders, files and tags mean to the tools that write data sets: splits, nothing, system files, roles."""
+"""What names of folders, files and tags mean to the tools that write them: splits, nothing, system files, roles."""
 
+import os
 import re
 import unicodedata
 from pathlib import Path, PurePath
@@ -136,3 +137,19 @@ def may_be_class(name: str) -> bool:
 def subfolders(folder: Path) -> list[Path]:
     """List the folders in a folder, sorted, without those of systems."""
     return sorted(child for child in folder.iterdir() if child.is_dir() and not is_system(child.name))
+
+
+def system_files(folder: Path) -> list[Path]:
+    """List the files of systems in a folder and below it, sorted.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("__MACOSX/._a.jpg", "a.jpg"):
+        ...     (folder / name).parent.mkdir(exist_ok=True)
+        ...     (folder / name).touch()
+        >>> [file.name for file in system_files(folder)]
+        ['._a.jpg']
+    """
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return sorted(file for file in files if in_system(file.relative_to(folder)))

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
 
-from decomprec.data.names import plain, split_of
+from decomprec.data.names import SPLITS, plain, split_of
 from decomprec.data.notes import say
 
 HELD_OUT = 0.2
@@ -57,8 +57,11 @@ def choose_part(available: Collection[str], split: str, where: object) -> Part:
         unused = "; its test images are not used" if by_meaning["test"] else ""
         say(f"{where} has no split for validation: a fifth of {source!r} is held out{unused}.")
         return Part(source, "train" if split == "train" else "val")
-    if split in ("train", "val", "test") and by_meaning[split]:
-        return Part(by_meaning[split][0], "all")
+    if split in SPLITS and by_meaning[split]:
+        source = by_meaning[split][0]
+        if source != split:
+            say(f"{where}: {source!r} is the split {split!r}.")
+        return Part(source, "all")
     cure = "; rename the folder or value of the images to train on" if split == "train" else ""
     raise ValueError(f"Expected `split` to be one of {sorted(available)} or None, but got {split!r}{cure}.")
 

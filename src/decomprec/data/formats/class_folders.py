@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decomprec.data.image_io import image_files
+from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
 from decomprec.data.mask_files import MaskFiles, without_masks
 from decomprec.data.names import (
     has_role,
     holds_images,
     holds_masks,
     is_aside,
+    is_system,
     masks_of,
     may_be_class,
     split_of,
@@ -58,6 +59,8 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
         FileNotFoundError: if there is no folder per class, or it can't be told which folders are classes.
     """
     children = subfolders(root)
+    if loose := [file for file in root.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not is_system(file.name)]:
+        say(f"{root}: {len(loose)} images lie in no folder of a class, and are not used.")
     split_folders = [child for child in children if split_of(child.name) and _candidates(child, classes)]
     if split_folders:
         parts = {child.name: _candidates(child, classes) for child in children if not has_role(child.name)}
@@ -156,8 +159,8 @@ def _check_beside_splits(root: Path, others: Collection[str], parts: dict[str, d
         say(f"{root} has splits: its folders {', '.join(with_images)} are not used.")
         return
     raise FileNotFoundError(
-        f"Expected {root} to hold the splits train and val, but got {sorted(parts)}; move the folders of the classes to "
-        "train on into train."
+        f"Expected {root} to hold the splits train and val, but got {sorted(parts)}; move the folders of the "
+        "classes to train on into train."
     )
 
 

@@ -126,7 +126,8 @@ def _columns(
     for number, cell in enumerate(table[image], 2):
         if not cell:
             raise ValueError(
-                f"Expected line {number} of {path} to name an image, but got {[cells[number - 2] for cells in table.values()]}."
+                f"Expected line {number} of {path} to name an image, but got "
+                f"{[cells[number - 2] for cells in table.values()]}."
             )
     if column is not None:
         return image, split, _tags_of(table[column], path)
@@ -153,7 +154,7 @@ def _without_nothing(tags: list[tuple[str, ...]], classes: Sequence[str] | None,
     """The tags without those that mean that there is no class, such as "none"."""
     nothing = sorted({tag for cell in tags for tag in cell if is_nothing(tag) and tag not in (classes or ())})
     if nothing:
-        say(f"{path}: {', '.join(map(repr, nothing))} is no class; list it in `classes` to make it one.")
+        say(f"{path}: {', '.join(map(repr, nothing))} is no class; `classes` can say that it is one.")
     return [tuple(tag for tag in cell if tag not in nothing) for cell in tags]
 
 

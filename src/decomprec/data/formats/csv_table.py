@@ -22,7 +22,7 @@ Table = dict[str, list[str]]
 
 
 def read_table(path: Path) -> Table:
-    """Read a table with a header: UTF-8 or UTF-16, its cells separated by commas, semicolons, tabs or bars.
+    r"""Read a table with a header: UTF-8 or UTF-16, its cells separated by commas, semicolons, tabs or bars.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -32,7 +32,7 @@ def read_table(path: Path) -> Table:
     Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "tags.csv"
-        >>> _ = path.write_text("image;tags\\na.jpg;dog, cat\\n")
+        >>> _ = path.write_text("image;tags\na.jpg;dog, cat\n")
         >>> read_table(path)
         {'image': ['a.jpg'], 'tags': ['dog, cat']}
     """

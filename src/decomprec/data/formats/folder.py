@@ -107,9 +107,7 @@ def _known_classes(found: ClassFolders, background: Sequence[str] | None, classe
             "is in their images; add a folder for the class."
         )
     if nothing:
-        say(
-            f"{found.root}: images in {', '.join(map(repr, nothing))} have no class; list it in `classes` to make it one."
-        )
+        say(f"{found.root}: images in {', '.join(map(repr, nothing))} have no class; `classes` can say that it is one.")
     return known
 
 

@@ -160,13 +160,13 @@ def _mask_names(found: Sequence[int | str], folders: Sequence[Path], labels: Pat
         return dict(list(enumerate(read_class_list(file)))[1:])
     if not found:
         raise ValueError(
-            f"Expected masks in {labels} to hold the numbers of classes, but they hold only 0 and {IGNORE}, which means "
-            "that the class is unknown; write 1 where the class is."
+            f"Expected masks in {labels} to hold the numbers of classes, but they hold only 0 and {IGNORE}, which "
+            "means that the class is unknown; write 1 where the class is."
         )
     if len(found) > _MOST_VALUES:
         raise ValueError(
-            f"Expected masks in {labels} to hold the numbers of classes, but got {len(found)} values; save them without "
-            "smoothing and JPEG, or name the classes in classes.txt, background first."
+            f"Expected masks in {labels} to hold the numbers of classes, but got {len(found)} values; save them "
+            "without smoothing and JPEG, or name the classes in classes.txt, background first."
         )
     say(f"{labels}: classes are called by their values in the masks; name them in classes.txt, background first.")
     return {value: f"class {value}" for value in sorted(found, key=int)}
@@ -189,7 +189,7 @@ def _yolo_names(folders: Sequence[Path]) -> list[str]:
 def _known_classes(names: Mapping[int | str, str], chosen: Sequence[str] | None, root: Path) -> list[str]:
     nothing = sorted({name for name in names.values() if is_nothing(name) and name not in (chosen or ())})
     if nothing:
-        say(f"{root}: {', '.join(map(repr, nothing))} is no class; list it in `classes` to make it one.")
+        say(f"{root}: {', '.join(map(repr, nothing))} is no class; `classes` can say that it is one.")
     return [name for name in dict.fromkeys(names.values()) if name not in nothing]
 
 

@@ -29,8 +29,8 @@ def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
 def find_separator(cells: Sequence[str]) -> str | None:
     """Find what separates the tags in the cells of a column.
 
-    A comma, semicolon, bar, tab or line break in any cell, outside quotes, separates the tags of all cells. Without one, a cell is one
-    tag, of one word or several ("traffic light"), unless the words are seen to be tags themselves: most cells of
+    A comma, semicolon, bar, tab or line break in any cell, outside quotes, separates the tags of all cells. Without
+    one, a cell is one tag, of one word or several ("traffic light"), unless the words are seen to be tags themselves: most cells of
     several words have one that also stands alone or first where it stood later, or only words that stand alone.
 
     Returns:

@@ -11,6 +11,7 @@ from decomprec.data.formats.voc_devkit import VOC_CLASSES, Classes, devkit_class
 from decomprec.data.formats.voc_lists import Entry, VOCLists, find_lists, flagged_classes, listed_entries
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.mask_files import MaskFiles
+from decomprec.data.names import is_nothing
 from decomprec.data.paths import below
 from decomprec.data.samples import Transform
 from decomprec.data.splits import choose_part, held_out
@@ -68,7 +69,7 @@ class VOCDevkit(TaggedImages):
         images = [_image(devkit, entry.name) for entry in entries]
         annotated = {Path(entry.name).stem for part in every.values() for entry in part} if source == "xml" else ()
         known = devkit_classes(devkit, annotated, classes or ())
-        class_names = choose_classes(classes, known.names, "VOC" if known.names == VOC_CLASSES else devkit)
+        class_names = choose_classes(classes, known.names, known.where)
         mask_files = MaskFiles(mask_folder(devkit), devkit)
         flagged = flagged_classes(devkit, lists) if source == "lists" else {}
         records = []
@@ -78,7 +79,7 @@ class VOCDevkit(TaggedImages):
             if source == "lists":
                 present = flagged.get(entry.name, set())
             else:
-                present = _xml_tags(devkit, name) if source == "xml" else _mask_tags(devkit, mask, image, known)
+                present = _xml_tags(devkit, name, known) if source == "xml" else _mask_tags(devkit, mask, image, known)
             tags = tuple(tag for tag in class_names if tag in present)
             records.append(Record(image, tags, name, mask if masks and known.values is not None else None))
         super().__init__(
@@ -126,11 +127,17 @@ def _mask(devkit: Path, entry: Entry, image: Path, masks: MaskFiles) -> Path | N
     return listed if listed is not None and listed.is_file() else masks.find(image.relative_to(devkit / "JPEGImages"))
 
 
-def _xml_tags(devkit: Path, name: str) -> frozenset[str]:
+def _xml_tags(devkit: Path, name: str, known: Classes) -> frozenset[str]:
     annotation = below(devkit, f"Annotations/{name}.xml")
     if not annotation.is_file():
         raise FileNotFoundError(f"Expected {annotation} to exist, but it does not.")
-    return xml_names(annotation)
+    names = xml_names(annotation)
+    if unknown := sorted(name for name in names - set(known.names) if not is_nothing(name)):
+        raise ValueError(
+            f"Expected objects of {annotation} to be of the classes in {known.where}, {list(known.names)}, but got "
+            f"{unknown}; correct one of both."
+        )
+    return names
 
 
 def _mask_tags(devkit: Path, mask: Path | None, image: Path, known: Classes) -> set[str]:

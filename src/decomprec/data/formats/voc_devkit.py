@@ -25,10 +25,12 @@ class Classes(NamedTuple):
     Attributes:
         names: of the foreground classes.
         values: names by mask values, the background first; None if the values are unknown.
+        where: what says so, for messages.
     """
 
     names: tuple[str, ...]
     values: tuple[str, ...] | None
+    where: str
 
 
 def find_devkit(root: Path) -> Path | None:
@@ -64,18 +66,16 @@ def devkit_classes(devkit: Path, annotated: Iterable[str] = (), chosen: Sequence
     file = find_class_list(devkit, devkit.parent)
     if file is not None:
         values = read_class_list(file)
-        return Classes(values[1:], values)
+        return Classes(values[1:], values, str(file))
     annotations = [devkit / "Annotations" / f"{name}.xml" for name in annotated]
     names = {name for path in annotations if path.is_file() for name in xml_names(path)}
     own = sorted(name for name in names if not is_nothing(name) or name in chosen)
     if set(own) <= set(VOC_CLASSES):
-        return Classes(VOC_CLASSES, ("background", *VOC_CLASSES))
+        return Classes(VOC_CLASSES, ("background", *VOC_CLASSES), "VOC")
     say(f"{devkit} has classes of its own, by its annotations: {', '.join(own)}.")
     if len(own) > 1 and mask_folder(devkit).is_dir():
-        say(
-            f"{devkit}: masks are left out, as their values are unknown; name them in class_names.txt, background first."
-        )
-    return Classes(tuple(own), ("background", *own) if len(own) == 1 else None)
+        say(f"{devkit}: masks are left out, as their values are unknown; name the values in class_names.txt.")
+    return Classes(tuple(own), ("background", *own) if len(own) == 1 else None, str(devkit))
 
 
 def mask_folder(devkit: Path) -> Path:

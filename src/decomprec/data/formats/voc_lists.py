@@ -49,7 +49,7 @@ def find_lists(devkit: Path) -> VOCLists:
 
 
 def read_list(path: Path, images: Path) -> list[Entry]:
-    """Read a list: a name a line, a name with a flag (1, 0 or -1), or the paths of an image and its mask.
+    r"""Read a list: a name a line, a name with a flag (1, 0 or -1), or the paths of an image and its mask.
 
     Args:
         path: of the list.
@@ -58,7 +58,7 @@ def read_list(path: Path, images: Path) -> list[Entry]:
     Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "train.txt"
-        >>> _ = path.write_text("2007_1\\n2007_2  1\\n/JPEGImages/2007_3.jpg /SegmentationClassAug/2007_3.png\\n")
+        >>> _ = path.write_text("2007_1\n2007_2  1\n/JPEGImages/2007_3.jpg /SegmentationClassAug/2007_3.png\n")
         >>> [entry.name for entry in read_list(path, Path("JPEGImages"))]
         ['2007_1', '2007_2', '2007_3.jpg']
     """
