@@ -109,7 +109,7 @@ def match_label_files(masks: str | Path, truth: str | Path) -> MatchedLabels:
     true_names, true = read_label_maps(truth, class_names)
     pairs = tuple(_pair(predicted, true, masks))
     both = class_names is not None and (true_names is not None or find_devkit(truth) is not None)
-    known = class_names or true_names
+    known = true_names if class_names is None else class_names
     notes = [
         f"{len(predicted)} masks and {len(true)} true label maps, {len(pairs)} of them paired by name",
         "classes are matched by name"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from decomprec.data.formats.coco import CocoInstances
-from decomprec.data.formats.coco_splits import load_coco
+from decomprec.data.formats.coco_splits import instance_files, load_coco
 from decomprec.data.names import is_nothing, is_system, split_of, subfolders
 from decomprec.data.notes import say
 from decomprec.data.paths import read_text
@@ -31,8 +31,8 @@ def load_coco_files(path: Path, split: str, *, classes: Sequence[str] | None = N
     """
     files = split_files(path)
     if not files:
-        single = path if path.is_file() else coco_file(path)
-        if single is not None and classes is None and "instances_" not in single.name:
+        single = _single_file(path)
+        if single is not None and classes is None:
             classes = _classes([single])
         return load_coco(path if single is None else single, split, classes=classes, **options)
     part = choose_part(files, split, path)
@@ -66,6 +66,14 @@ def coco_file(folder: Path) -> Path | None:
     files = [file for file in sorted(folder.glob("*.json")) if not is_system(file.name)]
     named = [file for file in files if file.name == _NAME] or [file for file in files if _is_coco(file)]
     return named[0] if len(named) == 1 else None
+
+
+def _single_file(path: Path) -> Path | None:
+    """The file of all images; None if there is one for each split, as in COCO itself."""
+    if path.is_file():
+        return None if "train" in path.name else path
+    instances = instance_files(path)
+    return coco_file(path) if not instances else instances[0] if len(instances) == 1 else None
 
 
 def _is_coco(file: Path) -> bool:

@@ -180,10 +180,10 @@ def _yolo_names(folders: Sequence[Path]) -> list[str]:
             names = [names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)]
         if isinstance(names, list):
             return [str(name) for name in names]
-    file = find_class_list(*folders)
-    if file is None:
+    listing = find_class_list(*folders)
+    if listing is None:
         raise ValueError(f"Expected data.yaml in {folders[0]} to name the classes of the YOLO labels, but got none.")
-    return listed_names(file)
+    return listed_names(listing)
 
 
 def _known_classes(names: Mapping[int | str, str], chosen: Sequence[str] | None, root: Path) -> list[str]:

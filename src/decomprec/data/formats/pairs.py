@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from decomprec.data.formats.class_folders import UNSPLIT
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.mask_files import is_mask_name, mask_images, without_masks
-from decomprec.data.names import holds_images, holds_masks, is_system, masks_of, plain, split_of, subfolders
+from decomprec.data.names import has_role, holds_images, holds_masks, is_system, masks_of, plain, split_of, subfolders
 
 Kind = Literal["masks", "xml", "yolo", "json"]
 
@@ -99,7 +99,7 @@ def _pair_in(folder: Path) -> tuple[Path, Path, Kind] | None:
     """The images and labels in a folder."""
     children = subfolders(folder)
     images = next((child for child in children if holds_images(child.name)), None)
-    others = [child for child in children if not holds_masks(child.name) and child != images]
+    others = [child for child in children if not has_role(child.name)]
     images = images or (folder if not others else None)
     if images is None or not _direct_images(images):
         return None

@@ -30,8 +30,9 @@ def find_separator(cells: Sequence[str]) -> str | None:
     """Find what separates the tags in the cells of a column.
 
     A comma, semicolon, bar, tab or line break in any cell, outside quotes, separates the tags of all cells. Without
-    one, a cell is one tag, of one word or several ("traffic light"), unless the words are seen to be tags themselves: most cells of
-    several words have one that also stands alone or first where it stood later, or only words that stand alone.
+    one, a cell is one tag, of one word or several ("traffic light"), unless the words are seen to be tags themselves:
+    at least half of the cells of several words have only words that also stand alone, or one that
+    stands first in one cell and later in another, or alone and before another.
 
     Returns:
         The sign, " " for white space, or None if each cell is one tag.

@@ -1,6 +1,6 @@
 """The layout of Pascal VOC: its own devkits, and those that other tools write with classes of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ from decomprec.data.formats.voc_devkit import VOC_CLASSES, Classes, devkit_class
 from decomprec.data.formats.voc_lists import Entry, VOCLists, find_lists, flagged_classes, listed_entries
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.mask_files import MaskFiles
-from decomprec.data.names import is_nothing
+from decomprec.data.names import is_nothing, is_system
 from decomprec.data.paths import below
 from decomprec.data.samples import Transform
 from decomprec.data.splits import choose_part, held_out
@@ -76,6 +76,7 @@ class VOCDevkit(TaggedImages):
         for entry, image in zip(entries, images, strict=True):
             mask = _mask(devkit, entry, image, mask_files)
             name = _name(devkit, image)
+            present: Set[str]
             if source == "lists":
                 present = flagged.get(entry.name, set())
             else:
@@ -93,7 +94,7 @@ class VOCDevkit(TaggedImages):
 
 
 def _source(devkit: Path, lists: VOCLists) -> str:
-    if any((devkit / "Annotations").glob("*.xml")):
+    if any(not is_system(file.name) for file in (devkit / "Annotations").glob("*.xml")):
         return "xml"
     return "lists" if lists.classes else "masks" if mask_folder(devkit).is_dir() else "xml"
 
