@@ -13,7 +13,7 @@ from decomprec.data.paths import below
 _WORDS = "masks?|labels?|seg|segmentation|gt|ground_?truth|annotations?|ann|label_?map|label_?ids|l"
 _LAST_WORD = re.compile(rf"[ _\-.]+(?:{_WORDS})$")
 _FIRST_WORD = re.compile(rf"^(?:{_WORDS})[ _\-.]+")
-_ELSEWHERE = 10
+_WORD, _ELSEWHERE = 2, 10  # how much of a mask's path is left out to find its image
 _IMAGE_WORD = re.compile(r"[ _\-.]+(?:image|img|sat|rgb|photo)$")
 
 
@@ -95,7 +95,7 @@ def without_masks(files: Iterable[Path]) -> list[Path]:
     return [
         file
         for file in files
-        if not any((file.parent, shorter) in images for shorter in _without_words(_normal(file.stem)))
+        if not any((file.parent, name) in images for left_out, name in names_of_images(file) if left_out >= _WORD)
     ]
 
 
@@ -131,9 +131,9 @@ def names_of_images(mask: PurePath) -> list[tuple[int, str]]:
         names[PurePath(own).stem] = 1
     for name in tuple(names):
         for shorter in _without_words(name):
-            names.setdefault(shorter, 2)
+            names.setdefault(shorter, _WORD)
             if PurePath(shorter).suffix in IMAGE_SUFFIXES:
-                names.setdefault(PurePath(shorter).stem, 3)
+                names.setdefault(PurePath(shorter).stem, _WORD + 1)
     return [(left_out, name) for name, left_out in names.items()]
 
 
