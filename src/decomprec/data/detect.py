@@ -110,4 +110,6 @@ def _is_layout(folder: Path) -> bool:
     """Whether a folder is more than a folder of images of one class, and none of the places where VOC's devkit lies."""
     if re.fullmatch(r"(?i)voc(devkit|\d{4})?|oxford-iiit-pet", folder.name):
         return False
-    return bool(subfolders(folder)) and not any(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.iterdir())
+    return bool(subfolders(folder)) and not any(
+        _is_data(file) for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES
+    )

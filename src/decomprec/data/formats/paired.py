@@ -15,7 +15,7 @@ from decomprec.data.formats.class_folders import UNSPLIT
 from decomprec.data.formats.object_names import mask_values, xml_names, yolo_numbers
 from decomprec.data.formats.pairs import Pair, find_pairs, pair_images
 from decomprec.data.mask_files import MaskFiles, normal_path
-from decomprec.data.names import is_nothing
+from decomprec.data.names import is_nothing, is_system
 from decomprec.data.notes import say
 from decomprec.data.paths import below, read_text
 from decomprec.data.samples import IGNORE, Transform
@@ -173,7 +173,8 @@ def _mask_names(found: Sequence[int | str], folders: Sequence[Path], labels: Pat
 
 
 def _yolo_names(folders: Sequence[Path]) -> list[str]:
-    for file in (file for folder in folders for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])):
+    listings = (file for folder in folders for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]))
+    for file in (file for file in listings if not is_system(file.name)):
         content = load_yaml(read_text(file))
         names = content.get("names") if isinstance(content, dict) else None
         if isinstance(names, dict) and all(isinstance(key, int) for key in names):

@@ -7,7 +7,17 @@ from typing import Literal, NamedTuple
 from decomprec.data.formats.class_folders import UNSPLIT
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.mask_files import is_mask_name, mask_images, without_masks
-from decomprec.data.names import has_role, holds_images, holds_masks, is_system, masks_of, plain, split_of, subfolders
+from decomprec.data.names import (
+    has_role,
+    holds_images,
+    holds_masks,
+    in_system,
+    is_system,
+    masks_of,
+    plain,
+    split_of,
+    subfolders,
+)
 
 Kind = Literal["masks", "xml", "yolo", "json"]
 
@@ -81,7 +91,7 @@ def label_kind(folder: Path, beside_images: bool = False) -> Kind | None:
     """
     if any(not beside_images or is_mask_name(file.stem) for file in mask_images(folder)):
         return "masks"
-    files = [file for file in folder.rglob("*") if not is_system(file.name)]
+    files = [file for file in folder.rglob("*") if not in_system(file.relative_to(folder))]
     if any(file.suffix.lower() == ".xml" for file in files):
         return "xml"
     if any(file.suffix.lower() == ".txt" and _is_yolo(file) for file in files):
