@@ -103,7 +103,8 @@ def run_experiment(
     seen = load("train", transform=evaluated, masks=False)
     unseen = load("val", transform=evaluated, masks=True)
     train_set = load("train", transform=train_transform(preset.image_size), masks=False) if preset.augment else seen
-    print(f"data: {data}, {len(seen.class_names)} classes\n\n{text_table(overview_rows(seen, unseen))}\n")
+    count = len(seen.class_names)
+    print(f"data: {data}, {count} class{'es' * (count > 1)}\n\n{text_table(overview_rows(seen, unseen))}\n")
     if missing := missing_masks(unseen):
         print(f"{missing}\n")
     if in_memory:

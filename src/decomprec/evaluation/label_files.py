@@ -169,14 +169,14 @@ def read_label_maps(
     files = [file for file in files if file.suffix.lower() == ".png"] or files
     if not files:
         raise FileNotFoundError(f"Expected {source} to hold label PNGs, but got none.")
-    names = _read_names(source)
-    _check_classes(classes, names if names is not None else classes or (), source)
-    numbers = None if names is None or classes is None else _renumbering(names, classes)
+    listed = _read_names(source)
+    _check_classes(classes, listed if listed is not None else classes or (), source)
+    numbers = None if listed is None or classes is None else _renumbering(listed, classes)
     maps = [
         LabelMap(file.relative_to(source).with_suffix("").as_posix(), str(file), partial(_read_png, file, numbers))
         for file in files
     ]
-    return names, maps
+    return listed, maps
 
 
 def _read_png(file: Path, numbers: Tensor | None) -> Tensor:
