@@ -18,7 +18,7 @@ def test_train_says_what_it_has_read(tmp_path: Path) -> None:
     data = tmp_path / "images"
     for split, count in (("Training", 12), ("Validation", 8)):
         for i in range(count):
-            pixels, mask = red_square(i + len(split), present=i % 2 > 0)
+            pixels, mask = red_square(i + 100 * (split == "Validation"), present=i % 2 > 0)
             save(data / split / ("red" if i % 2 else "Others") / f"{split}{i}.png", pixels)
             if split == "Validation" and i in (1, 3, 5):
                 save(data / "validation_masks" / f"{split}{i}_mask.png", mask)
