@@ -293,6 +293,8 @@ def refused(root: Path, *files: str) -> Path:
         (("JPEGImages/a", "SegmentationClassVisualization/a"), r"tags\.csv"),
         (("val/dog/a", "dog/b", "other/c"), "move the folders of the classes to train on into train"),
         (("dog/train/a", "dog/val/b", "cat/c"), r"move the splits up"),
+        (("train/mask/a", "train/no_mask/b", "val/mask/c"), "'mask' may be one or hold annotations"),
+        (("photos/a", "drawings/b"), "'photos' may be one or hold annotations; name the `classes`"),
         (("mask/a", "no_mask/b"), "'mask' may be one or hold annotations; name the `classes`"),
     ],
 )
@@ -304,6 +306,14 @@ def test_layouts_that_cannot_be_told(files: tuple[str, ...], words: str, tmp_pat
 def test_what_may_be_a_class_is_one_if_the_user_says_so(tmp_path: Path) -> None:
     refused(tmp_path, "mask/a", "no_mask/b")
     assert read(tmp_path, "train", classes=("mask", "no_mask")).class_names == ("mask", "no_mask")
+
+
+def test_a_stray_image_beside_folders_of_classes(tmp_path: Path) -> None:
+    refused(tmp_path, "train/dog/a", "val/dog/b", "images/dog/c")
+    image(tmp_path / "val" / "preview.jpg")
+    mask(tmp_path / "val_masks" / "b0.png", 1)
+    for split, letter in (("train", "a"), ("val", "b")):
+        assert tags_by_name(read(tmp_path, split)) == {f"{letter}{i}": {"dog"} for i in range(3)}
 
 
 def test_several_devkits_and_labels_in_json(tmp_path: Path) -> None:

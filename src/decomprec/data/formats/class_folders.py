@@ -66,6 +66,8 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
         parts = {child.name: _candidates(child, classes) for child in children if not has_role(child.name)}
         _check_beside_splits(root, {name for name, folders in parts.items() if not folders}, parts)
         parts = {name: folders for name, folders in parts.items() if folders}
+        for name, folders in parts.items():
+            _check_doubtful(root / name, folders, classes)
     else:
         parts = _unsplit(root, classes)
     if not any(parts.values()):
@@ -165,13 +167,14 @@ def _check_beside_splits(root: Path, others: Collection[str], parts: dict[str, d
 
 
 def _check_doubtful(root: Path, folders: dict[str, Path], classes: Collection[str]) -> None:
-    """Refuse a folder "mask" or the like that fits no image: it may be a class, as of faces with and without."""
-    doubtful = [child for child in subfolders(root) if has_role(child.name) and may_be_class(child.name)]
-    for child in doubtful:
-        if child.name in classes or not class_images(child):
+    """Refuse a folder "mask" that fits no image, as of faces with and without, or "photos" beside other classes."""
+    named = [child for child in subfolders(root) if holds_images(child.name) or may_be_class(child.name)]
+    for child in named if folders else ():
+        if child.name in folders or child.name in classes or not class_images(child):
             continue
         masks = MaskFiles(child)
-        if not any(masks.find(Path(file.name)) for folder in folders.values() for file in class_images(folder)):
+        images = [file for folder in folders.values() for file in class_images(folder)]
+        if holds_images(child.name) or not any(masks.find(Path(file.name)) for file in images):
             raise FileNotFoundError(
                 f"Expected {root} to hold a folder per class, but {child.name!r} may be one or hold annotations; name "
                 "the `classes` to say so, or rename it."

@@ -111,7 +111,7 @@ def _pair_in(folder: Path) -> tuple[Path, Path, Kind] | None:
     images = next((child for child in children if holds_images(child.name)), None)
     others = [child for child in children if not has_role(child.name)]
     images = images or (folder if not others else None)
-    if images is None or not _direct_images(images):
+    if images is None or not _direct_images(images) or _may_hold_classes(images):
         return None
     for child in sorted(children, key=lambda child: "mask" not in plain(child.name)):
         if holds_masks(child.name) and (kind := label_kind(child)):
@@ -128,7 +128,7 @@ def _named_pairs(children: list[Path]) -> Iterator[Pair]:
         for other in children:
             if split_of(split) and (of := masks_of(other.name)) and split_of(of) == split_of(split):
                 kind = label_kind(other)
-                if kind and _direct_images(child):
+                if kind and _direct_images(child) and not _may_hold_classes(child):
                     yield Pair(split, child, other, kind)
 
 
@@ -145,6 +145,10 @@ def _split_inside(root: Path, images: Path) -> tuple[Path, Path, Kind] | None:
 
 def _direct_images(folder: Path) -> bool:
     return any(f.suffix.lower() in IMAGE_SUFFIXES and not is_system(f.name) for f in folder.iterdir())
+
+
+def _may_hold_classes(folder: Path) -> bool:
+    return any(not has_role(child.name) and not split_of(child.name) for child in subfolders(folder))
 
 
 def _is_yolo(file: Path) -> bool:
