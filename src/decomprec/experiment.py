@@ -19,8 +19,10 @@ from tqdm import tqdm
 
 from decomprec._files import write_text
 from decomprec.data import SyntheticScenes, collate, eval_transform, train_transform
+from decomprec.data.overview import missing_masks, overview_rows
 from decomprec.data.samples import Transform
 from decomprec.evaluation import Results, compare
+from decomprec.evaluation.comparison import text_table
 from decomprec.evaluation.diagnostics import Diagnostics
 from decomprec.guide import FrozenGuide
 from decomprec.models.card import CARD, model_card
@@ -101,6 +103,10 @@ def run_experiment(
     seen = load("train", transform=evaluated, masks=False)
     unseen = load("val", transform=evaluated, masks=True)
     train_set = load("train", transform=train_transform(preset.image_size), masks=False) if preset.augment else seen
+    count = len(seen.class_names)
+    print(f"data: {data}, {count} class{'es' * (count > 1)}\n\n{text_table(overview_rows(seen, unseen))}\n")
+    if missing := missing_masks(unseen):
+        print(f"{missing}\n")
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
     panels = PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")
@@ -206,5 +212,8 @@ def _measure(
         return None
     results = dataclasses.replace(results, run=run)
     results.save(run_dir / "results.json")
-    print(f"\n{results.table()}\n\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")
+    print(f"\n{results.table()}")
+    if results.without_mask:
+        print(f"\n{results.without_mask} validation images have no mask and are not measured")
+    print(f"\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")
     return results

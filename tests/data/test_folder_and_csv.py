@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from decomprec.data import TaggedCSV, TaggedFolder
-from decomprec.data.formats.csv import split_tags
+from decomprec.data.formats.tag_cells import split_tags
 
 
 def save(path, array):
@@ -151,6 +151,12 @@ def test_csv_classes_select_and_order(table):
     assert (val[1]["mask"] == 255).all()
 
 
+def test_csv_reads_the_names_of_mask_values_next_to_the_masks(table):
+    shutil.move(table / "classes.txt", table / "masks" / "classes.txt")
+    val = load(table, split="val", classes=("dog", "cat", "cow"), masks=True)
+    assert val[0]["mask"][0].tolist() == [0, 2, 2, 3, 3, 255]
+
+
 def test_csv_without_mask_classes_takes_the_order_of_classes(table):
     val = load(table, split="val", classes=("dog", "cat", "cow"), masks=True)
     assert val[0]["mask"][0].tolist() == [0, 1, 1, 3, 3, 255]
@@ -201,7 +207,7 @@ def test_csv_missing_files(table):
 NAMES = st.text(st.characters(categories=("L", "N"), include_characters="-_'"), min_size=1, max_size=8)
 
 
-@given(st.lists(st.lists(NAMES, unique=True, max_size=4), min_size=1, max_size=6), st.sampled_from(" \t;,"))
+@given(st.lists(st.lists(NAMES, unique=True, max_size=4), min_size=1, max_size=6), st.sampled_from("\t;,|"))
 def test_tags_survive_writing_and_reading(rows, separator):
     assert split_tags([separator.join(row) for row in rows]) == [tuple(row) for row in rows]
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from decomprec.data import CocoInstances, OxfordPets, TaggedCSV, TaggedFolder, VOCDevkit, eval_transform, load_images
 from decomprec.data.datamodule import TaggedDataModule
+from decomprec.data.detect import detect_format
 from decomprec.data.formats.voc import VOC_CLASSES
-from decomprec.data.loading import detect_format
 
 OPTIONS: dict[str, Any] = {"transform": eval_transform(8), "masks": False}
 

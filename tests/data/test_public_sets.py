@@ -69,7 +69,7 @@ def test_voc_does_without_masks(devkit):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"split": "test"}, FileNotFoundError, r"train.*val.*test"),
+        ({"split": "test"}, ValueError, r"train.*val.*test"),
         ({"split": "val"}, ValueError, "at least one"),
         ({"classes": ("horse", "unicorn")}, ValueError, "unicorn"),
         ({"tags_from": "boxes"}, ValueError, "boxes"),

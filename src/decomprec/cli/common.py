@@ -45,6 +45,7 @@ class Format(StrEnum):
     csv = "csv"
     voc = "voc"
     coco = "coco"
+    paired = "paired"
     pets = "pets"
     imagenet = "imagenet"
 
@@ -66,6 +67,12 @@ FormatOption = Annotated[
 ClassesOption = Annotated[
     str | None, typer.Option(metavar="NAME,...", help="Only these of DATA's classes; other objects are background.")
 ]
+SplitsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TRAIN,VAL", help="DATA's splits to train and validate on, such as train_aug,val; by default the usual."
+    ),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume the run in RUN.")]
 SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of weights, order and augmentation.")]
 
@@ -76,6 +83,7 @@ ARGUMENTS = {
     "`run_dir`": "RUN",
     "`format`": "--format",
     "`classes`": "--classes",
+    "`splits`": "--splits",
     "`tags`": "--tags",
 }
 """Words of the command line for the arguments that errors of the library name."""
@@ -157,6 +165,20 @@ def torch_device(device: Device) -> str:
 def names_of(text: str | None) -> tuple[str, ...] | None:
     """Split names at commas; None stays None."""
     return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def pair_of(splits: str | None) -> tuple[str, str] | None:
+    """The names of two splits, separated by a comma; None stays None.
+
+    Raises:
+        ValueError: if there are not two.
+    """
+    names = names_of(splits)
+    if names is None:
+        return None
+    if len(names) != 2 or not all(names):
+        raise ValueError(f"Expected `splits` to name two, such as train_aug,val, but got {splits!r}.")
+    return names[0], names[1]
 
 
 def chosen_preset(context: typer.Context, name: str | None, settings: list[str] | None, default: str) -> Preset:

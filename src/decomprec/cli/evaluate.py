@@ -17,7 +17,7 @@ def evaluate(
         typer.Argument(metavar="MASKS", help="Predictions: folder of label PNGs (DIR/masks of predict), or COCO file."),
     ],
     truth: Annotated[
-        Path, typer.Argument(metavar="TRUTH", help="Ground truth: folder of label PNGs, COCO file, or VOC2012 devkit.")
+        Path, typer.Argument(metavar="TRUTH", help="Ground truth: folder of label PNGs, COCO file, or VOC devkit.")
     ],
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the scores, and the IoU of each image.")
@@ -34,22 +34,26 @@ def evaluate(
     The table shows the intersection over union of each class, counted over the pixels of all images. Pixels of 255 in
     the ground truth are left out.
 
-    Each truth is paired with the mask of the same path or, without one, of the same file name. Masks without a truth
-    are ignored. Of a VOC devkit, the split val is compared.
+    Each truth is paired with the mask of the same path or, without one, of the same file name, which may be
+    NAME_mask.png or the like. Masks without a truth are ignored. Of a VOC devkit, the split val is compared.
 
     Classes are named by MASKS/classes.txt or by the categories of a COCO file. Categories and VOC classes in TRUTH are
-    matched to them by name; other objects are background. Between two folders of PNGs, equal numbers mean equal
-    classes.
+    matched to them by name, and so are those in a TRUTH/classes.txt; other objects are background. Without it, equal
+    numbers mean equal classes.
 
     COCO files require one more package: pip install "decomprec[coco]"
     """  # noqa: D301
     import json
 
     from decomprec._files import write_text
-    from decomprec.evaluation.label_files import label_table, score_label_files
+    from decomprec.evaluation.label_files import label_table, match_label_files, score_pairs
 
-    scores, names = score_label_files(masks, truth)
+    matched = match_label_files(masks, truth)
+    typer.echo("\n".join(matched.notes) + "\n")
+    scores, names = score_pairs(matched)
     typer.echo(f"{label_table(scores, names)}\n\n{scores.images} images")
+    if scores.images_without_mask:
+        typer.echo(f"{scores.images_without_mask} others are not measured: every pixel of their truth is 255")
     if json_file is not None:
         text = json.dumps({"class_names": list(names[1:]), **scores.to_dict()}, indent=2, allow_nan=False)
         write_text(json_file, text + "\n")

@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from decomprec.cli.common import ClassesOption, Device, DeviceOption, Format, FormatOption, names_of, torch_device
+from decomprec.cli.common import (
+    ClassesOption,
+    Device,
+    DeviceOption,
+    Format,
+    FormatOption,
+    SplitsOption,
+    names_of,
+    pair_of,
+    torch_device,
+)
 from decomprec.cli.config import CONFIG, ConfigOption, config_beside, load_config, save_config
 
 
@@ -21,6 +31,7 @@ def report(
     ] = None,
     data_format: FormatOption = Format.auto,
     classes: ClassesOption = None,
+    splits: SplitsOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="HTML file.  [default: RUN/report.html]")
     ] = None,
@@ -41,7 +52,7 @@ def report(
     """  # noqa: D301
     from decomprec.cli.train import LIST
     from decomprec.data import eval_transform, load_images
-    from decomprec.data.loading import detect_format
+    from decomprec.data.detect import detect_format
     from decomprec.experiment import synthetic_scenes
     from decomprec.report import read_run, write_report
 
@@ -52,6 +63,7 @@ def report(
             Format(trained.get("format", "auto")),
             trained.get("classes"),
         )
+        splits = splits or trained.get("splits")
     load: Any = None
     found = None
     if data is not None:
@@ -60,6 +72,7 @@ def report(
             data,
             found,
             classes=names_of(classes),
+            splits=pair_of(splits),
             seed=trained.get("seed", 0),
             list_file=run / LIST,
             on_error="skip" if trained.get("skip-unreadable") else "raise",
@@ -71,7 +84,7 @@ def report(
     out = out or run / "report.html"
     dataset = None if load is None else load("val", transform=eval_transform(record.preset.image_size), masks=True)
     write_report(record, out, dataset, images=images, device=on)
-    save_config(context, config_beside(out), data=data, format=found, classes=classes, out=out)
+    save_config(context, config_beside(out), data=data, format=found, classes=classes, splits=splits, out=out)
     if dataset is None:
         typer.echo("no images: give the DATA that the run was trained on to see them")
     typer.echo(f"report: {out}")
@@ -88,6 +101,7 @@ def _config_of_training(path: Path) -> Mapping[str, Any]:
         "data": (str,),
         "format": (str,),
         "classes": (str, type(None)),
+        "splits": (str, type(None)),
         "seed": (int,),
         "skip-unreadable": (bool,),
     }

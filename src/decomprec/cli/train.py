@@ -19,8 +19,10 @@ from decomprec.cli.common import (
     RunOption,
     SeedOption,
     SetOption,
+    SplitsOption,
     chosen_preset,
     names_of,
+    pair_of,
     run,
 )
 from decomprec.cli.config import ConfigOption
@@ -35,6 +37,7 @@ def train(
     out: RunOption,
     data_format: FormatOption = Format.auto,
     classes: ClassesOption = None,
+    splits: SplitsOption = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -79,15 +82,19 @@ def train(
     \b
     Formats of DATA:
       folder    images/train/dog/*.jpg, .../other/*.jpg, images/val/...
-      csv       columns image, split, tags: "park.jpg,train,dog person"
-      voc       devkit of Pascal VOC 2012
-      coco      instances_train*.json, or the folder that contains it
+      csv       columns image, split, tags: "park.jpg,train,dog;person"
+      voc       devkit of Pascal VOC, or its layout with classes of its own
+      coco      instances_train*.json, or the folder that contains it; train/_annotations.coco.json
+      paired    images/ next to masks/ or labels/ (masks, YOLO, XML), from which the tags are read
       pets      folder that contains oxford-iiit-pet
       imagenet  ImageNet-1k, dogs against the rest; only with --format imagenet
 
-    Images in a folder "other" (or "background", "none", "negative") have no class. Without train/ and val/, a fifth of
-    the images of each class is used for validation; likewise for a single COCO file. Masks are used only for
-    evaluation, in every format: images/val_masks/NAME.png, or masks/ in the folder of the CSV file.
+    Images in a folder "other" (or "background", "none", "negatives" and the like) have no class, unless --classes has
+    it. Splits may be spelt Train, training, valid, validation and so on. Without one for validation, a fifth of the
+    training images is used for it; test images are never trained on. Masks are used only for evaluation:
+    images/val_masks/NAME.png, or masks/ in the folder of the CSV file.
+
+    Before training, a table shows what was read: classes, images with and without each, and masks.
 
     RUN gets the model (RUN/model), config.yaml, checkpoints and logs (guide/, segmenter/), progress/, figures/ and,
     with masks, results.json. Reading COCO masks requires one more package: pip install "decomprec[coco]"
@@ -97,13 +104,14 @@ def train(
     environment variable DECOMPREC_WEIGHTS names.
     """  # noqa: D301
     from decomprec.data import load_images
-    from decomprec.data.loading import detect_format
+    from decomprec.data.detect import detect_format
 
     found = detect_format(data) if data_format is Format.auto else data_format.value
     load = load_images(
         data,
         found,
         classes=names_of(classes),
+        splits=pair_of(splits),
         seed=seed,
         list_file=out / LIST,
         download=download,

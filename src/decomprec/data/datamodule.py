@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torch.utils.data.distributed import DistributedSampler
 
 from decomprec.data.checks import warn_of_constant_tags
+from decomprec.data.leaks import warn_of_shared_images
 from decomprec.data.samples import Item, collate
 from decomprec.protocols import TaggedDataset
 
@@ -81,6 +82,7 @@ class TaggedDataModule(LightningDataModule):
         tags = getattr(train_set, "tags", None)
         if tags is not None and names[0] is not None:
             warn_of_constant_tags(tags, names[0])
+        warn_of_shared_images(train_set, val_set)
         self.train_set = train_set
         self.val_set = val_set
         self.batch_size = batch_size

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from decomprec.data.names import in_system
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
@@ -31,7 +33,7 @@ _QUARTER_TURNS: dict[int, Callable[[Tensor], Tensor]] = {
 
 
 def image_files(folder: Path) -> list[Path]:
-    """List all images in a folder and below it, sorted, without hidden files.
+    """List all images in a folder and below it, sorted, without those of systems, such as hidden files.
 
     Examples:
         >>> import tempfile
@@ -42,7 +44,7 @@ def image_files(folder: Path) -> list[Path]:
         ['a.png', 'b.JPG']
     """
     files = (file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(file for file in files if not file.name.startswith("."))
+    return sorted(file for file in files if not in_system(file.relative_to(folder)))
 
 
 def read_image(path: Path, most_pixels: int | None = None) -> Tensor:

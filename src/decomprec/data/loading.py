@@ -5,27 +5,30 @@ from pathlib import Path
 from typing import Any
 
 from decomprec.data.checks import OnError
-from decomprec.data.formats.coco_splits import instance_files, load_coco
+from decomprec.data.detect import TABLE, check_exists, detect_format, find_table, unwrapped
+from decomprec.data.formats.coco_export import load_coco_files
 from decomprec.data.formats.csv import TaggedCSV
 from decomprec.data.formats.folder import TaggedFolder
 from decomprec.data.formats.imagenet import load_imagenet_dogs
+from decomprec.data.formats.paired import PairedImages
 from decomprec.data.formats.pets import OxfordPets
-from decomprec.data.formats.voc import VOCDevkit, find_devkit
+from decomprec.data.formats.voc import VOCDevkit
+from decomprec.data.names import system_files
+from decomprec.data.notes import say
 from decomprec.data.samples import Transform
 from decomprec.protocols import LoadData
 
-_TABLE = "tags.csv"
-
 
 def _load_csv(path: Path, split: str, **options: Any) -> TaggedCSV:
-    return TaggedCSV(path / _TABLE if path.is_dir() else path, split=split, **options)
+    return TaggedCSV((find_table(path) or path / TABLE) if path.is_dir() else path, split=split, **options)
 
 
 _LOADERS: dict[str, Callable[..., Any]] = {
     "folder": TaggedFolder,
     "csv": _load_csv,
     "voc": VOCDevkit,
-    "coco": load_coco,
+    "coco": load_coco_files,
+    "paired": PairedImages,
     "pets": OxfordPets,
     "imagenet": load_imagenet_dogs,
 }
@@ -35,57 +38,12 @@ FORMATS = tuple(_LOADERS)
 sets."""
 
 
-def detect_format(path: str | Path) -> str:
-    """Detect the format of a data set.
-
-    A file is told by its ending, .csv or .json (COCO). A folder is a VOC devkit if it holds JPEGImages and ImageSets
-    (or VOC2012, or VOCdevkit/VOC2012, with them), Oxford-IIIT Pet if it holds oxford-iiit-pet, COCO if it or its
-    annotations folder holds instances*.json, CSV if it holds tags.csv, and else a folder per class. ImageNet is not
-    detected: it has a folder per class too.
-
-    Args:
-        path: a folder or file.
-
-    Returns:
-        A format of `load_images`.
-
-    Raises:
-        FileNotFoundError: if there is nothing at `path`.
-        ValueError: if a file has another ending.
-
-    Examples:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> (root / "dog").mkdir()
-        >>> detect_format(root)
-        'folder'
-        >>> (root / "instances.json").touch()
-        >>> detect_format(root), detect_format(root / "instances.json")
-        ('coco', 'coco')
-    """
-    path = Path(path)
-    _check_exists(path)
-    if path.is_file():
-        format = {".csv": "csv", ".json": "coco"}.get(path.suffix.lower())
-        if format is None:
-            raise ValueError(
-                f"Expected `path` to be a folder or end in .csv or .json, but got {path}; name its `format`."
-            )
-        return format
-    if find_devkit(path, "ImageSets"):
-        return "voc"
-    if (path / "oxford-iiit-pet").is_dir():
-        return "pets"
-    if instance_files(path):
-        return "coco"
-    return "csv" if (path / _TABLE).is_file() else "folder"
-
-
 def load_images(
     path: str | Path,
     format: str = "auto",
     *,
     classes: Sequence[str] | None = None,
+    splits: tuple[str, str] | None = None,
     seed: int = 0,
     list_file: str | Path | None = None,
     download: bool = False,
@@ -93,13 +51,15 @@ def load_images(
 ) -> LoadData:
     """Choose the loader of a data set.
 
-    COCO has a file for each split: instances_val*.json next to instances_train*.json. If there is a single file, a
-    fifth of its images is the validation split, the same in every run.
+    Splits are found in their usual spellings, such as Train, valid and testing. If there is none for validation, a
+    fifth of the training images is held out, the same in every run; test images are never trained on.
 
     Args:
         path: the folder or file.
-        format: "folder", "csv", "voc", "coco", "pets" or "imagenet"; "auto" calls `detect_format`.
+        format: "folder", "csv", "voc", "coco", "paired", "pets" or "imagenet"; "auto" calls `detect_format`.
         classes: selects and orders the foreground classes; None for all classes of the data set.
+        splits: names of the splits to train and validate on, if the usual ones are not meant: folders, lists such as
+            VOC's "train_aug", or values in a CSV file.
         seed: draws the images of "imagenet".
         list_file: CSV file that records the drawn images; required for "imagenet".
         download: whether "pets" may download missing files.
@@ -127,21 +87,22 @@ def load_images(
     if format not in ("auto", *FORMATS):
         raise ValueError(f"Expected `format` to be auto or one of {', '.join(FORMATS)}, but got {format!r}.")
     if not download:
-        _check_exists(path)
+        check_exists(path)
     if format == "auto":
         format = detect_format(path)
+    if format != "pets":
+        path = unwrapped(path)
+    if format != "imagenet" and (passed_over := system_files(path)):
+        first = passed_over[0].relative_to(path)
+        say(f"{path}: {len(passed_over)} files of systems and editors are passed over, such as {first}.")
     if format == "imagenet" and list_file is None:
         raise ValueError("Expected `list_file` to say where the images drawn from ImageNet are listed, but got None.")
     chosen = {} if classes is None else {"classes": tuple(classes)}
     special: dict[str, Any] = {"pets": {"download": download}, "imagenet": {"list_file": list_file, "seed": seed}}
     options = {"on_error": on_error, **chosen, **special.get(format, {})}
+    names = dict(zip(("train", "val"), splits or ("train", "val"), strict=True))
 
     def load(split: str, *, transform: Transform | None, masks: bool) -> Any:
-        return _LOADERS[format](path, split, transform=transform, masks=masks, **options)
+        return _LOADERS[format](path, names.get(split, split), transform=transform, masks=masks, **options)
 
     return load
-
-
-def _check_exists(path: Path) -> None:
-    if not path.exists():
-        raise FileNotFoundError(f"Expected `path` to be a folder, or a CSV or JSON file, but found no {path}.")

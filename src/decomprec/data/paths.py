@@ -1,5 +1,6 @@
 """Reading lists of images, and keeping their entries inside the data set's folder: a list may be hostile."""
 
+import codecs
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -7,13 +8,15 @@ from pathlib import Path
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file, with or without a byte order mark.
+    """Read a UTF-8 file, with or without a byte order mark, or a UTF-16 file with one.
 
     Raises:
         ValueError: if it has another encoding.
     """
+    with path.open("rb") as file:
+        wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"Expected {path} to be text in UTF-8, but byte {error.start} is none; save it with that encoding."

@@ -17,6 +17,7 @@ from decomprec.evaluation.metrics import (
     SegmentationScores,
     check_truth,
     count_of_each,
+    has_truth,
     masked_batches,
     true_rows,
 )
@@ -201,6 +202,7 @@ class CamSweep:
         """Add `normalised_maps` (B, K-1, H, W), candidates (B, K-1) bool, truth (B, H, W) and tags (B, K-1)."""
         strength, classes = _strongest(maps, candidates)
         check_truth(truth, classes.shape, tags, self.num_classes)
+        known = has_truth(truth)
         # A pixel has its class up to some threshold: counted by how many it reaches, all are scored in one pass.
         ordered = sorted(self.accumulators)
         reached = torch.bucketize(strength, torch.tensor(ordered, dtype=maps.dtype, device=maps.device), right=True)
@@ -213,7 +215,7 @@ class CamSweep:
             kept = confusion[..., passed:].sum(dim=-1)
             kept[:, 0] = confusion.sum(dim=(1, 2)) - kept[:, 1:].sum(dim=1)
             shares = drawn[:, 1:, passed:].sum(dim=-1).double() / classes[0].numel()
-            self.accumulators[threshold].add(kept, shares, tags)
+            self.accumulators[threshold].add(kept, shares, tags, known)
 
     def best(self) -> tuple[float, SegmentationScores]:
         """The first threshold with the highest mean foreground IoU, and the scores."""

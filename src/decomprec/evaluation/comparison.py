@@ -67,6 +67,11 @@ class Results:
     guide: dict[str, Any]
     run: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def without_mask(self) -> int:
+        """Number of images that have no mask, and are not measured."""
+        return self.rows[0].scores.images_without_mask
+
     def to_dict(self) -> dict[str, Any]:
         """All results as JSON values, None for undefined numbers."""
         rows = [

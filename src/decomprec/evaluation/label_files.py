@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from decomprec.data import VOCDevkit
 from decomprec.data.formats.coco import coco_readers
-from decomprec.data.formats.voc import VOC_CLASSES
+from decomprec.data.formats.voc_devkit import devkit_classes, find_devkit
 from decomprec.data.image_io import read_labels
-from decomprec.data.loading import detect_format
+from decomprec.data.mask_files import mask_images, names_of_images, normal_path
 from decomprec.data.paths import read_text
 from decomprec.data.samples import IGNORE
 from decomprec.evaluation.comparison import number_cell, text_table
@@ -24,6 +24,8 @@ from decomprec.evaluation.metrics import ScoreAccumulator, SegmentationScores
 
 CLASSES = "classes.txt"
 """File in a folder of label maps with one name per line: line k names label k, the background is first."""
+
+_LISTS = (CLASSES, "class_names.txt", "labelmap.txt")
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,13 @@ class LabelMap:
 def score_label_files(masks: str | Path, truth: str | Path) -> tuple[SegmentationScores, tuple[str, ...]]:
     """Compare predicted with true label maps, one pair in memory at a time.
 
-    Each side is a folder of label PNGs, a COCO file or a VOC2012 devkit (its split "val"). A truth is paired with the
-    prediction of its path or, without one, of its file name; other predictions are ignored.
+    Each side is a folder of label PNGs, a COCO file or a VOC devkit (its split "val"). A truth is paired with the
+    prediction of its path or, without one, of its file name, which may have a word such as "_mask" more and differ in
+    case and Unicode form; other predictions are ignored.
 
     The classes are those of `masks`: the categories of a COCO file, or the names in a folder's `classes.txt`. COCO's
-    categories and VOC's classes in `truth` are matched to them by name; objects of other classes are background. Labels
-    in a folder of PNGs keep their numbers.
+    categories, VOC's classes and the names in a `classes.txt` of `truth` are matched to them by name; objects of other
+    classes are background. Labels in a folder of PNGs without such a list keep their numbers.
 
     Args:
         masks: predictions.
@@ -74,10 +77,53 @@ def score_label_files(masks: str | Path, truth: str | Path) -> tuple[Segmentatio
         >>> scores.iou, names
         ((0.5, 0.5), ('background', 'class 1'))
     """
+    return score_pairs(match_label_files(masks, truth))
+
+
+@dataclass(frozen=True)
+class MatchedLabels:
+    """Predicted label maps with their ground truth.
+
+    Attributes:
+        pairs: a prediction and its truth each.
+        class_names: of the K-1 classes, if either side has a list of them.
+        truth: where the ground truth is.
+        notes: what was understood of both sides, in sentences.
+    """
+
+    pairs: tuple[tuple[LabelMap, LabelMap], ...]
+    class_names: tuple[str, ...] | None
+    truth: Path
+    notes: tuple[str, ...]
+
+
+def match_label_files(masks: str | Path, truth: str | Path) -> MatchedLabels:
+    """Pair predicted with true label maps, see `score_label_files`; none is read yet.
+
+    Raises:
+        FileNotFoundError: if a source is missing or empty, or a truth has no prediction.
+        ValueError: if `truth` lacks a class of `masks`, or several predictions fit a truth.
+    """
     masks, truth = Path(masks), Path(truth)
     class_names, predicted = read_label_maps(masks)
-    _, true = read_label_maps(truth, class_names)
-    pairs = _pair(predicted, true, masks)
+    true_names, true = read_label_maps(truth, class_names)
+    pairs = tuple(_pair(predicted, true, masks))
+    both = class_names is not None and (true_names is not None or find_devkit(truth) is not None)
+    known = true_names if class_names is None else class_names
+    notes = [
+        f"{len(predicted)} masks and {len(true)} true label maps, {len(pairs)} of them paired by name",
+        "classes are matched by name"
+        if both
+        else "equal numbers mean equal classes: one side has no list of their names",
+    ]
+    if known is not None:
+        notes.append(f"classes: {', '.join(known)}")
+    return MatchedLabels(pairs, known, truth, tuple(notes))
+
+
+def score_pairs(matched: MatchedLabels) -> tuple[SegmentationScores, tuple[str, ...]]:
+    """Compare label maps, one pair in memory at a time; see `score_label_files` for the result and errors."""
+    pairs, class_names, truth = matched.pairs, matched.class_names, matched.truth
     names = ("background", *class_names) if class_names is not None else _numbers(pairs)
     accumulator = ScoreAccumulator(len(names), use_tags=False)
     known, unknown = False, False
@@ -100,8 +146,8 @@ def read_label_maps(
 
     Args:
         source: where they are.
-        classes: number the K-1 classes of a COCO file or a devkit like this; other objects are background. None for
-            their own order. PNGs keep their numbers.
+        classes: number the K-1 classes of the source like this, by its names; other objects are background. None for
+            their own order. PNGs without a list of classes keep their numbers.
 
     Returns:
         The names of the K-1 classes, if the source has its own list of them, and the label maps by path.
@@ -115,21 +161,38 @@ def read_label_maps(
         _check_classes(classes, names, source)
         maps = [LabelMap(_name(file), f"{file} in {source}", read) for file, read in readers]
         return names, sorted(maps, key=lambda label_map: Path(label_map.name))
-    if source.is_dir() and detect_format(source) == "voc":
-        _check_classes(classes, VOC_CLASSES, source)
-        data = VOCDevkit(source, "val", classes=classes, masks=True)
-        order = sorted(range(len(data)), key=lambda index: data.records[index].image)
-        return None, [_voc_map(data, index) for index in order]
     if not source.is_dir():
         raise FileNotFoundError(f"Expected a folder of label PNGs, a COCO file or a VOC devkit, but found no {source}.")
-    files = sorted(file for file in source.rglob("*") if file.suffix.lower() == ".png")
+    if (devkit := find_devkit(source)) is not None:
+        return None, _voc_maps(source, devkit, classes)
+    files = mask_images(source)
+    files = [file for file in files if file.suffix.lower() == ".png"] or files
     if not files:
         raise FileNotFoundError(f"Expected {source} to hold label PNGs, but got none.")
+    listed = _read_names(source)
+    _check_classes(classes, listed if listed is not None else classes or (), source)
+    numbers = None if listed is None or classes is None else _renumbering(listed, classes)
     maps = [
-        LabelMap(file.relative_to(source).with_suffix("").as_posix(), str(file), partial(read_labels, file))
+        LabelMap(file.relative_to(source).with_suffix("").as_posix(), str(file), partial(_read_png, file, numbers))
         for file in files
     ]
-    return _read_names(source / CLASSES), maps
+    return listed, maps
+
+
+def _read_png(file: Path, numbers: Tensor | None) -> Tensor:
+    """The labels in a file, renumbered by a table of 256 if there is one."""
+    labels = read_labels(file)
+    return labels if numbers is None else numbers[labels.long()]
+
+
+def _renumbering(names: Sequence[str], classes: Sequence[str]) -> Tensor:
+    """The labels of `classes` by those of `names`: 0 for other classes; values without a name stay, to be refused."""
+    table = torch.arange(IGNORE + 1)
+    for value, name in enumerate(names, 1):
+        table[value] = classes.index(name) + 1 if name in classes else 0
+    beyond = torch.arange(len(names) + 1, IGNORE)
+    table[beyond] = torch.maximum(beyond, torch.tensor(len(classes) + 1))
+    return table
 
 
 def label_table(scores: SegmentationScores, names: Iterable[str]) -> str:
@@ -167,29 +230,37 @@ def _check_classes(classes: Sequence[str] | None, known: Sequence[str], source: 
         raise ValueError(f"Expected {source} to have the classes of the masks, but it lacks {', '.join(missing)}.")
 
 
+def _voc_maps(source: Path, devkit: Path, classes: Sequence[str] | None) -> list[LabelMap]:
+    if classes is not None:
+        annotated = [file.stem for file in (devkit / "Annotations").glob("*.xml")]
+        _check_classes(classes, devkit_classes(devkit, annotated).names, source)
+    data = VOCDevkit(devkit, "val", classes=classes, masks=True)
+    order = sorted(range(len(data)), key=lambda index: data.records[index].image)
+    return [_voc_map(data, index) for index in order]
+
+
 def _voc_map(data: VOCDevkit, index: int) -> LabelMap:
     record = data.records[index]
     return LabelMap(record.name, str(record.mask or record.image), lambda: data[index]["mask"])
 
 
-def _read_names(path: Path) -> tuple[str, ...] | None:
-    """The K-1 classes of a `classes.txt`, if there is one."""
-    if not path.is_file():
+def _read_names(folder: Path) -> tuple[str, ...] | None:
+    """The K-1 classes in a folder's list of classes, if there is one."""
+    path = next((folder / name for name in _LISTS if (folder / name).is_file()), None)
+    if path is None:
         return None
-    names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
-    if len(names) < 2:
-        raise ValueError(f"Expected {path} to name the background and at least one class, but got {list(names)}.")
-    return names[1:]
+    names = [line.split(":")[0].strip() for line in read_text(path).splitlines() if not line.startswith("#")]
+    names = [name for name in names if name and name != "__ignore__"]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ValueError(f"Expected {path} to name the background and at least one class, each once, but got {names}.")
+    return tuple(names[1:])
 
 
 def _pair(predicted: Sequence[LabelMap], true: Sequence[LabelMap], masks: Path) -> list[tuple[LabelMap, LabelMap]]:
-    by_name, by_stem = defaultdict(list), defaultdict(list)
-    for label_map in predicted:
-        by_name[label_map.name].append(label_map)
-        by_stem[Path(label_map.name).name].append(label_map)
+    by_name = _ByName(predicted)
     pairs = []
     for expected in true:
-        fitting = by_name[expected.name] or by_stem[Path(expected.name).name]
+        fitting = by_name.find(expected.name)
         if not fitting:
             raise FileNotFoundError(
                 f"Expected {masks} to hold a mask for each truth, but got none for {expected.where}."
@@ -200,6 +271,31 @@ def _pair(predicted: Sequence[LabelMap], true: Sequence[LabelMap], masks: Path) 
             )
         pairs.append((fitting[0], expected))
     return pairs
+
+
+class _ByName:
+    """Label maps by their path, else by their file name, else by what the usual spellings of both share."""
+
+    def __init__(self, label_maps: Sequence[LabelMap]) -> None:
+        self._tables = [defaultdict[str, list[LabelMap]](list) for _ in _spellings("")]
+        for label_map in label_maps:
+            for table, keys in zip(self._tables, _spellings(label_map.name), strict=True):
+                for key in keys:
+                    table[key].append(label_map)
+
+    def find(self, name: str) -> list[LabelMap]:
+        for table, keys in zip(self._tables, _spellings(name), strict=True):
+            if fitting := [label_map for key in keys for label_map in table.get(key, ())]:
+                return list(dict.fromkeys(fitting))
+        return []
+
+
+def _spellings(name: str) -> list[list[str]]:
+    """Keys of a label map, from its whole path to its bare name."""
+    path = Path(name)
+    bare = [key for _, key in names_of_images(Path(f"{path.name}.png"))]
+    folder = normal_path(path.parent)
+    return [[name], [path.name], [normal_path(path)], [f"{folder}/{key}" for key in bare], bare]
 
 
 def _stream(pairs: Iterable[tuple[LabelMap, LabelMap]], num_classes: int) -> Iterator[tuple[str, Tensor, Tensor]]:

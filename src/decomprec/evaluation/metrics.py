@@ -28,10 +28,11 @@ class SegmentationScores:
             are not 255. NaN for a class in neither the predictions nor the truth.
         false_area: for each of the K-1 classes, its mean predicted share of the images whose tags lack it, in [0, 1];
             NaN without such images. None if the predictor was given the tags, where it is 0 by design.
-        images: number of images.
-        images_with: number of images tagged with each of the K-1 classes.
+        images: number of images whose truth is known somewhere: with a mask.
+        images_with: number of these that are tagged with each of the K-1 classes.
         per_image: name and IoU of every image, in order: the mean over the classes in its prediction or truth. None if
             not requested.
+        images_without_mask: number of other images, in which every pixel is 255. They count for `false_area` only.
 
     Examples:
         >>> scores = SegmentationScores(iou=(0.9, 0.5, math.nan), false_area=None, images=4, images_with=(3, 0))
@@ -46,6 +47,7 @@ class SegmentationScores:
     images: int
     images_with: tuple[int, ...]
     per_image: tuple[tuple[str, float], ...] | None = None
+    images_without_mask: int = 0
 
     @property
     def mean_iou(self) -> float:
@@ -72,6 +74,7 @@ class SegmentationScores:
             "mean_false_area": finite(self.mean_false_area),
             "images": self.images,
             "images_with": list(self.images_with),
+            "images_without_mask": self.images_without_mask,
             "per_image": None if self.per_image is None else [[name, finite(iou)] for name, iou in self.per_image],
         }
 
@@ -96,6 +99,8 @@ class ScoreAccumulator:
         self.use_tags = use_tags
         self._confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self._images = 0
+        self._without_mask = 0
+        self._absent = torch.zeros(num_classes - 1, dtype=torch.int64)
         self._images_with = torch.zeros(num_classes - 1, dtype=torch.int64)
         self._false_area = torch.zeros(num_classes - 1, dtype=torch.float64)
         self._per_image: list[tuple[str, float]] = []
@@ -110,22 +115,25 @@ class ScoreAccumulator:
         _check_labels(labels, self.num_classes, "predicted labels")
         counts = _count_pixels(labels, truth, self.num_classes)
         shares = counts.sum(dim=1)[:, 1:].double() / labels[0].numel()
-        self.add(counts[:, :-1].sum(dim=0), shares, tags)
+        self.add(counts[:, :-1].sum(dim=0), shares, tags, has_truth(truth))
         if names is not None:
             self._per_image += zip(names, _iou(counts[:, :-1]).nanmean(dim=1).tolist(), strict=True)
 
-    def add(self, confusion: Tensor, shares: Tensor, tags: Tensor) -> None:
+    def add(self, confusion: Tensor, shares: Tensor, tags: Tensor, known: Tensor) -> None:
         """Add B images of which the pixels are counted already.
 
         Args:
             confusion: number of known pixels of all B images by their true class and their label, (K, K).
             shares: of each class in each predicted label map, (B, K-1), float64.
             tags: (B, K-1).
+            known: whether any pixel of an image is known, (B,) bool, see `has_truth`.
         """
-        present = tags.cpu() == 1
+        present, known = tags.cpu() == 1, known.cpu()
         self._confusion += confusion.cpu()
-        self._images += len(present)
-        self._images_with += present.sum(dim=0)
+        self._images += int(known.sum())
+        self._without_mask += int((~known).sum())
+        self._absent += (~present).sum(dim=0)
+        self._images_with += present[known].sum(dim=0)
         self._false_area += (shares.cpu() * ~present).sum(dim=0)
 
     def compute(self) -> SegmentationScores:
@@ -134,15 +142,16 @@ class ScoreAccumulator:
         Raises:
             ValueError: if there are none.
         """
-        if self._images == 0:
+        if self._images + self._without_mask == 0:
             raise ValueError("Expected `loader` to yield at least one image, but got none.")
-        false_area = self._false_area / (self._images - self._images_with)  # 0 / 0 is NaN
+        false_area = self._false_area / self._absent  # 0 / 0 is NaN
         return SegmentationScores(
             iou=tuple(_iou(self._confusion).tolist()),
             false_area=None if self.use_tags else tuple(false_area.tolist()),
             images=self._images,
             images_with=tuple(self._images_with.tolist()),
             per_image=tuple(self._per_image) if self._per_image else None,
+            images_without_mask=self._without_mask,
         )
 
 
@@ -162,6 +171,16 @@ def image_iou(labels: Tensor, truth: Tensor, num_classes: int) -> Tensor:
         tensor([0.5000], dtype=torch.float64)
     """
     return _iou(_count_pixels(labels, truth, num_classes)[:, :-1]).nanmean(dim=1)
+
+
+def has_truth(truth: Tensor) -> Tensor:
+    """Whether any pixel of each label map (B, H, W) is known: (B,) bool.
+
+    Examples:
+        >>> has_truth(torch.tensor([[[0, 255]], [[255, 255]]]))
+        tensor([ True, False])
+    """
+    return (truth != IGNORE).flatten(1).any(dim=1)
 
 
 def true_rows(truth: Tensor, num_classes: int) -> Tensor:

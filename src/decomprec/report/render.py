@@ -88,6 +88,7 @@ def page(record: RunRecord, cards: Sequence[Card], scores: Sequence[Score]) -> s
         numbers=_numbers(record.results),
         table=results_table(record.results) if record.results else None,
         image_count=record.results["rows"][0]["images"] if record.results else 0,
+        without_mask=record.results["rows"][0].get("images_without_mask", 0) if record.results else 0,
         diagnostics=[(_DIAGNOSTICS.get(name, name), number_cell(x)) for name, x in record.diagnostics.items()],
         stages=record.charts,
         line_names=_LINE_NAMES,

@@ -1,41 +1,45 @@
 """A folder of images per class."""
 
 import random
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from decomprec.data.checks import OnError, choose_classes
+from decomprec.data.class_lists import find_class_list, read_class_list
 from decomprec.data.dataset import MaskValues, Record, TaggedImages
-from decomprec.data.image_io import image_files
-from decomprec.data.paths import below, mask_below
+from decomprec.data.formats.class_folders import UNSPLIT, ClassFolders, find_class_folders, masks_by_image
+from decomprec.data.names import is_nothing
+from decomprec.data.notes import say
+from decomprec.data.paths import below
 from decomprec.data.samples import Transform
-
-_BACKGROUND = ("other", "background", "none", "negative")
+from decomprec.data.splits import HELD_OUT, choose_part
 
 
 class TaggedFolder(TaggedImages):
     """Images whose folder is their only tag: ``root/<split>/<class>/*.jpg`` or ``root/<class>/*.jpg``.
 
-    Folders without splits (no ``train`` folder that holds folders) are split by `val_fraction`, each class
-    separately, the same way for the same seed. Masks are PNG files in the style of VOC,
-    ``root/<split>_masks/<stem>.png`` (else ``root/masks/<stem>.png``): 0 background, `j` the `j`-th class
-    folder in alphabetical order, 255 ignore. Links that lead out of `root` are refused.
+    Splits are folders called ``train`` and ``val``, or another usual spelling, ``Training`` or ``valid``. Without a
+    split for validation, `val_fraction` of each class is held out of the training images, the same for the same seed.
+    Masks are image files in the style of VOC, ``root/<split>_masks/<stem>.png`` or ``root/masks/<stem>.png``, with the
+    names that `MaskFiles` knows. Their values are those of a ``classes.txt`` next to or in that folder, else 0 is the
+    background and `j` the `j`-th class folder in alphabetical order; 255 is ignore. Files of systems are passed over.
+    Links that lead out of `root` are refused.
 
     Args:
         root: the folder.
         split: "train", "val" or another split folder; None for all images.
-        background: folders of images without any class; they need not exist.
+        background: folders of images without any class; they need not exist. None for all names that say so:
+            other, background, none, negatives and the like, unless `classes` has them.
         classes: selects and orders the foreground classes; images of other folders count as images
             without any class. None for all folders in alphabetical order.
         masks: whether samples hold a ``mask``, see `TaggedImages`.
-        val_fraction: share of "val" if the folders have no splits, between 0 and 1.
+        val_fraction: share of "val" if the folders have no split for it, between 0 and 1.
         seed: draws that share.
         transform: joint transform of image and mask, see `TaggedImages`.
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
 
     Raises:
-        FileNotFoundError: if `root` is not a folder, or holds no class folder.
+        FileNotFoundError: if `root` is not a folder, or it can't be told which of its folders are classes.
         ValueError: if `split`, `classes` or `val_fraction` do not fit, the split holds no image, two images
             would share a mask file, or a link leads out of `root`.
 
@@ -56,10 +60,10 @@ class TaggedFolder(TaggedImages):
         root: str | Path,
         split: str | None = None,
         *,
-        background: Sequence[str] = _BACKGROUND,
+        background: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
         masks: bool = False,
-        val_fraction: float = 0.2,
+        val_fraction: float = HELD_OUT,
         seed: int = 0,
         transform: Transform | None = None,
         on_error: OnError = "raise",
@@ -69,58 +73,75 @@ class TaggedFolder(TaggedImages):
             raise FileNotFoundError(f"Expected `root` to be a folder, but got {root}.")
         if not 0 < val_fraction < 1:
             raise ValueError(f"Expected `val_fraction` to be between 0 and 1, but got {val_fraction}.")
-        splits = _split_folders(root)
-        names = sorted({folder.name for parent in splits.values() or [root] for folder in _folders(parent)})
-        known = [name for name in names if name not in background]
-        if not known:
-            raise FileNotFoundError(f"Expected {root} to hold a folder per class, but got {names}.")
+        found = find_class_folders(root, classes or ())
+        known = _known_classes(found, background, classes)
         class_names = choose_classes(classes, known, root)
-        available = list(splits) if splits else ["train", "val"]
-        if split is not None and split not in available:
-            raise ValueError(f"Expected `split` to be one of {available} or None, but got {split!r}.")
-
-        records = []
-        for part, parent in splits.items() if splits else [(split, root)]:
-            if split not in (None, part):
-                continue
-            masks_dir = f"{part}_masks" if (root / f"{part}_masks").is_dir() else "masks"
-            for name in names:
-                files = image_files(parent / name)
-                if split is not None and not splits:
-                    files = _draw(files, split, val_fraction, f"{seed}/{name}")
-                tags = (name,) if name in class_names else ()
-                for file in files:
-                    below(root, file.relative_to(root))
-                    mask = mask_below(root, f"{masks_dir}/{file.stem}.png", masks)
-                    records.append(Record(file, tags, file.stem, mask))
+        mask_of = masks_by_image(found) if masks else {}
+        records = [
+            Record(file, (name,) if name in class_names else (), file.stem, mask_of.get(file))
+            for name, file in _files(found, split, val_fraction, seed)
+        ]
+        for record in records:
+            below(root, record.image.relative_to(root))
         if not records:
             raise ValueError(f"Expected split {split!r} of {root} to hold images, but got none.")
-        shared = [mask for mask, count in Counter(r.mask for r in records if r.mask).items() if count > 1]
-        if shared:
-            raise ValueError(f"Expected each mask to belong to one image, but {shared[0]} fits several.")
         super().__init__(
             records,
             class_names,
             masks=masks,
-            decode_mask=MaskValues.from_names(("background", *known), class_names),
+            decode_mask=MaskValues.from_names(_mask_names(found, known), class_names),
             transform=transform,
             on_error=on_error,
         )
 
 
-def _folders(parent: Path) -> list[Path]:
-    return sorted(
-        child
-        for child in parent.iterdir()
-        if child.is_dir() and not child.name.startswith(".") and not f"_{child.name}".endswith("_masks")
-    )
+def _known_classes(found: ClassFolders, background: Sequence[str] | None, classes: Sequence[str] | None) -> list[str]:
+    """The class folders, without those of images that show no class."""
+    chosen = classes or ()
+    nothing = [name for name in found.names if (is_nothing(name) if background is None else name in background)]
+    nothing = [name for name in nothing if background is not None or name not in chosen]
+    known = [name for name in found.names if name not in nothing]
+    if not known:
+        raise FileNotFoundError(
+            f"Expected {found.root} to hold a folder per class, but got {found.names}, whose names mean that no class "
+            "is in their images; add a folder for the class."
+        )
+    if nothing:
+        say(f"{found.root}: images in {', '.join(map(repr, nothing))} have no class; `classes` can say that it is one.")
+    return known
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Return the split folders by name; none if the class folders lie directly in `root`."""
-    if not (root / "train").is_dir() or not _folders(root / "train"):
-        return {}
-    return {folder.name: folder for folder in _folders(root) if _folders(folder)}
+def _files(found: ClassFolders, split: str | None, val_fraction: float, seed: int) -> list[tuple[str, Path]]:
+    """The images of a split, with their class folder."""
+    if split is None:
+        return [(name, file) for part in found.parts for name in found.names for file in found.files(part, name)]
+    if list(found.parts) == [UNSPLIT]:
+        if split not in ("train", "val"):
+            raise ValueError(f"Expected `split` to be one of ['train', 'val'] or None, but got {split!r}.")
+        source, share = UNSPLIT, split
+    else:
+        source, share = choose_part(found.parts, split, found.root)
+    files = []
+    for name in found.names:
+        inside = found.files(source, name)
+        files += [
+            (name, file)
+            for file in (inside if share == "all" else _draw(inside, share, val_fraction, f"{seed}/{name}"))
+        ]
+    return files
+
+
+def _mask_names(found: ClassFolders, known: Sequence[str]) -> tuple[str, ...]:
+    """Names of the mask values: of a list next to the masks that has all classes, else in alphabetical order."""
+    folders = [folder for folders in found.masks.values() for folder in folders]
+    for file in filter(None, (find_class_list(*folders), find_class_list(found.root))):
+        names = read_class_list(file)
+        if set(known) <= set(names):
+            return names
+        if file.parent != found.root:
+            missing = sorted(set(known) - set(names))
+            raise ValueError(f"Expected {file} to name the classes of the masks, but it lacks {missing}; add them.")
+    return ("background", *known)
 
 
 def _draw(files: list[Path], split: str, val_fraction: float, seed: str) -> list[Path]:

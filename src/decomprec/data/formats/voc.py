@@ -1,40 +1,49 @@
-"""The Pascal VOC 2012 devkit."""
+"""The layout of Pascal VOC: its own devkits, and those that other tools write with classes of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Literal
-from xml.etree import ElementTree
 
 from decomprec.data.checks import OnError, choose_classes
 from decomprec.data.dataset import MaskValues, Record, TaggedImages
-from decomprec.data.image_io import read_mask
-from decomprec.data.paths import below, mask_below, read_text
+from decomprec.data.formats.object_names import mask_values, xml_names
+from decomprec.data.formats.voc_devkit import VOC_CLASSES, Classes, devkit_classes, find_devkit, mask_folder
+from decomprec.data.formats.voc_lists import Entry, VOCLists, find_lists, flagged_classes, listed_entries
+from decomprec.data.image_io import IMAGE_SUFFIXES
+from decomprec.data.mask_files import MaskFiles
+from decomprec.data.names import is_nothing, is_system
+from decomprec.data.paths import below
 from decomprec.data.samples import Transform
+from decomprec.data.splits import choose_part, held_out
 
-VOC_CLASSES = (
-    *["aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"],
-    *["diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"],
-)
+__all__ = ["VOC_CLASSES", "VOCDevkit"]
 
 
 class VOCDevkit(TaggedImages):
-    """Images of the VOC segmentation task, tagged from their annotations or from their masks.
+    """Images in VOC's layout, tagged from their annotations, their masks, or the lists of their classes.
+
+    The classes are those of a ``class_names.txt`` or ``labelmap.txt`` in the devkit; without one, VOC's 20 or, if
+    other objects are annotated, the names of all annotated objects in alphabetical order. The values of masks are then
+    unknown, and masks are left out.
 
     Args:
-        root: the folder with JPEGImages, Annotations, ImageSets and SegmentationClass, or one that holds it as
-            ``VOC2012`` or ``VOCdevkit/VOC2012``.
-        split: a list in ImageSets/Segmentation: "train", "val", "trainval", or a list of your own.
-        classes: selects and orders the foreground classes, None for all 20; other objects are background.
+        root: the folder with JPEGImages, Annotations, ImageSets and SegmentationClass, or one that holds it, such as
+            ``VOC2012``, ``VOCdevkit/VOC2007`` or ``VOCdevkit``.
+        split: a list in ImageSets/Segmentation, else in ImageSets/Main: "train", "val" or another, such as
+            "train_aug". Without a list for validation, a fifth of the training images is held out, without any list a
+            fifth of all, the same in every run.
+        classes: selects and orders the foreground classes, None for all; other objects are background.
         tags_from: "xml" takes every annotated object, difficult ones included. "masks" takes every class
-            with a pixel in the mask, and reads all masks on construction.
+            with a pixel in the mask, and reads all masks on construction. None takes the first that the devkit has:
+            annotations, lists of classes (``dog_train.txt``), masks.
         masks: whether samples hold a ``mask``, see `TaggedImages`.
         transform: joint transform of image and mask, see `TaggedImages`.
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
 
     Raises:
-        FileNotFoundError: if `root` is not a devkit, or lacks the split's list or a file.
-        ValueError: if `classes` or `tags_from` is unknown, the split is empty, an annotation can't be read or has an
-            object of an unknown class, or an entry leads out of the devkit.
+        FileNotFoundError: if `root` is not a devkit, or lacks a file.
+        ValueError: if `classes` or `tags_from` is unknown, there is no list for the split, it is empty, an annotation
+            can't be read, or an entry leads out of the devkit.
     """
 
     def __init__(
@@ -43,64 +52,99 @@ class VOCDevkit(TaggedImages):
         split: str = "train",
         *,
         classes: Sequence[str] | None = None,
-        tags_from: Literal["xml", "masks"] = "xml",
+        tags_from: Literal["xml", "masks"] | None = None,
         masks: bool = False,
         transform: Transform | None = None,
         on_error: OnError = "raise",
     ) -> None:
-        if tags_from not in ("xml", "masks"):
-            raise ValueError(f'Expected `tags_from` to be "xml" or "masks", but got {tags_from!r}.')
-        class_names = choose_classes(classes, VOC_CLASSES, "VOC")
+        if tags_from not in (None, "xml", "masks"):
+            raise ValueError(f'Expected `tags_from` to be "xml", "masks" or None, but got {tags_from!r}.')
         devkit = find_devkit(Path(root))
         if devkit is None:
-            raise FileNotFoundError(f"Expected `root` to hold VOC2012's JPEGImages, but got {root}.")
-        lists = devkit / "ImageSets" / "Segmentation"
-        list_file = lists / f"{split}.txt"
-        if not list_file.is_file():
-            found = sorted(file.stem for file in lists.glob("*.txt"))
-            raise FileNotFoundError(f"Expected `split` to be one of {found}, but got {split!r}.")
-        names = read_text(list_file).split()
-        if not names:
-            raise ValueError(f"Expected {list_file} to list at least one image, but got none.")
-
+            raise FileNotFoundError(f"Expected `root` to hold a devkit's JPEGImages, but got {root}.")
+        lists = find_lists(devkit)
+        source = tags_from or _source(devkit, lists)
+        every = listed_entries(devkit, lists)
+        entries = _of_split(every, split, devkit)
+        images = [_image(devkit, entry.name) for entry in entries]
+        annotated = {Path(entry.name).stem for part in every.values() for entry in part} if source == "xml" else ()
+        known = devkit_classes(devkit, annotated, classes or ())
+        class_names = choose_classes(classes, known.names, known.where)
+        mask_files = MaskFiles(mask_folder(devkit), devkit)
+        flagged = flagged_classes(devkit, lists) if source == "lists" else {}
         records = []
-        for name in names:
-            image = below(devkit, f"JPEGImages/{name}.jpg")
-            mask = f"SegmentationClass/{name}.png"
-            source = below(devkit, f"Annotations/{name}.xml" if tags_from == "xml" else mask)
-            if not source.is_file():
-                raise FileNotFoundError(f"Expected {source} to exist, but it does not.")
-            present = _xml_tags(source) if tags_from == "xml" else _mask_tags(source, image)
+        for entry, image in zip(entries, images, strict=True):
+            mask = _mask(devkit, entry, image, mask_files)
+            name = _name(devkit, image)
+            present: Set[str]
+            if source == "lists":
+                present = flagged.get(entry.name, set())
+            else:
+                present = _xml_tags(devkit, name, known) if source == "xml" else _mask_tags(devkit, mask, image, known)
             tags = tuple(tag for tag in class_names if tag in present)
-            records.append(Record(image, tags, name, mask_below(devkit, mask, masks)))
+            records.append(Record(image, tags, name, mask if masks and known.values is not None else None))
         super().__init__(
             records,
             class_names,
             masks=masks,
-            decode_mask=MaskValues.from_names(("background", *VOC_CLASSES), class_names),
+            decode_mask=MaskValues.from_names(known.values or ("background",), class_names),
             transform=transform,
             on_error=on_error,
         )
 
 
-def find_devkit(root: Path, *needed: str) -> Path | None:
-    """Find the devkit in a folder: the one with JPEGImages and the other folders that are `needed`; None if absent."""
-    for folder in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
-        if all((folder / name).is_dir() for name in ("JPEGImages", *needed)):
-            return folder
-    return None
+def _source(devkit: Path, lists: VOCLists) -> str:
+    if any(not is_system(file.name) for file in (devkit / "Annotations").glob("*.xml")):
+        return "xml"
+    return "lists" if lists.classes else "masks" if mask_folder(devkit).is_dir() else "xml"
 
 
-def _xml_tags(annotation: Path) -> set[str]:
-    try:
-        names = {name.text or "" for name in ElementTree.parse(annotation).getroot().findall("object/name")}
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two for unknown encodings
-        raise ValueError(f"Expected {annotation} to be an annotation in XML, but: {error}.") from error
-    if unknown := names - set(VOC_CLASSES):
-        raise ValueError(f"Expected objects of {annotation} to be of VOC's classes, but got {sorted(unknown)}.")
+def _of_split(every: dict[str, list[Entry]], split: str, devkit: Path) -> list[Entry]:
+    part = choose_part(every, split, devkit)
+    entries = every[part.source]
+    if part.share != "all":
+        out = held_out(entry.name for entry in entries)
+        entries = [entry for entry in entries if (entry.name in out) == (part.share == "val")]
+    if not entries:
+        raise ValueError(f"Expected the list {part.source}.txt to list at least one image, but got none.")
+    return entries
+
+
+def _image(devkit: Path, name: str) -> Path:
+    """The file of an image, which lists name with or without its ending."""
+    for suffix in (".jpg", "", *IMAGE_SUFFIXES, ".JPG", ".JPEG", ".PNG"):
+        file = below(devkit, f"JPEGImages/{name}{suffix}")
+        if file.is_file():
+            return file
+    return devkit / f"JPEGImages/{name}.jpg"
+
+
+def _name(devkit: Path, image: Path) -> str:
+    return image.relative_to(devkit / "JPEGImages").with_suffix("").as_posix()
+
+
+def _mask(devkit: Path, entry: Entry, image: Path, masks: MaskFiles) -> Path | None:
+    listed = below(devkit, entry.mask) if entry.mask is not None else None
+    return listed if listed is not None and listed.is_file() else masks.find(image.relative_to(devkit / "JPEGImages"))
+
+
+def _xml_tags(devkit: Path, name: str, known: Classes) -> frozenset[str]:
+    annotation = below(devkit, f"Annotations/{name}.xml")
+    if not annotation.is_file():
+        raise FileNotFoundError(f"Expected {annotation} to exist, but it does not.")
+    names = xml_names(annotation)
+    if unknown := sorted(name for name in names - set(known.names) if not is_nothing(name)):
+        raise ValueError(
+            f"Expected objects of {annotation} to be of the classes in {known.where}, {list(known.names)}, but got "
+            f"{unknown}; correct one of both."
+        )
     return names
 
 
-def _mask_tags(mask: Path, image: Path) -> set[str]:
-    values = read_mask(mask, image).unique().tolist()
-    return {VOC_CLASSES[value - 1] for value in values if 1 <= value <= len(VOC_CLASSES)}
+def _mask_tags(devkit: Path, mask: Path | None, image: Path, known: Classes) -> set[str]:
+    if mask is None:
+        raise FileNotFoundError(f"Expected a mask of {image} in {mask_folder(devkit)}, but got none.")
+    names, values = known.values or (), mask_values(mask, image)
+    if unknown := sorted(value for value in values if value >= len(names)):
+        raise ValueError(f"Expected mask {mask} to hold known values, but got {unknown}; name them in class_names.txt.")
+    return {names[value] for value in values}

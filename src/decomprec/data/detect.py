@@ -1,0 +1,115 @@
+"""The format of a data set, by what lies in its folder."""
+
+import re
+from pathlib import Path
+
+from decomprec.data.formats.coco_export import coco_file, split_files
+from decomprec.data.formats.coco_splits import instance_files
+from decomprec.data.formats.csv_table import is_table
+from decomprec.data.formats.pairs import find_pairs
+from decomprec.data.formats.voc_devkit import find_devkit
+from decomprec.data.image_io import IMAGE_SUFFIXES
+from decomprec.data.names import has_role, is_system, split_of, subfolders
+from decomprec.data.notes import say
+
+TABLE = "tags.csv"
+"""Name of a folder's table of tags."""
+
+
+def detect_format(path: str | Path) -> str:
+    """Detect the format of a data set.
+
+    A file is told by its ending, .csv or .json (COCO). A folder is told by the first of these that it holds:
+
+    - "voc": JPEGImages with ImageSets, masks or annotations, also below ``VOC2012`` or ``VOCdevkit``;
+    - "pets": ``oxford-iiit-pet``;
+    - "coco": ``instances*.json``, itself or in ``annotations``, or a COCO file, itself or in each folder of a split;
+    - "csv": ``tags.csv``, or a single other table of images and tags;
+    - "paired": ``images`` next to ``masks`` or ``labels``, with or without splits;
+    - "folder": anything else, a folder per class.
+
+    ImageNet is not detected: it has a folder per class too.
+
+    Args:
+        path: a folder or file.
+
+    Returns:
+        A format of `load_images`.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `path`.
+        ValueError: if a file has another ending, or a folder holds several devkits of VOC.
+
+    Examples:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> (root / "dog").mkdir()
+        >>> detect_format(root)
+        'folder'
+        >>> (root / "instances.json").touch()
+        >>> detect_format(root), detect_format(root / "instances.json")
+        ('coco', 'coco')
+    """
+    path = Path(path)
+    check_exists(path)
+    if path.is_file():
+        format = {".csv": "csv", ".tsv": "csv", ".json": "coco"}.get(path.suffix.lower())
+        if format is None:
+            raise ValueError(
+                f"Expected `path` to be a folder or end in .csv or .json, but got {path}; name its `format`."
+            )
+        return format
+    path = unwrapped(path)
+    if find_devkit(path):
+        return "voc"
+    if (path / "oxford-iiit-pet").is_dir():
+        return "pets"
+    if instance_files(path) or split_files(path) or coco_file(path):
+        return "coco"
+    if find_table(path):
+        return "csv"
+    return "paired" if find_pairs(path) else "folder"
+
+
+def find_table(folder: Path) -> Path | None:
+    """Return a folder's table of tags: tags.csv, or the only other table of images and tags; None if there is none."""
+    if (folder / TABLE).is_file():
+        return folder / TABLE
+    files = [file for file in sorted(folder.glob("*.[ct]sv")) if not is_system(file.name) and is_table(file)]
+    return files[0] if len(files) == 1 else None
+
+
+def unwrapped(path: Path) -> Path:
+    """Return the folder that holds the data set if `path` holds nothing else, as unpacked archives do."""
+    while path.is_dir() and not any(_is_data(file) for file in path.iterdir()):
+        children = subfolders(path)
+        if len(children) != 1 or split_of(children[0].name) or has_role(children[0].name):
+            break
+        if not _is_layout(children[0]):
+            break
+        say(f"{path} holds only {children[0].name}, which is read.")
+        path = children[0]
+    return path
+
+
+def check_exists(path: Path) -> None:
+    """Raise a FileNotFoundError if there is nothing at a path."""
+    if not path.exists():
+        raise FileNotFoundError(f"Expected `path` to be a folder, or a CSV or JSON file, but found no {path}.")
+
+
+def _is_data(file: Path) -> bool:
+    return (
+        file.is_file()
+        and not is_system(file.name)
+        and file.suffix.lower() in (*IMAGE_SUFFIXES, ".csv", ".tsv", ".json")
+    )
+
+
+def _is_layout(folder: Path) -> bool:
+    """Whether a folder is more than a folder of images of one class, and none of the places where VOC's devkit lies."""
+    if re.fullmatch(r"(?i)voc(devkit|\d{4})?|oxford-iiit-pet", folder.name):
+        return False
+    return bool(subfolders(folder)) and not any(
+        _is_data(file) for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES
+    )

@@ -1,0 +1,204 @@
+"""Images whose tags are read from masks or labels in a folder beside them."""
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import NamedTuple
+
+from decomprec._yaml import load_yaml
+from decomprec.data.checks import OnError, choose_classes
+from decomprec.data.class_lists import find_class_list, listed_names, read_class_list
+from decomprec.data.dataset import MaskValues, Record, TaggedImages
+from decomprec.data.formats.class_folders import UNSPLIT
+from decomprec.data.formats.object_names import mask_values, xml_names, yolo_numbers
+from decomprec.data.formats.pairs import Pair, find_pairs, pair_images
+from decomprec.data.mask_files import MaskFiles, normal_path
+from decomprec.data.names import is_nothing, is_system
+from decomprec.data.notes import say
+from decomprec.data.paths import below, read_text
+from decomprec.data.samples import IGNORE, Transform
+from decomprec.data.splits import choose_part, held_out
+
+_MOST_VALUES = 64
+
+
+class PairedImages(TaggedImages):
+    """Images with a folder of masks or labels beside them, from which their tags are read.
+
+    A class is in an image if its mask has a pixel of it, its YOLO labels a line, or its annotation in XML an object.
+    The classes of masks are those of a ``classes.txt``, ``class_names.txt`` or ``labelmap.txt``; without one, they are
+    called by their values. The classes of YOLO's labels are those of ``data.yaml`` or of such a list. An image without
+    mask or annotation is left out, as its tags are unknown; one without YOLO labels has no class.
+
+    Args:
+        root: the folder, as `find_pairs` knows.
+        split: "train", "val" or another split; without one for validation, a fifth is held out.
+        classes: selects and orders the foreground classes, None for all; other objects are background.
+        masks: whether samples hold a ``mask``, see `TaggedImages`.
+        transform: joint transform of image and mask, see `TaggedImages`.
+        on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
+
+    Raises:
+        FileNotFoundError: if there is no such pair of folders.
+        ValueError: if labels can't be read, their classes are unknown, or the split is unknown or empty.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        classes: Sequence[str] | None = None,
+        masks: bool = False,
+        transform: Transform | None = None,
+        on_error: OnError = "raise",
+    ) -> None:
+        root = Path(root)
+        pairs = find_pairs(root) if root.is_dir() else []
+        if not pairs:
+            raise FileNotFoundError(f"Expected {root} to hold images/ next to masks/ or labels/, but got none.")
+        labelled = {pair.split: _labelled(root, pair) for pair in pairs}
+        names = _class_names(root, pairs, labelled)
+        known = _known_classes(names, classes, root)
+        class_names = choose_classes(classes, known, root)
+        records = [
+            Record(
+                entry.image,
+                tuple(name for name in class_names if name in {names[found] for found in entry.found}),
+                entry.image.stem,
+                entry.label if masks and pairs[0].kind == "masks" else None,
+            )
+            for entry in _of_split(labelled, split, root)
+        ]
+        labels = {name: label for label, name in enumerate(class_names, 1)}
+        values = names.items() if pairs[0].kind == "masks" else ()
+        super().__init__(
+            records,
+            class_names,
+            masks=masks,
+            decode_mask=MaskValues({0: 0, **{int(key): labels.get(name, 0) for key, name in values}}),
+            transform=transform,
+            on_error=on_error,
+        )
+
+
+class _Labelled(NamedTuple):
+    """An image with its mask or labels, and the values or names of the classes in it."""
+
+    image: Path
+    label: Path | None
+    found: frozenset[int] | frozenset[str]
+
+
+def _labelled(root: Path, pair: Pair) -> list[_Labelled]:
+    """The images of a pair of folders whose tags are known."""
+    images = pair_images(pair.images)
+    labels = _label_finder(root, pair)
+    inside = [below(root, image.relative_to(root)) for image in images]
+    with ThreadPool(os.cpu_count()) as pool:
+        read = pool.map(lambda image: _read(pair, image, labels(image)), inside)
+    entries = [entry for entry in read if entry is not None]
+    missing = len(images) - len(entries)
+    if not entries:
+        raise ValueError(f"Expected masks or labels in {pair.labels} for the images in {pair.images}, but none fits.")
+    if missing:
+        warnings.warn(
+            f"{missing} of {len(images)} images in {pair.images} have no file of their name in {pair.labels}: they are "
+            "left out, as their tags are unknown.",
+            stacklevel=4,  # of the format's data set
+        )
+    return entries
+
+
+def _label_finder(root: Path, pair: Pair) -> Callable[[Path], Path | None]:
+    if pair.kind == "masks":
+        masks = MaskFiles(pair.labels, root, beside_images=pair.labels == pair.images)
+        return lambda image: masks.find(image.relative_to(pair.images))
+    suffix = {"xml": ".xml", "yolo": ".txt"}[pair.kind]
+    files = {normal_path(f.relative_to(pair.labels).with_suffix("")): f for f in pair.labels.rglob(f"*{suffix}")}
+
+    def find(image: Path) -> Path | None:
+        inside = image.relative_to(pair.images).with_suffix("")
+        file = files.get(normal_path(inside)) or files.get(normal_path(Path(inside.name)))
+        return None if file is None else below(root, file.relative_to(root))
+
+    return find
+
+
+def _read(pair: Pair, image: Path, label: Path | None) -> _Labelled | None:
+    """Read what is in an image; None if that is unknown."""
+    if label is None:
+        return _Labelled(image, None, frozenset()) if pair.kind == "yolo" else None
+    if pair.kind == "masks":
+        return _Labelled(image, label, mask_values(label, image))
+    return _Labelled(image, label, xml_names(label) if pair.kind == "xml" else yolo_numbers(label))
+
+
+def _class_names(root: Path, pairs: list[Pair], labelled: Mapping[str, list[_Labelled]]) -> dict[int | str, str]:
+    """The names of the classes by what stands for them: values of masks, numbers of YOLO, names in XML."""
+    found = sorted({value for entries in labelled.values() for entry in entries for value in entry.found}, key=str)
+    folders = list(
+        dict.fromkeys([root, *(p for pair in pairs for p in (pair.labels, pair.labels.parent, pair.images))])
+    )
+    match pairs[0].kind:
+        case "xml":
+            return {name: str(name) for name in found}
+        case "yolo":
+            names: dict[int | str, str] = dict(enumerate(_yolo_names(folders)))
+        case _:
+            names = _mask_names(found, folders, pairs[0].labels)
+    if unknown := [value for value in found if value not in names]:
+        raise ValueError(f"Expected {pairs[0].labels} to hold the {len(names)} known classes, but got {unknown[:10]}.")
+    return names
+
+
+def _mask_names(found: Sequence[int | str], folders: Sequence[Path], labels: Path) -> dict[int | str, str]:
+    file = find_class_list(*folders)
+    if file is not None:
+        return dict(list(enumerate(read_class_list(file)))[1:])
+    if not found:
+        raise ValueError(
+            f"Expected masks in {labels} to hold the numbers of classes, but they hold only 0 and {IGNORE}, which "
+            "means that the class is unknown; write 1 where the class is."
+        )
+    if len(found) > _MOST_VALUES:
+        raise ValueError(
+            f"Expected masks in {labels} to hold the numbers of classes, but got {len(found)} values; save them "
+            "without smoothing and JPEG, or name the classes in classes.txt, background first."
+        )
+    say(f"{labels}: classes are called by their values in the masks; name them in classes.txt, background first.")
+    return {value: f"class {value}" for value in sorted(found, key=int)}
+
+
+def _yolo_names(folders: Sequence[Path]) -> list[str]:
+    listings = (file for folder in folders for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]))
+    for file in (file for file in listings if not is_system(file.name)):
+        content = load_yaml(read_text(file))
+        names = content.get("names") if isinstance(content, dict) else None
+        if isinstance(names, dict) and all(isinstance(key, int) for key in names):
+            names = [names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)]
+        if isinstance(names, list):
+            return [str(name) for name in names]
+    listing = find_class_list(*folders)
+    if listing is None:
+        raise ValueError(f"Expected data.yaml in {folders[0]} to name the classes of the YOLO labels, but got none.")
+    return listed_names(listing)
+
+
+def _known_classes(names: Mapping[int | str, str], chosen: Sequence[str] | None, root: Path) -> list[str]:
+    nothing = sorted({name for name in names.values() if is_nothing(name) and name not in (chosen or ())})
+    if nothing:
+        say(f"{root}: {', '.join(map(repr, nothing))} is no class; `classes` can say that it is one.")
+    return [name for name in dict.fromkeys(names.values()) if name not in nothing]
+
+
+def _of_split(labelled: Mapping[str, list[_Labelled]], split: str, root: Path) -> list[_Labelled]:
+    available = {"train" if name == UNSPLIT else name: entries for name, entries in labelled.items()}
+    part = choose_part(available, split, root)
+    entries = available[part.source]
+    if part.share == "all":
+        return entries
+    out = held_out(entry.image.as_posix() for entry in entries)
+    return [entry for entry in entries if (entry.image.as_posix() in out) == (part.share == "val")]

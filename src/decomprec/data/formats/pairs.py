@@ -1,0 +1,156 @@
+"""Folders of images next to folders of their masks or labels: where they are, by split."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from decomprec.data.formats.class_folders import UNSPLIT
+from decomprec.data.image_io import IMAGE_SUFFIXES
+from decomprec.data.mask_files import is_mask_name, mask_images, without_masks
+from decomprec.data.names import (
+    has_role,
+    holds_images,
+    holds_masks,
+    in_system,
+    is_system,
+    masks_of,
+    plain,
+    split_of,
+    subfolders,
+)
+
+Kind = Literal["masks", "xml", "yolo", "json"]
+
+
+class Pair(NamedTuple):
+    """A folder of images and one of what is in them.
+
+    Attributes:
+        split: its name in the data set; `UNSPLIT` if there are none.
+        images: folder of the images.
+        labels: folder of masks or labels; the same if they lie together.
+        kind: of the labels.
+    """
+
+    split: str
+    images: Path
+    labels: Path
+    kind: Kind
+
+
+def find_pairs(root: Path) -> list[Pair]:
+    """Find folders of images with folders of labels: ``images`` and ``labels`` or ``masks``, with or without splits.
+
+    The splits may be outside (``train/images``, ``train/masks``), inside (``images/train``, ``labels/train``), or in
+    the names (``train_images``, ``train_masks``). Masks and labels may also lie next to each image.
+
+    Returns:
+        A pair for each split, or one; none if the folder is laid out otherwise.
+
+    Raises:
+        ValueError: if the labels are JSON files, one for each image, or the splits have different kinds of labels.
+    """
+    pairs = _pairs(root)
+    for pair in pairs:
+        if pair.kind == "json":
+            raise ValueError(
+                f"Expected masks, XML or YOLO labels in {pair.labels}, but got JSON; convert it to COCO or, with "
+                "labelme2voc, to VOC."
+            )
+        if pair.kind != pairs[0].kind:
+            raise ValueError(
+                f"Expected {pair.labels} to hold {pairs[0].kind}, as the other splits, but got {pair.kind}."
+            )
+    return pairs
+
+
+def _pairs(root: Path) -> list[Pair]:
+    children = subfolders(root)
+    splits = [child for child in children if split_of(child.name)]
+    outside = [Pair(child.name, *pair) for child in splits if (pair := _pair_in(child))]
+    if outside:
+        return outside
+    named = list(_named_pairs(children))
+    if named:
+        return named
+    images = next((child for child in children if holds_images(child.name)), None)
+    if images is None:
+        pair = _pair_in(root)
+        return [Pair(UNSPLIT, *pair)] if pair else []
+    inside = [Pair(child.name, *pair) for child in subfolders(images) if (pair := _split_inside(root, child))]
+    pair = _pair_in(root)
+    return inside or ([Pair(UNSPLIT, *pair)] if pair else [])
+
+
+def label_kind(folder: Path, beside_images: bool = False) -> Kind | None:
+    """Return the kind of labels in a folder; None if it holds none.
+
+    Args:
+        folder: of labels.
+        beside_images: images lie there too: only files with a word such as "mask" in their name are masks.
+    """
+    if any(not beside_images or is_mask_name(file.stem) for file in mask_images(folder)):
+        return "masks"
+    files = [file for file in folder.rglob("*") if not in_system(file.relative_to(folder))]
+    if any(file.suffix.lower() == ".xml" for file in files):
+        return "xml"
+    if any(file.suffix.lower() == ".txt" and _is_yolo(file) for file in files):
+        return "yolo"
+    return "json" if any(file.suffix.lower() == ".json" for file in files) else None
+
+
+def pair_images(folder: Path) -> list[Path]:
+    """List the images of a pair, without those in folders of masks and masks that lie beside them."""
+    files = mask_images(folder)
+    return without_masks(f for f in files if not any(map(holds_masks, f.relative_to(folder).parent.parts)))
+
+
+def _pair_in(folder: Path) -> tuple[Path, Path, Kind] | None:
+    """The images and labels in a folder."""
+    children = subfolders(folder)
+    images = next((child for child in children if holds_images(child.name)), None)
+    others = [child for child in children if not has_role(child.name)]
+    images = images or (folder if not others else None)
+    if images is None or not _direct_images(images) or _may_hold_classes(images):
+        return None
+    for child in sorted(children, key=lambda child: "mask" not in plain(child.name)):
+        if holds_masks(child.name) and (kind := label_kind(child)):
+            return images, child, kind
+    beside = label_kind(images, beside_images=True)
+    return (images, images, beside) if beside and beside != "json" else None
+
+
+def _named_pairs(children: list[Path]) -> Iterator[Pair]:
+    """Pairs such as train_images and train_masks, or train and train_masks."""
+    for child in children:
+        first, _, last = child.name.replace("-", "_").rpartition("_")
+        split = first if holds_images(last) and split_of(first) else child.name
+        for other in children:
+            if split_of(split) and (of := masks_of(other.name)) and split_of(of) == split_of(split):
+                kind = label_kind(other)
+                if kind and _direct_images(child) and not _may_hold_classes(child):
+                    yield Pair(split, child, other, kind)
+
+
+def _split_inside(root: Path, images: Path) -> tuple[Path, Path, Kind] | None:
+    """The images of a split with the labels of the same split: images/train and labels/train."""
+    if split_of(images.name) is None or not _direct_images(images):
+        return None
+    for child in sorted(subfolders(root), key=lambda child: "mask" not in plain(child.name)):
+        for labels in subfolders(child) if holds_masks(child.name) else ():
+            if split_of(labels.name) == split_of(images.name) and (kind := label_kind(labels)):
+                return images, labels, kind
+    return None
+
+
+def _direct_images(folder: Path) -> bool:
+    return any(f.suffix.lower() in IMAGE_SUFFIXES and not is_system(f.name) for f in folder.iterdir())
+
+
+def _may_hold_classes(folder: Path) -> bool:
+    return any(not has_role(child.name) and not split_of(child.name) for child in subfolders(folder))
+
+
+def _is_yolo(file: Path) -> bool:
+    words = file.read_bytes()[:200].split(b"\n")[0].split()
+    return not words or (len(words) >= 5 and words[0].isdigit())

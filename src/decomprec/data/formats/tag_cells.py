@@ -1,0 +1,82 @@
+"""The tags in the cells of a table, and the sign that separates them."""
+
+import re
+from collections.abc import Sequence
+
+_SIGNS = (",", ";", "|", "\t", "\n")
+_QUOTED = re.compile(r'"[^"]*"')
+
+
+def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
+    """Split the cells of a column into tags, at what `find_separator` finds; without repeats and quotes around them.
+
+    Raises:
+        ValueError: if a cell is a list in the notation of Python or JSON, or cells have different signs between tags.
+
+    Examples:
+        >>> split_tags(["dog; traffic light", "", "dog"])
+        [('dog', 'traffic light'), (), ('dog',)]
+        >>> split_tags(['"tench, Tinca tinca", dog'])
+        [('tench, Tinca tinca', 'dog')]
+    """
+    lists = [cell for cell in cells if re.fullmatch(r"\s*[\[({].*[\])}]\s*", cell, re.DOTALL)]
+    if lists:
+        raise ValueError(f"Expected tags such as 'dog, cat', but got {lists[0]!r}; leave out brackets and quotes.")
+    separator = find_separator(cells)
+    return [tuple(dict.fromkeys(part for part in _parts(cell, separator) if part)) for cell in cells]
+
+
+def find_separator(cells: Sequence[str]) -> str | None:
+    """Find what separates the tags in the cells of a column.
+
+    A comma, semicolon, bar, tab or line break in any cell, outside quotes, separates the tags of all cells. Without
+    one, a cell is one tag, of one word or several ("traffic light"), unless the words are seen to be tags themselves:
+    at least half of the cells of several words have only words that also stand alone, or one that
+    stands first in one cell and later in another, or alone and before another.
+
+    Returns:
+        The sign, " " for white space, or None if each cell is one tag.
+
+    Raises:
+        ValueError: if cells have different signs.
+
+    Examples:
+        >>> find_separator(["dog, cat", "dog"]), find_separator(["dog cat", "cat dog", "dog"])
+        (',', ' ')
+        >>> find_separator(["golden retriever", "tabby cat", "dog"])
+    """
+    bare = [_QUOTED.sub("", cell) for cell in cells]
+    found = [sign for sign in _SIGNS if any(sign in cell for cell in bare)]
+    if len(found) > 1:
+        examples = [next(cell for cell, text in zip(cells, bare, strict=True) if sign in text) for sign in found[:2]]
+        raise ValueError(
+            f"Expected one sign between tags, but got {' and '.join(map(repr, found))}, as in {examples[0]!r} and "
+            f"{examples[1]!r}; use one, and put names that hold it in quotes."
+        )
+    if found:
+        return found[0]
+    return " " if any(_QUOTED.search(cell) for cell in cells) or _words_are_tags(cells) else None
+
+
+def _words_are_tags(cells: Sequence[str]) -> bool:
+    """Whether white space separates tags: "dog person" and "dog", not "golden retriever" and "golden eagle"."""
+    distinct = {tuple(cell.split()) for cell in cells}
+    several = [words for words in distinct if len(words) > 1]
+    alone = {words[0] for words in distinct if len(words) == 1}
+    first = {words[0] for words in several}
+    inner = {word for words in several for word in words[1:]}
+    not_last = {word for words in several for word in words[:-1]}
+    # The last word of an English name is its kind, and may stand alone too: "hot dog" and "dog".
+    tags = (first & inner) | (alone & not_last)
+    explained = [words for words in several if alone >= set(words) or tags & set(words)]
+    return bool(several) and 2 * len(explained) >= len(several)
+
+
+def _parts(cell: str, separator: str | None) -> list[str]:
+    if separator == " ":
+        return [quoted or word for quoted, word in re.findall(r'"([^"]*)"|(\S+)', cell)]
+    parts = [cell]
+    if separator is not None:
+        outside_quotes = r'(?=(?:[^"]*"[^"]*")*[^"]*$)' if cell.count('"') % 2 == 0 else ""
+        parts = re.split(re.escape(separator) + outside_quotes, cell)
+    return [part.strip().strip('"').strip() for part in parts]

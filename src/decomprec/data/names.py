@@ -1,0 +1,155 @@
+"""What names of folders, files and tags mean to the tools that write them: splits, nothing, system files, roles."""
+
+import os
+import re
+import unicodedata
+from pathlib import Path, PurePath
+
+SPLITS = ("train", "val", "test")
+"""Names of the splits, however a data set spells them."""
+
+_SPLIT_WORDS = {
+    "train": ("train", "training", "trn"),
+    "val": ("val", "valid", "validation", "validate", "validating", "dev", "development", "eval", "evaluation"),
+    "test": ("test", "testing", "tst"),
+}
+_SPLITS_BY_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word in words}
+_NOTHING = {
+    *("background", "backgrounds", "bg", "none", "other", "others", "negative", "negatives", "neg", "nothing"),
+    *("noclass", "nolabel", "notag", "noobject", "unlabeled", "unlabelled", "unlabeledimages", "nan", "na", "null"),
+    *("void", "unannotated"),
+}
+_SYSTEM = {
+    *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information", "__pycache__"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@tmp", "#snapshot", "network trash folder"),
+    *("temporary items", "found.000"),
+}
+_IMAGES = {"image", "images", "img", "imgs", "jpegimage", "jpegimages", "photo", "photos", "picture", "pictures", "rgb"}
+_MASKS = {
+    *("mask", "masks", "label", "labels", "annotation", "annotations", "ann", "anns", "annot", "annots", "gt", "gts"),
+    *("groundtruth", "groundtruths", "seg", "segs", "segmentation", "segmentations", "segmentationmask", "labelmap"),
+    *("segmentationmasks", "labelmaps", "maskimages", "semanticmask", "semanticmasks", "target", "targets"),
+    *("segmentationclass", "segmentationclasspng", "segmentationclassaug", "segmentationclassraw", "labeltxt"),
+}
+_ASIDE = {
+    *("visualization", "visualizations", "visualisation", "visualisations", "vis", "viz", "overlay", "overlays"),
+    *("segmentationclassvisualization", "segmentationobject", "segmentationobjectpng", "segmentationclassnpy"),
+    *("segmentationobjectvisualization", "segmentationobjectnpy", "imagesets", "thumbnails", "thumbs", "meta"),
+    *("previews", "preview"),
+}
+_DOUBTFUL = {
+    *("mask", "label", "target", "seg", "gt", "annotation", "image", "photo", "picture", "rgb", "vis", "meta"),
+}
+
+
+def plain(name: str) -> str:
+    """Reduce a name to what its spellings share: no case, no composed accents, no signs between words.
+
+    Examples:
+        >>> plain("Ground-Truth"), plain("_background_")
+        ('groundtruth', 'background')
+    """
+    return re.sub(r"[\s_\-./]+", "", unicodedata.normalize("NFC", name).casefold())
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a name means, "train", "val" or "test"; None if it is no name of a split.
+
+    Examples:
+        >>> [split_of(name) for name in ("TRAIN", "valid", "Test set", "val2017", "trainval", "dog")]
+        ['train', 'val', 'test', 'val', None, None]
+    """
+    word = re.sub(r"\d+$", "", plain(name))
+    for ending in ("", "set", "split", "data"):
+        if word.endswith(ending) and (split := _SPLITS_BY_WORD.get(word.removesuffix(ending))):
+            return split
+    return None
+
+
+def is_nothing(name: str) -> bool:
+    """Tell whether a tag or folder means that none of the classes is in the image.
+
+    Examples:
+        >>> [is_nothing(name) for name in ("Other", "_background_", "no class", "N/A", " ", "dog")]
+        [True, True, True, True, True, False]
+    """
+    return plain(name) in _NOTHING or not plain(name)
+
+
+def is_system(name: str) -> bool:
+    """Tell whether a file or folder belongs to a system, an editor or a version control, not to the data.
+
+    Examples:
+        >>> [is_system(name) for name in ("__MACOSX", "._a.jpg", ".git", "Thumbs.db", "a.jpg~", "a.jpg")]
+        [True, True, True, True, True, False]
+    """
+    return name.startswith((".", "~$")) or name.endswith("~") or name.casefold() in _SYSTEM
+
+
+def in_system(path: PurePath) -> bool:
+    """Tell whether a relative path leads through a file or folder of a system."""
+    return any(map(is_system, path.parts))
+
+
+def holds_images(name: str) -> bool:
+    """Tell whether a folder's name says that it holds the images of a data set, whatever they show."""
+    return plain(name) in _IMAGES
+
+
+def holds_masks(name: str) -> bool:
+    """Tell whether a folder's name says that it holds masks or other annotations.
+
+    Examples:
+        >>> [holds_masks(name) for name in ("Masks", "ground_truth", "val_labels", "dog_masks", "with_mask", "dog")]
+        [True, True, True, True, False, False]
+    """
+    return plain(name) in _MASKS or masks_of(name) is not None
+
+
+def masks_of(name: str) -> str | None:
+    """Return what the masks in a folder are of, such as "val" for ``val_masks``; None for just ``masks``.
+
+    Examples:
+        >>> masks_of("val_masks"), masks_of("ground_truth")
+        ('val', None)
+    """
+    first, _, last = re.sub(r"[\s\-.]", "_", name).rpartition("_")
+    if plain(name) in _MASKS or not first or plain(last) not in _MASKS:
+        return None
+    return first if plain(last) == "masks" or split_of(first) or holds_images(first) else None
+
+
+def is_aside(name: str) -> bool:
+    """Tell whether a folder's name says that it holds drawings or lists for people, neither images nor masks."""
+    return plain(name) in _ASIDE
+
+
+def has_role(name: str) -> bool:
+    """Tell whether a folder's name says what kind of files it holds: it is then no class."""
+    return holds_images(name) or holds_masks(name) or is_aside(name)
+
+
+def may_be_class(name: str) -> bool:
+    """Tell whether a name of a role is as good a name of a class, such as "mask" of faces with and without."""
+    return plain(name) in _DOUBTFUL
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """List the folders in a folder, sorted, without those of systems."""
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not is_system(child.name))
+
+
+def system_files(folder: Path) -> list[Path]:
+    """List the files of systems in a folder and below it, sorted.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("__MACOSX/._a.jpg", "a.jpg"):
+        ...     (folder / name).parent.mkdir(exist_ok=True)
+        ...     (folder / name).touch()
+        >>> [file.name for file in system_files(folder)]
+        ['._a.jpg']
+    """
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return sorted(file for file in files if in_system(file.relative_to(folder)))

@@ -1,0 +1,89 @@
+"""Choosing a split of a data set, however it spells its splits, and holding images out where none is for validation."""
+
+import random
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Literal, NamedTuple
+
+from decomprec.data.names import SPLITS, plain, split_of
+from decomprec.data.notes import say
+
+HELD_OUT = 0.2
+"""Share of the images that are kept for validation if a data set has no split for that."""
+
+
+class Part(NamedTuple):
+    """A split as a data set has it.
+
+    Attributes:
+        source: its name in the data set.
+        share: "all" of its images, or what is left for "train" or "val" after some are held out for validation.
+    """
+
+    source: str
+    share: Literal["all", "train", "val"]
+
+
+def choose_part(available: Collection[str], split: str, where: object) -> Part:
+    """Find a split among the names that a data set has.
+
+    "train", "val" and "test" are found in their usual spellings. Without a split for validation, a part of the training
+    split is held out; a test split is never used for it.
+
+    Args:
+        available: names of the data set's splits.
+        split: "train", "val", "test", or a name in `available`.
+        where: the data set, for messages.
+
+    Raises:
+        ValueError: if there is no such split, or two names mean it.
+
+    Examples:
+        >>> choose_part(["Train", "valid", "test"], "val", "images")
+        Part(source='valid', share='all')
+        >>> choose_part(["train", "test"], "val", "images")
+        Part(source='train', share='val')
+    """
+    by_meaning = defaultdict(list)
+    for name in available:
+        by_meaning[_meaning(name, available)].append(name)
+    if split not in by_meaning and split in available:
+        return Part(split, "all")
+    for names in (by_meaning[split], by_meaning["train"]):
+        if len(names) > 1:
+            raise ValueError(f"Expected one split for {split_of(names[0])} in {where}, but got {sorted(names)}.")
+    if split in ("train", "val") and by_meaning["train"] and not by_meaning["val"]:
+        source = by_meaning["train"][0]
+        unused = "; its test images are not used" if by_meaning["test"] else ""
+        say(f"{where} has no split for validation: a fifth of {source!r} is held out{unused}.")
+        return Part(source, "train" if split == "train" else "val")
+    if split in SPLITS and by_meaning[split]:
+        source = by_meaning[split][0]
+        if source != split:
+            say(f"{where}: {source!r} is the split {split!r}.")
+        return Part(source, "all")
+    cure = "; rename the folder or value of the images to train on" if split == "train" else ""
+    raise ValueError(f"Expected `split` to be one of {sorted(available)} or None, but got {split!r}{cure}.")
+
+
+def held_out(names: Iterable[str], fraction: float = HELD_OUT, seed: int | str = 0) -> set[str]:
+    """Draw the names that are held out for validation: the same for the same names, at least one of two.
+
+    Examples:
+        >>> names = [f"{i}.jpg" for i in range(10)]
+        >>> len(held_out(names)), held_out(names) == held_out(reversed(names))
+        (2, True)
+    """
+    ordered = sorted(set(names))
+    count = min(max(1, round(fraction * len(ordered))), len(ordered) - 1)
+    return set(random.Random(seed).sample(ordered, max(count, 0)))
+
+
+def _meaning(name: str, available: Collection[str]) -> str | None:
+    """The split that a name means; a list such as train_aug trains if no other does and it holds no validation."""
+    meaning = split_of(name)
+    if meaning or any(split_of(other) == "train" for other in available):
+        return meaning
+    others = {split_of(other) for other in available}
+    extended = plain(name).startswith("train") and not ("val" in plain(name) and "val" in others)
+    return "train" if extended or len(available) == 1 else None

@@ -1,0 +1,178 @@
+"""Tables of images and tags, as spreadsheets and tools write them."""
+
+import csv
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.layouts import image, mask, masked, read, tags_by_name, text
+
+from decomprec.data import TaggedCSV
+from decomprec.data.detect import detect_format
+from decomprec.data.formats.tag_cells import find_separator, split_tags
+
+
+def table(root: Path, content: str | bytes, count: int = 6, name: str = "tags.csv") -> Path:
+    for i in range(count):
+        image(root / "images" / f"{i}.jpg")
+    return text(root / name, content)
+
+
+def rows(header: str, tags: list[str], sign: str = ",") -> str:
+    return header + "\n" + "".join(f"{i}.jpg{sign}{cell}\n" for i, cell in enumerate(tags))
+
+
+@pytest.mark.parametrize(
+    ("cells", "separator", "tags"),
+    [
+        (["golden retriever", "tabby cat"], None, [{"golden retriever"}, {"tabby cat"}]),
+        (["golden retriever", "dog", "bald eagle", "golden eagle"], None, None),
+        (["hot dog", "dog", "cat"], None, None),
+        (["traffic light", "traffic sign", "stop sign", "car"], None, None),
+        (["traffic light, car", "car"], ",", [{"traffic light", "car"}, {"car"}]),
+        (["traffic light;car", "stop sign"], ";", [{"traffic light", "car"}, {"stop sign"}]),
+        (["traffic light | car", ""], "|", [{"traffic light", "car"}, set()]),
+        (["traffic light\ncar", ""], "\n", [{"traffic light", "car"}, set()]),
+        (["dog person", "dog", ""], " ", [{"dog", "person"}, {"dog"}, set()]),
+        (["dog cat", "cat dog"], " ", [{"dog", "cat"}, {"dog", "cat"}]),
+        (["cat dog", "cat", "dog", "dog person", "person"], " ", None),
+        (['"traffic light" car', "car"], " ", [{"traffic light", "car"}, {"car"}]),
+        (['"tench, Tinca tinca"; goldfish', "goldfish"], ";", [{"tench, Tinca tinca", "goldfish"}, {"goldfish"}]),
+    ],
+)
+def test_what_separates_tags(cells: list[str], separator: str | None, tags: list[set[str]] | None) -> None:
+    if tags is None:
+        tags = [set(cell.split()) if separator else {cell} for cell in cells]
+    assert find_separator(cells) == separator
+    assert [set(found) for found in split_tags(cells)] == tags
+
+
+def test_two_separators_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"one sign between tags, but got ',' and ';', as in 'a,b' and 'c;d'; use one"):
+        split_tags(["a,b", "c;d"])
+
+
+WORDS = st.text(st.characters(categories=("Lu", "Ll")), min_size=1, max_size=6)
+
+
+@given(st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=8, unique_by=lambda name: name[0]), st.randoms())
+def test_tags_of_several_words_stay_whole(names: list[tuple[str, ...]], random: Any) -> None:
+    """A name for each image, each with words of its own, as of breeds."""
+    cells = [" ".join(f"{word}{i}{place}" for place, word in enumerate(name)) for i, name in enumerate(names)]
+    random.shuffle(cells)
+    assert split_tags(cells) == [(cell,) for cell in cells]
+
+
+@given(st.lists(st.sets(st.sampled_from(["ant", "bee", "cat", "dog"]), min_size=1), min_size=1, max_size=8))
+def test_single_words_that_also_stand_alone_are_separated_by_spaces(images: list[set[str]]) -> None:
+    cells = [*(" ".join(sorted(tags)) for tags in images), "ant", "bee", "cat", "dog"]
+    assert [set(tags) for tags in split_tags(cells)] == [*images, {"ant"}, {"bee"}, {"cat"}, {"dog"}]
+
+
+def test_what_was_understood_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table(tmp_path / "a", rows("image,tags", ["golden retriever"] * 3 + ["tabby cat"] * 3))
+    table(tmp_path / "b", rows("image;tags", ["dog, cat", "dog"] * 3, ";"))
+    with caplog.at_level(logging.INFO, "decomprec.data"):
+        for name in "ab":
+            for split in ("train", "val"):
+                read(tmp_path / name / "tags.csv", split)
+    said = [record.message for record in caplog.records]
+    assert sum("each cell is one tag, such as 'golden retriever'" in message for message in said) == 1
+    assert sum("tags are separated by ',', as in 'dog, cat'" in message for message in said) == 1
+
+
+@pytest.mark.parametrize("delimiter", list(",;\t|"))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ("image", "split", "tags"),
+        ("Filename", "Set", "Labels"),
+        ("FILE_NAME", "subset", "class"),
+        ("path", "Split", "Tag"),
+    ],
+)
+def test_delimiters_encodings_and_columns(
+    delimiter: str, encoding: str, columns: tuple[str, ...], tmp_path: Path
+) -> None:
+    splits = ["Train"] * 4 + ["valid"] * 2
+    tags = [["hündin"], ["hündin", "red car"], [], ["red car"], ["hündin"], []]
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, delimiter=delimiter)
+    writer.writerow(columns)
+    writer.writerows(
+        (f"{i}.jpg", split, ", ".join(cell)) for i, (split, cell) in enumerate(zip(splits, tags, strict=True))
+    )
+    path = table(tmp_path, file.getvalue().encode(encoding))
+    for split, part in (("train", range(4)), ("val", range(4, 6))):
+        data = read(path, split)
+        assert data.class_names == ("hündin", "red car")
+        assert tags_by_name(data) == {str(i): set(tags[i]) for i in part}
+
+
+def test_the_line_that_excel_reads(tmp_path: Path) -> None:
+    path = table(tmp_path, "sep=;\r\nimage;tags\r\n0.jpg;dog\r\n1.jpg;none\r\n")
+    assert tags_by_name(TaggedCSV(path)) == {"0": {"dog"}, "1": set()}
+
+
+@pytest.mark.parametrize("cell", ["none", "NONE", "background", "NaN", "N/A", "-", "", " ", "no class", "_background_"])
+def test_cells_that_mean_nothing(cell: str, tmp_path: Path) -> None:
+    path = table(tmp_path, rows("image,tags", ["dog", cell, "dog", cell]))
+    data = TaggedCSV(path)
+    assert tags_by_name(data) == {"0": {"dog"}, "1": set(), "2": {"dog"}, "3": set()}
+    if cell.strip(" -"):
+        assert TaggedCSV(path, classes=("dog", cell)).tags.sum(dim=0).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("splits", [None, ["train"] * 5, ["train"] * 3 + ["test"] * 2])
+def test_rows_held_out_for_validation(splits: list[str] | None, tmp_path: Path) -> None:
+    header = "image,tags" if splits is None else "image,tags,split"
+    cells = ["dog", "", "dog", "", "dog"]
+    path = table(
+        tmp_path, rows(header, cells if splits is None else [",".join(p) for p in zip(cells, splits, strict=True)])
+    )
+    train, val = (set(tags_by_name(read(path, split))) for split in ("train", "val"))
+    assert train
+    assert val
+    assert not train & val
+    assert train | val == {str(i) for i in range(5) if splits is None or splits[i] == "train"}
+
+
+def test_columns_of_each_class(tmp_path: Path) -> None:
+    path = table(tmp_path, "filename, dog, red car\n0.jpg, 1, 0\n1.jpg, 1, 1\n2.jpg, 0, 0\n", name="_classes.csv")
+    assert detect_format(tmp_path) == "csv"
+    assert tags_by_name(TaggedCSV(path)) == {"0": {"dog"}, "1": {"dog", "red car"}, "2": set()}
+
+
+@pytest.mark.parametrize("name", ["images/0.jpg", "images\\0.jpg", "0", "0.JPG", "./0.jpg"])
+def test_spellings_of_an_image(name: str, tmp_path: Path) -> None:
+    data = TaggedCSV(table(tmp_path, f"image,tags\n{name},dog\n1.jpg,\n"))
+    assert [record.image.resolve() for record in data.records] == [
+        (tmp_path / f"images/{i}.jpg").resolve() for i in (0, 1)
+    ]
+
+
+def test_masks_of_a_table(tmp_path: Path) -> None:
+    path = table(tmp_path, rows("image,tags", ["dog", "cat", "dog", ""]))
+    for name in ("0_mask.png", "1.jpg.png", "2.PNG"):
+        mask(tmp_path / "masks" / name, 1)
+    assert masked(TaggedCSV(path, masks=True)) == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("file,label,class", r"one column of the tags, but got \['label', 'class'\]"),
+        ("path,filename,tags", r"one column of the image, but got \['path', 'filename'\]"),
+        ("photo,tags", "to have a column 'image', but got"),
+        ("image,words", "to have a column 'tags', but got"),
+    ],
+)
+def test_columns_that_cannot_be_told(header: str, words: str, tmp_path: Path) -> None:
+    line = ",".join(["0.jpg", "dog", "cat"][: header.count(",") + 1])
+    with pytest.raises(ValueError, match=words):
+        TaggedCSV(table(tmp_path, f"{header}\n{line}\n"))
