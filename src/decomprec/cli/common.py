@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import signal
 from enum import StrEnum
@@ -15,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from decomprec._memory import keep_freed_memory
 from decomprec.cli.config import CONFIG, check_config, parse_settings, save_config
+from decomprec.cli.surroundings import forget_ranks, print_any_text
 from decomprec.cli.threads import set_threads
 
 if TYPE_CHECKING:
@@ -84,6 +86,11 @@ ARGUMENTS = {
 class SentenceErrors(TyperGroup):
     """Commands that report expected errors in one sentence on stderr and exit with 1, or 130 after Ctrl-C."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the command line and run the command."""
+        print_any_text()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
@@ -97,13 +104,14 @@ class SentenceErrors(TyperGroup):
 
 
 class PreparedCommand(TyperCommand):
-    """A command that chooses its threads and keeps freed memory, before it imports torch."""
+    """A command that chooses its threads, keeps freed memory and is one process, before it imports torch."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         keep_freed_memory()
-        if chosen := set_threads():
-            typer.echo(chosen, err=True)
+        for said in (forget_ranks(os.environ), set_threads()):
+            if said:
+                typer.echo(said, err=True)
         return super().invoke(ctx)
 
 
