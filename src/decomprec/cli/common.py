@@ -144,9 +144,12 @@ def fail(error: Exception) -> None:
         text = text.splitlines()[-1].partition(": ")[2]
     for argument, word in ARGUMENTS.items():
         text = text.replace(argument, word)
-    # Names of files and classes can contain codes that control a terminal.
-    text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-    typer.echo(f"error: {text}", err=True)
+    typer.echo(f"error: {printable(text)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Escape the codes that control a terminal, which names of files and classes can contain."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def torch_device(device: Device) -> str:

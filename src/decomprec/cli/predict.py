@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from decomprec._files import LONGEST_NAME
-from decomprec.cli.common import Device, DeviceOption, fail, names_of, torch_device
+from decomprec.cli.common import Device, DeviceOption, fail, names_of, printable, torch_device
 from decomprec.cli.config import CONFIG, ConfigOption, save_config
 from decomprec.cli.surroundings import check_apart
 
@@ -147,7 +147,7 @@ def predict(
     typer.echo(f"{len(names) - len(failed)} of {len(names)} images drawn ({counts}): {out}")
     if failed:
         more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
-        typer.echo(f"not drawn: {', '.join(str(named[name]) for name in list(failed)[:_NAMED])}{more}")
+        typer.echo(printable(f"not drawn: {', '.join(str(named[name]) for name in list(failed)[:_NAMED])}{more}"))
         raise typer.Exit(1)
 
 

@@ -148,12 +148,12 @@ def _batch_bytes(preset: Preset) -> int:
 
 def _check_batch(preset: Preset, classifier: nn.Module) -> None:
     """Raise a ValueError if BatchNorm would see a single value per channel, which has no variance."""
-    at_once = preset.guide.batch_size // preset.accumulate
-    if at_once < 2 and any(isinstance(module, nn.BatchNorm1d) for module in classifier.modules()):
+    size, parts = preset.guide.batch_size, preset.accumulate
+    if size // parts < 2 and any(isinstance(module, nn.BatchNorm1d) for module in classifier.modules()):
+        cure = f"guide.batch_size={2 * parts}" + (f" or accumulate={parts // 2}" if parts > 1 else "")
         raise ValueError(
-            f"Expected the guide to see at least 2 images at once, for its BatchNorm, but got guide.batch_size="
-            f"{preset.guide.batch_size} in {preset.accumulate} part{'s' * (preset.accumulate > 1)}; set "
-            f"guide.batch_size={2 * preset.accumulate}, and add images if there are fewer."
+            f"Expected the guide to see at least 2 images at once, for its BatchNorm, but got guide.batch_size={size} "
+            f"and accumulate={parts}; set {cure}, and add images if there are fewer."
         )
 
 
