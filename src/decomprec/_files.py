@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LONGEST_NAME = 255
+"""Bytes of a file's name, in common file systems."""
 
 _PARTIAL = ".partial-"
 
@@ -31,6 +35,9 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays: writers of images go by it.
     partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    if len(os.fsencode(partial.name)) > LONGEST_NAME:
+        digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+        partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{digest}{path.suffix[:16]}")
     try:
         yield partial
         partial.replace(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -121,7 +122,13 @@ def run_experiment(
         num_workers=workers,
         callbacks=[panels, progress, *callbacks],
         compile=compile,
-        trainer_options={"accelerator": accelerator, "precision": precision, "devices": 1},
+        # One process, whatever job it is part of.
+        trainer_options={
+            "accelerator": accelerator,
+            "precision": precision,
+            "devices": 1,
+            "plugins": [LightningEnvironment()],
+        },
     )
     model.to(device)
     _draw_figures(run_dir, model, seen, unseen, device)

@@ -240,10 +240,11 @@ class TrainedModel:
                 for index, future in zip(indices, reading, strict=True):
                     try:
                         images[index] = future.result()
-                    except (ValueError, OSError) as error:
+                    except (ValueError, OSError, MemoryError) as error:
                         if on_error is None:
                             raise
-                        on_error(index, error)
+                        lacking = f"Expected enough memory to read {files[index]}, but there is none; reduce it."
+                        on_error(index, OSError(lacking) if isinstance(error, MemoryError) else error)
                 part = None if known is None else known.expand(len(images), -1)
                 masks = self._masks(list(images.values()), part, size, augment)
                 for index, found in zip(images, masks, strict=True):

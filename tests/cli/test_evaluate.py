@@ -261,7 +261,7 @@ def test_what_evaluate_refuses_names_the_file_that_was_given(tmp_path: Path) -> 
     )
     save(truth / "a.png", np.full((9, 7), 2, dtype=np.uint8))
     assert f"{truth / 'a.png'} to hold labels of 0 to 1, but got 2" in sentence("evaluate", masks, truth)
-    content["annotations"][0]["segmentation"] = [[1, 2]]
+    content["annotations"][0]["segmentation"] = [[1, 2, 3]]
     masks.write_text(json.dumps(content))
     assert f"a segmentation of a.jpg in {masks} to be polygons or RLE" in sentence("evaluate", masks, truth)
 

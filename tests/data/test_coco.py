@@ -126,8 +126,8 @@ def test_where_the_class_is_unknown_masks_are_255(tmp_path: Path) -> None:
     ("annotations", "changes", "message"),
     [
         ([], {"images": None}, "COCO's instance annotations"),
-        ([annotation(99)], {}, r"COCO's instance annotations, but: KeyError\(99\)"),
-        ([annotation(3, image=5)], {}, r"KeyError\(5\)"),
+        ([annotation(99, id=6)], {}, r"instance annotations, but: annotation 6 is of category 99, which"),
+        ([annotation(3, image=5)], {}, r"no annotation is of a listed image; annotations\[0\] is of image 5"),
         ([], {"categories": []}, "Expected `classes` to be among"),
     ],
 )
@@ -137,7 +137,7 @@ def test_files_that_are_wrong(annotations: Any, changes: Any, message: str, tmp_
 
 
 def test_masks_that_are_wrong(tmp_path: Path) -> None:
-    for segmentation in ({"size": [2, 2], "counts": [1, 3]}, {"counts": "?"}, [[1, 2]]):
+    for segmentation in ({"size": [2, 2], "counts": [1, 3]}, {"counts": "?"}, [[1, 2, 3]]):
         data = CocoInstances(write(tmp_path, [annotation(3, segmentation)]), masks=True)
         with pytest.raises(ValueError, match=r"Expected a segmentation of a\.png"):
             data[0]

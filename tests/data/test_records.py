@@ -150,7 +150,7 @@ def test_rows_that_are_wrong(rows: Any, options: Any, message: str) -> None:
     [
         ({"image": PIXELS / 255}, "ndarray of torch.float64"),
         ({"image": PIXELS[..., :2]}, r"shape \(2, 4, 6\)"),
-        ({"image": Image.new("F", (6, 4))}, "image 000000 to be readable, but: its values are floating point"),
+        ({"image": Image.new("F", (6, 4), -1)}, "image 000000 to be readable, but: its values, -1.0 to -1.0, are not"),
         ({"mask": MASK[:, :3]}, r"integers of shape \(4, 6\)"),
         ({"mask": MASK / 1}, "integers of shape"),
         ({"mask": MASK + 7}, "known values"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from support.bad_cases import Case, Cases, save, table_of_page
+from support.image_bytes import png_of_16_bits, tiff
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -171,16 +172,64 @@ def _(folder: Path) -> None:
     assert torch.equal(pixels, torch.tensor(expected) / 255)
 
 
+@CASES("12 bits in 16")
+def _(folder: Path) -> None:
+    (folder / "a.png").write_bytes(png_of_16_bits(PIXELS.astype(np.uint16) * 16 + 15))
+    assert PIXELS.max() == 255
+    shows(folder / "a.png", PIXELS, tolerance=1)
+
+
 @CASES("32-bit integers", "refused", r"a\.tif to be an image, but .* values, 0 to 70000, are not of 16 bits")
 def _(folder: Path) -> None:
     Image.fromarray(np.array([[0, 70000]], dtype=np.int32)).save(folder / "a.tif")
     read_image(folder / "a.tif")
 
 
-@CASES("floating point", "refused", r"a\.tif to be an image, but .* floating point; save them with 8 or 16 bits")
+@CASES("floating point")
+def _(folder: Path) -> None:
+    for white in (1, 255, 4095):
+        (folder / "a.tif").write_bytes(tiff((PIXELS[..., :1] * (white / 255)).astype(np.float32)))
+        shows(folder / "a.tif", PIXELS[..., [0, 0, 0]])
+
+
+@CASES(
+    "floating point with NaN", "refused", r"a\.tif to be an image, but .* floating point; save them with 8 or 16 bits"
+)
 def _(folder: Path) -> None:
     Image.fromarray(np.array([[0.5, np.nan]], dtype=np.float32)).save(folder / "a.tif")
     read_image(folder / "a.tif")
+
+
+@CASES("infrared as a fourth band")
+def _(folder: Path) -> None:
+    bands = np.dstack([PIXELS, PIXELS[..., 1] // 2])
+    for extra in (None, [0], [1], [2]):  # 1 and 2 say that it is alpha
+        (folder / "a.tif").write_bytes(tiff(bands, extra=extra))
+        shows(folder / "a.tif", PIXELS)
+
+
+@CASES(
+    "more than four bands", "refused", r"a\.tif to be .* it has 5 bands; save the three that show red, green and blue"
+)
+def _(folder: Path) -> None:
+    (folder / "a.tif").write_bytes(tiff(np.dstack([PIXELS, PIXELS[..., :2]]), extra=[0, 0]))
+    read_image(folder / "a.tif")
+
+
+@CASES("HEIC without pillow-heif", "refused", r"a\.heic to be .* it is HEIC or HEIF; do pip install pillow-heif")
+def _(folder: Path) -> None:
+    (folder / "dog").mkdir()
+    (folder / "dog" / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    TaggedFolder(folder)[0]
+
+
+@CASES("unusual endings")
+def _(folder: Path) -> None:
+    (folder / "dog").mkdir()
+    for ending in ("jfif", "jpe", "JPG", "ppm", "tga"):
+        Image.fromarray(PIXELS).save(folder / "dog" / f"{ending}.{ending}")
+    data = TaggedFolder(folder)
+    assert len([data[i] for i in range(len(data))]) == 5
 
 
 @CASES("animated")

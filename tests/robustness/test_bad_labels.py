@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.bad_cases import Case, Cases, save, table_of_page
 
 from decomprec.data import CocoInstances, Record, TaggedCSV, TaggedFolder, TaggedImages, TaggedRows, VOCDevkit
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.data.dataset import MaskValues
 from decomprec.data.formats.coco import coco_label_maps
+from decomprec.data.image_io import read_labels
 from decomprec.evaluation.label_files import score_label_files
 
 CASES = Cases()
@@ -358,6 +360,20 @@ def _(folder: Path) -> None:
     TaggedRows([unmasked, black_and_white], masks=True)
 
 
+@CASES("mask of 16 bits")
+def _(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(np.array([[0, 1, 255]], dtype=np.uint16)).save(folder / "m.png")
+    assert read_labels(folder / "m.png").tolist() == [[0, 1, 255]]
+
+
+@CASES("mask with values beyond 255", "refused", r"m\.png to hold the numbers of classes, 0 to 255, but got 0 to 300")
+def _(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(np.array([[0, 300]], dtype=np.uint16)).save(folder / "m.png")
+    read_labels(folder / "m.png")
+
+
 @CASES("mask with three channels", "refused", r"mask\.png to have one 8-bit channel, but got mode RGB")
 def _(folder: Path) -> None:
     TaggedImages([record(folder, mask=PIXELS)], ["dog"], masks=True)[0]
@@ -482,12 +498,14 @@ def _(folder: Path) -> None:
     CocoInstances(folder / "coco.json")
 
 
-@CASES("COCO: unknown category", "refused", r"coco\.json to hold COCO's instance annotations, but: KeyError\(9\)")
+@CASES("COCO: unknown category", "refused", r"coco\.json to hold COCO's instance .* annotations\[0\] is of category 9")
 def _(folder: Path) -> None:
     coco(folder, {"category_id": 9})
 
 
-@CASES("COCO: annotation of no image", "refused", r"coco\.json to hold COCO's instance annotations, but: KeyError\(5")
+@CASES(
+    "COCO: annotation of no image", "refused", r"coco\.json to hold COCO's instance .* annotations\[0\] is of image 5"
+)
 def _(folder: Path) -> None:
     coco(folder, {"image_id": 5})
 
@@ -549,6 +567,26 @@ def _(folder: Path) -> None:
 @CASES("COCO: polygon with NaN", "refused", r"a\.png in .*json to be .* polygon leads far out")
 def _(folder: Path) -> None:
     coco(folder, {"segmentation": [[float("nan")] * 6]}, masks=True)[0]
+
+
+@CASES("COCO: polygon of two points")
+def _(folder: Path) -> None:
+    data = coco(folder, {"segmentation": [[1, 1, 3, 3]]}, masks=True)
+    assert data.tags.tolist() == [[1]]
+    assert (data[0]["mask"][1:3, 1:3] == 255).all()
+    assert (data[0]["mask"] == 255).sum() == 4
+
+
+@CASES("COCO: odd number of coordinates", "refused", r"of annotation 8 is not: a polygon has 7 numbers, .* Correct it")
+def _(folder: Path) -> None:
+    coco(folder, {"id": 8, "segmentation": [[0, 0, 2, 0, 2, 2, 1]]}, masks=True)[0]
+
+
+@CASES("COCO: paths of another machine, ids as text, no sizes")
+def _(folder: Path) -> None:
+    data = coco(folder, {"segmentation": [0, 0, 2, 0, 2, 2, 0, 2]}, masks=True, file_name=r"C:\x\a.png", height=None)
+    assert data.records[0].name == "a"
+    assert (data[0]["mask"] == 1).sum() == 4
 
 
 @CASES("COCO: boxes without segmentation")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import signal
 from enum import StrEnum
@@ -15,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from decomprec._memory import keep_freed_memory
 from decomprec.cli.config import CONFIG, check_config, parse_settings, save_config
+from decomprec.cli.surroundings import forget_ranks, print_any_text
 from decomprec.cli.threads import set_threads
 
 if TYPE_CHECKING:
@@ -92,6 +94,11 @@ ARGUMENTS = {
 class SentenceErrors(TyperGroup):
     """Commands that report expected errors in one sentence on stderr and exit with 1, or 130 after Ctrl-C."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the command line and run the command."""
+        print_any_text()
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
@@ -105,13 +112,14 @@ class SentenceErrors(TyperGroup):
 
 
 class PreparedCommand(TyperCommand):
-    """A command that chooses its threads and keeps freed memory, before it imports torch."""
+    """A command that chooses its threads, keeps freed memory and is one process, before it imports torch."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         keep_freed_memory()
-        if chosen := set_threads():
-            typer.echo(chosen, err=True)
+        for said in (forget_ranks(os.environ), set_threads()):
+            if said:
+                typer.echo(said, err=True)
         return super().invoke(ctx)
 
 
@@ -144,9 +152,12 @@ def fail(error: Exception) -> None:
         text = text.splitlines()[-1].partition(": ")[2]
     for argument, word in ARGUMENTS.items():
         text = text.replace(argument, word)
-    # Names of files and classes can contain codes that control a terminal.
-    text = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-    typer.echo(f"error: {text}", err=True)
+    typer.echo(f"error: {printable(text)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Escape the codes that control a terminal, which names of files and classes can contain."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def torch_device(device: Device) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import sys
 from collections import Counter, deque
@@ -11,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from decomprec.cli.common import Device, DeviceOption, fail, names_of, torch_device
+from decomprec._files import LONGEST_NAME
+from decomprec.cli.common import Device, DeviceOption, fail, names_of, printable, torch_device
 from decomprec.cli.config import CONFIG, ConfigOption, save_config
+from decomprec.cli.surroundings import check_apart
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
     from decomprec.trained_model import Prediction
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_ENDING = len(".png")
+_NAMED = 10  # of the images that could not be drawn
 WRITTEN_AT_ONCE = 8
 """Images in memory that are segmented and wait to be written."""
 
@@ -94,60 +101,69 @@ def predict(
     save_config(context, out / CONFIG)
     write_text(out / "masks" / CLASSES, "\n".join(loaded.classes) + "\n")
     found: Counter[str] = Counter()
-    failed = 0
-    writing: deque[Future[None]] = deque()
+    failed: dict[str, Exception] = {}
+    writing: deque[tuple[int, Future[None]]] = deque()
     threads = ThreadPoolExecutor(min(4, os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,))
-    with threads, tqdm(total=len(names), desc="predicting", unit="image") as progress:
+    try:
+        with threads, tqdm(total=len(names), desc="predicting", unit="image") as progress:
 
-        def report(index: int, error: Exception) -> None:
-            nonlocal failed
-            failed += 1
-            with tqdm.external_write_mode(sys.stderr):
-                fail(error)
-            progress.update()
+            def report(index: int, error: Exception) -> None:
+                if names[index] in failed:
+                    return
+                failed[names[index]] = error
+                with tqdm.external_write_mode(sys.stderr):
+                    fail(error)
 
-        results = loaded.stream(files, given, augment=augment, size=size, batch=batch, on_error=report)
-        for index, result in results:
-            labels = result.label_map
-            found.update(loaded.classes[k] for k in labels.unique().tolist())
-            if len(writing) == WRITTEN_AT_ONCE:
-                writing.popleft().result()
-            writing.append(threads.submit(write, out, names[index], result, overlay))
-            if probabilities:
-                write_probabilities(out, names[index], result.masks)
-            if components:
-                write_components(out, names[index], loaded.components(result.image, size))
-            if annotations is not None:
-                annotations.add(f"{names[index]}{files[index].suffix}", labels)
-            progress.update()
-        for last in writing:
-            last.result()
-    if annotations is not None:
-        annotations.save(out / "annotations.json", order=[f"{name}{path.suffix}" for name, path in named.items()])
+            def unreadable(index: int, error: Exception) -> None:
+                report(index, error)
+                progress.update()
+
+            def finish(index: int, written: Future[None]) -> None:
+                try:
+                    written.result()
+                except OSError as error:
+                    if error.errno in _FULL:  # the others can't be written either
+                        raise
+                    report(index, error)
+
+            results = loaded.stream(files, given, augment=augment, size=size, batch=batch, on_error=unreadable)
+            for index, result in results:
+                labels = result.label_map
+                found.update(loaded.classes[k] for k in labels.unique().tolist())
+                if len(writing) == WRITTEN_AT_ONCE:
+                    finish(*writing.popleft())
+                writing.append((index, threads.submit(write, out, names[index], result, overlay, probabilities)))
+                if components:
+                    write_components(out, names[index], loaded.components(result.image, size))
+                if annotations is not None:
+                    annotations.add(f"{names[index]}{files[index].suffix}", labels)
+                progress.update()
+            for last in writing:
+                finish(*last)
+    finally:  # what is drawn before an interruption is in the file too
+        if annotations is not None:
+            annotations.save(out / "annotations.json", order=[f"{name}{path.suffix}" for name, path in named.items()])
     counts = ", ".join(f"{class_name} in {found[class_name]}" for class_name in loaded.class_names)
-    typer.echo(f"{len(names) - failed} of {len(names)} images drawn ({counts}): {out}")
+    typer.echo(f"{len(names) - len(failed)} of {len(names)} images drawn ({counts}): {out}")
     if failed:
+        more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+        typer.echo(printable(f"not drawn: {', '.join(str(named[name]) for name in list(failed)[:_NAMED])}{more}"))
         raise typer.Exit(1)
 
 
-def write(out: Path, name: str, result: Prediction, overlay: bool) -> None:
-    """An image's label map, and its overlay if that is wanted."""
+def write(out: Path, name: str, result: Prediction, overlay: bool, probabilities: bool) -> None:
+    """An image's label map, and its overlay and soft masks if they are wanted."""
+    import numpy as np
+
     from decomprec._files import written_whole
 
     result.save(out / "masks" / f"{name}.png")
     if overlay:
         with written_whole(out / "overlays" / f"{name}.png") as partial:
             result.overlay().save(partial, compress_level=1)
-
-
-def write_probabilities(out: Path, name: str, masks: Tensor) -> None:
-    """An image's soft masks."""
-    import numpy as np
-
-    from decomprec._files import written_whole
-
-    with written_whole(out / "probabilities" / f"{name}.npz") as partial:
-        np.savez_compressed(partial, masks=masks.half().cpu().numpy())
+    if probabilities:
+        with written_whole(out / "probabilities" / f"{name}.npz") as partial:
+            np.savez_compressed(partial, masks=result.masks.half().cpu().numpy())
 
 
 def write_components(out: Path, name: str, components: Tensor) -> None:
@@ -161,25 +177,38 @@ def write_components(out: Path, name: str, components: Tensor) -> None:
 def find_images(paths: list[Path], out: Path) -> dict[str, Path]:
     """Image files by the name that their results get: the stem, with the path below the folder that was given.
 
-    Files below `out` are left out: they are results of an earlier call.
+    Files below `out` are left out: they are results of an earlier call. A name that is too long for the file system
+    with the ending of a result is cut, and ends in a checksum.
 
     Raises:
         FileNotFoundError: if a file or folder is missing, or a folder holds no image.
-        ValueError: if two results would have one name.
+        ValueError: if two results would have one name, or `out` is a folder that was given, or holds one.
     """
     from decomprec.data.image_io import image_files
 
     named: dict[str, Path] = {}
     for path in paths:
         if path.is_dir():
+            if path.resolve().is_relative_to(out.resolve()):
+                check_apart(path, out)
             files = [f for f in image_files(path) if not f.resolve().is_relative_to(out.resolve())]
         else:
             files = [path] if path.is_file() else []
         if not files:
             raise FileNotFoundError(f"Expected IMAGES to be images or folders of them, but found none at {path}.")
         for file in files:
-            name = (file.relative_to(path) if path.is_dir() else Path(file.name)).with_suffix("").as_posix()
+            below = file.relative_to(path) if path.is_dir() else Path(file.name)
+            name = _short(below.with_suffix("")).as_posix()
             if name in named:
                 raise ValueError(f"Expected images of different names, but got {named[name]} and {file}.")
             named[name] = file
     return named
+
+
+def _short(path: Path) -> Path:
+    """A path whose last part leaves room for the ending of a result."""
+    name = os.fsencode(path.name)
+    if len(name) <= LONGEST_NAME - _ENDING:
+        return path
+    kept = name[: LONGEST_NAME - _ENDING - 17].decode(errors="ignore")
+    return path.with_name(f"{kept}-{hashlib.sha256(name).hexdigest()[:16]}")

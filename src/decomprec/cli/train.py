@@ -26,6 +26,7 @@ from decomprec.cli.common import (
     run,
 )
 from decomprec.cli.config import ConfigOption
+from decomprec.cli.surroundings import check_apart
 
 LIST = "imagenet_dogs.csv"
 """In the run folder: the images drawn from ImageNet."""
@@ -106,6 +107,7 @@ def train(
     from decomprec.data import load_images
     from decomprec.data.detect import detect_format
 
+    check_apart(data, out)
     found = detect_format(data) if data_format is Format.auto else data_format.value
     load = load_images(
         data,

@@ -112,7 +112,7 @@ def check_class_names(class_names: Sequence[str], masks: bool) -> None:
         raise ValueError(f"Expected `class_names` to be distinct names, but got {tuple(class_names)}.")
     strange = [name for name in class_names if not name.isprintable() or not name.strip()]
     if strange:
-        raise ValueError(f"Expected `class_names` to be of printable characters, but got {strange}.")
+        raise ValueError(f"Expected `class_names` to be of printable characters, but got {strange}; rename them.")
     if masks and len(class_names) >= IGNORE:
         raise ValueError(
             f"Expected at most {IGNORE - 1} classes with masks=True, but got {len(class_names)}; masks have 8 bits and "

@@ -1,29 +1,48 @@
 """Reading image and mask files."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from decomprec.data.names import in_system
+from decomprec.data.pixels import QUARTER_TURNS, orientation, reduction, rgb_pixels
+from decomprec.data.unidentified import why_unidentified
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+_RUN_PROGRAMS = ("EPS", "WMF")
+"""Formats that are programs: Pillow would have other software run them."""
+
+_NOT_IMAGES = (*_RUN_PROGRAMS, "BUFR", "GRIB", "HDF5", "IPTC", "MPEG", "PALM", "PCD", "PDF")
+"""Formats that Pillow names and can't decode here, or whose endings mean something else (.pcd is a cloud of points)."""
+
+if find_spec("pillow_heif"):
+    import_module("pillow_heif").register_heif_opener()
+
+
+def _suffixes() -> tuple[str, ...]:
+    Image.init()
+    common = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+    known = sorted(suffix for suffix, kind in Image.registered_extensions().items() if kind not in _NOT_IMAGES)
+    return tuple(dict.fromkeys([*common, *known, ".avif", ".heic", ".heif", ".hif", ".jxl"]))
+
+
+IMAGE_SUFFIXES = _suffixes()
+"""Endings of image files in lower case, the common ones first: of all formats that Pillow decodes here, and of some for
+which `read_image` says what they need. A folder's files of these endings are its images."""
 
 ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 
 TRAINING_PIXELS = 1 << 24
 """Most pixels of an image in training, which bounds the memory of each process that loads."""
 
-_RUN_PROGRAMS = ("EPS", "WMF")
-"""Formats that are programs: Pillow would have other software run them."""
-
-_EXIF_ORIENTATION = 0x0112
 _QUARTER_TURNS: dict[int, Callable[[Tensor], Tensor]] = {
     5: lambda labels: labels.T,
     6: lambda labels: labels.rot90(-1),
@@ -50,10 +69,11 @@ def image_files(folder: Path) -> list[Path]:
 def read_image(path: Path, most_pixels: int | None = None) -> Tensor:
     """Read an image as RGB, turned by its EXIF orientation.
 
-    The first frame of an animation is read. Pixels are converted by `rgb_pixels`.
+    Pixels are converted by `rgb_pixels`, which says what is done with unusual bands and bit depths.
 
     Args:
-        path: a file of any format that Pillow reads by itself, with any ending. EPS and WMF need other programs.
+        path: a file of any format that Pillow reads by itself, with any ending, and of HEIF if pillow-heif is
+            installed. EPS and WMF need other programs.
         most_pixels: a larger image is reduced, by a whole number, to at most this many pixels; None reads it in full.
 
     Returns:
@@ -73,10 +93,10 @@ def read_image(path: Path, most_pixels: int | None = None) -> Tensor:
         torch.Size([3, 1, 2])
     """
     with _opened(path) as image:
-        factor = _reduction(image, most_pixels)
+        factor = reduction(image, most_pixels)
         if factor > 1:  # a JPEG is then never decoded in full
             image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
-        return rgb_pixels(upright(image), most_pixels)
+        return rgb_pixels(image, most_pixels)
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -88,7 +108,7 @@ def upright(image: Image.Image) -> Image.Image:
         >>> upright(photo).size
         (1, 3)
     """
-    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
+    return image if orientation(image) == 1 else ImageOps.exif_transpose(image)
 
 
 def stored_size(path: Path) -> tuple[int, int]:
@@ -103,56 +123,9 @@ def stored_size(path: Path) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as image:
-            return image.size if _orientation(image) in _QUARTER_TURNS else image.size[::-1]
+            return image.size if orientation(image) in QUARTER_TURNS else image.size[::-1]
     except Exception:  # of any type; reading the image raises it again, with its name
         return 1, 1
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        orientation: int = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # damaged EXIF data are common: the image stays as stored
-        return 1
-    return orientation
-
-
-def rgb_pixels(image: Image.Image, most_pixels: int | None = None) -> Tensor:
-    """Convert an image in any of Pillow's modes to RGB.
-
-    Greyscale, palette and CMYK are converted, 16 bits are scaled to 8, and transparent pixels are laid over white.
-
-    Args:
-        image: as stored; its EXIF orientation is ignored.
-        most_pixels: a larger image is reduced, by a whole number, to at most this many pixels.
-
-    Returns:
-        (3, H, W), uint8.
-
-    Raises:
-        ValueError: if the pixels are floating point, or integers beyond 16 bits: which value is white is unknown.
-
-    Examples:
-        >>> rgb_pixels(Image.new("RGBA", (1, 1), (255, 0, 0, 51))).flatten()
-        tensor([255, 204, 204], dtype=torch.uint8)
-    """
-    if image.mode.startswith("I"):
-        # Pillow clips 16-bit values to 255 instead of scaling them.
-        values = np.asarray(image).astype(np.int32)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"its values, {values.min()} to {values.max()}, are not of 16 bits")
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    elif image.mode.startswith("F"):
-        raise ValueError("its values are floating point; save them with 8 or 16 bits")
-    if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
-        white = Image.new("RGBA", image.size, "white")
-        white.alpha_composite(image.convert("RGBA"))
-        image = white
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    factor = _reduction(image, most_pixels)
-    if factor > 1:
-        image = image.reduce(factor)
-    return torch.from_numpy(np.array(np.asarray(image).transpose(2, 0, 1), order="C"))
 
 
 def rgb_image(image: ImageLike) -> Tensor:
@@ -181,7 +154,7 @@ def rgb_image(image: ImageLike) -> Tensor:
             )
         image = Image.fromarray(image)
     if isinstance(image, Image.Image):
-        return rgb_pixels(upright(image))
+        return rgb_pixels(image)
     if not isinstance(image, Tensor):
         raise ValueError(f"Expected a file, a PIL image, an array or a tensor, but got {type(image).__name__}.")
     if image.ndim != 3 or len(image) != 3 or image.dtype != torch.uint8:
@@ -195,20 +168,35 @@ def read_labels(path: Path) -> Tensor:
     """Read a mask's raw values (palette indices in VOC's files).
 
     Args:
-        path: a single-channel 8-bit file.
+        path: a file of one channel, whose values are at most 255.
 
     Returns:
         (H, W), uint8.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not an image, or has several channels.
+        ValueError: if it is not an image, has several channels, or holds other values.
     """
     with _opened(path) as mask:
-        mode, values = mask.mode, np.array(upright(mask))
-    if mode not in ("L", "P", "1"):
-        raise ValueError(f"Expected mask {path} to have one 8-bit channel, but got mode {mode}.")
+        mode, steps = mask.mode, _steps(mask)
+        values = np.array(upright(mask)) // steps
+    if mode not in ("L", "P", "1") and not mode.startswith("I"):
+        raise ValueError(
+            f"Expected mask {path} to have one 8-bit channel, but got mode {mode}; write the number of each pixel's "
+            "class, not a colour."
+        )
+    if values.min() < 0 or values.max() > 255:
+        raise ValueError(
+            f"Expected mask {path} to hold the numbers of classes, 0 to 255, but got {values.min()} to {values.max()}."
+        )
     return torch.from_numpy(values.astype(np.uint8))
+
+
+def _steps(mask: Any) -> int:
+    """Return the distance of two neighbouring values: Pillow spreads 2 and 4 bits of grey over all 8."""
+    args = mask.tile[0].args if mask.tile else None
+    raw_mode = args if isinstance(args, str) else args[0] if args else None
+    return {"L;2": 85, "L;4": 17}.get(str(raw_mode), 1)
 
 
 def read_mask(path: Path, image_path: Path) -> Tensor:
@@ -227,7 +215,7 @@ def read_mask(path: Path, image_path: Path) -> Tensor:
     labels = read_labels(path)
     with _opened(image_path) as image:
         labels = turn_with(image, labels)
-        width, height = image.size[::-1] if _orientation(image) in _QUARTER_TURNS else image.size
+        width, height = image.size[::-1] if orientation(image) in QUARTER_TURNS else image.size
     if labels.shape != (height, width):
         raise ValueError(
             f"Expected mask {path} to have its image's width and height {(width, height)}, "
@@ -258,14 +246,9 @@ def turn_with(image: Path | Image.Image, labels: Tensor) -> Tensor:
     if isinstance(image, Path):
         with _opened(image) as file:
             return turn_with(file, labels)
-    turn = _QUARTER_TURNS.get(_orientation(image))
+    turn = _QUARTER_TURNS.get(orientation(image))
     width, height = image.size
     return turn(labels) if turn and width != height and labels.shape == (height, width) else labels
-
-
-def _reduction(image: Image.Image, most_pixels: int | None) -> int:
-    """Return the smallest whole number to divide both sides by; 1 if the image is small enough."""
-    return 1 if most_pixels is None else math.ceil(math.sqrt(image.width * image.height / most_pixels))
 
 
 @contextmanager
@@ -289,5 +272,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             "bomb would; reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS."
         ) from error
     except Exception as error:  # on damaged files, Pillow's parsers raise errors of any type
-        reason = str(error) or type(error).__name__
+        reason = why_unidentified(path) if isinstance(error, UnidentifiedImageError) else None
+        reason = reason or str(error) or type(error).__name__
         raise ValueError(f"Expected {path} to be an image, but it can't be read: {reason}") from error

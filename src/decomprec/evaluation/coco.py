@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from decomprec._files import written_whole
-from decomprec.data.formats.coco import mask_api
+from decomprec.data.formats.coco_masks import mask_api
 from decomprec.data.samples import IGNORE
 
 
@@ -91,7 +91,13 @@ class CocoWriter:
                 images.append({"id": image_id, **image})
                 for region in regions:
                     annotations.append({"id": len(annotations) + 1, "image_id": image_id, **region})
-        categories = [{"id": k, "name": name} for k, name in enumerate(self.class_names, 1)]
-        content = {"images": images, "categories": categories, "annotations": annotations}
+        categories = [{"id": k, "name": name, "supercategory": ""} for k, name in enumerate(self.class_names, 1)]
+        content = {
+            "info": {"description": "Masks of decomprec"},  # some versions of pycocotools need it
+            "licenses": [],
+            "images": images,
+            "categories": categories,
+            "annotations": annotations,
+        }
         with written_whole(path) as partial:
             partial.write_text(json.dumps(content), encoding="utf-8")

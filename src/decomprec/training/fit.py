@@ -120,7 +120,7 @@ def _out_of_memory(stage: str, preset: Preset) -> str:
         name, size = "segmenter.image_size", settings.image_size
     at_once = settings.batch_size // preset.accumulate
     anew = [f"{name}={max(16, round(size / 2**0.5 / 16) * 16)}"]
-    if settings.batch_size > 1:
+    if settings.batch_size >= (4 if stage == "guide" else 2):  # BatchNorm needs 2
         anew.insert(0, f"{stage}.batch_size={settings.batch_size // 2}")
     resume = ""
     if parts := preset.next_accumulate:

@@ -27,8 +27,15 @@ _FULL_OR_READ_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 _WORKER = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)")
 _LOST_WORKER = "A process that loads images was killed, as systems do when memory is short; try fewer workers."
+_SHARED = re.compile(r"shared memory|Bus error|</torch_\d", re.IGNORECASE)
+_NO_SHARED = (
+    "The shared memory (/dev/shm) does not suffice for the processes that load images; try fewer workers, or give the "
+    "container more, for example by docker run --shm-size=8g."
+)
 _PEER = re.compile(r"closed by peer|reset by peer|broken pipe|timed out|remote process exited", re.IGNORECASE)
 _LOST_PEER = "Another of the processes that train together has ended or can't be reached, so this one stops too."
+
+_ONE_VALUE = "Expected more than 1 value per channel when training"  # of torch's BatchNorm
 
 # Warnings of Lightning about what is meant to be so.
 _INTENDED = (
@@ -61,7 +68,7 @@ def clear_stops(stage: str, last: Path, out_of_memory: str = "The memory does no
         NonFiniteError: with the checkpoint named.
         StoppedRunError: for SIGTERM, on which Lightning stops after the step, for a killed worker or peer, and for a
             lack of memory.
-        ValueError: if the checkpoint does not fit.
+        ValueError: if the checkpoint does not fit, or a batch of one image is too small for BatchNorm.
         OSError: if the folder can't be written to.
         KeyboardInterrupt: for Ctrl-C, which Lightning turns into an exit with code 1.
     """
@@ -83,6 +90,13 @@ def clear_stops(stage: str, last: Path, out_of_memory: str = "The memory does no
         raise KeyboardInterrupt(f"Interrupted. {_kept(stage, last)}") from stop
     except ConnectionError as error:  # what the worker was about to hand over went with it
         raise StoppedRunError(f"{_LOST_WORKER} {_kept(stage, last)}") from error
+    except ValueError as error:
+        if _ONE_VALUE not in str(error):
+            raise
+        raise ValueError(
+            f"Expected the {stage} to see at least 2 images at once, for BatchNorm, but got 1; increase "
+            f"{stage}.batch_size, or decrease accumulate. {_kept(stage, last)}"
+        ) from error
     except OSError as error:
         where = Path(error.filename or last.parent)
         if error.errno not in _FULL_OR_READ_ONLY and not where.is_relative_to(last.parent.parent):
@@ -106,6 +120,8 @@ def lost_process(error: BaseException) -> str | None:
         True
     """
     text = str(error)
+    if _SHARED.search(text):
+        return _NO_SHARED
     if _WORKER.search(text):
         return _LOST_WORKER
     distributed = "gloo" in text.lower() or "nccl" in text.lower() or type(error).__name__.startswith("Dist")

@@ -10,10 +10,12 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
 from decomprec._memory import keep_freed_memory
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.data.dataset import TaggedRecords
+from decomprec.data.shared_memory import fitting_workers
 from decomprec.evidence import EvidenceMasks
 from decomprec.models.card import model_card
 from decomprec.protocols import TaggedDataset
@@ -73,15 +75,17 @@ def train(
     num_classes = len(class_names) + 1
     progress = RunProgress(preset, len(train_set), len(val_set))
     callbacks = with_progress(callbacks or [], trainer_options or {}, progress)
+    workers = fitting_workers(num_workers, _batch_bytes(preset))
     # All that can be wrong with the arguments raises now, not after the guide is trained.
     guide_data, segmenter_data = (
-        TaggedDataModule(train_set, val_set, stage.batch_size, num_workers, seed, accumulate=preset.accumulate)
+        TaggedDataModule(train_set, val_set, stage.batch_size, workers, seed, accumulate=preset.accumulate)
         for stage in (preset.guide, preset.segmenter)
     )
     # A finished guide needs no file or download that it once started from.
     finished = (run_dir / "guide" / FINISHED).exists()
     L.seed_everything(seed, verbose=False)
     classifier = build_classifier(preset.override({"guide.encoder_weights": None}) if finished else preset, num_classes)
+    _check_batch(preset, classifier)
     L.seed_everything(seed, verbose=False)
     segmenter = build_segmenter(preset, num_classes, classifier)
     _check(run_dir, preset, resume)
@@ -134,6 +138,23 @@ def train(
     model = TrainedModel(segmenter, class_names, size, classifier, card=model_card(class_names, size, facts))
     _write(model, run_dir / "model")
     return model
+
+
+def _batch_bytes(preset: Preset) -> int:
+    """The largest batch with its label maps, float32 and int64."""
+    images = max(preset.guide.batch_size, preset.segmenter.batch_size) // preset.accumulate
+    return max(1, images) * preset.image_size**2 * (3 * 4 + 8)
+
+
+def _check_batch(preset: Preset, classifier: nn.Module) -> None:
+    """Raise a ValueError if BatchNorm would see a single value per channel, which has no variance."""
+    size, parts = preset.guide.batch_size, preset.accumulate
+    if size // parts < 2 and any(isinstance(module, nn.BatchNorm1d) for module in classifier.modules()):
+        cure = f"guide.batch_size={2 * parts}" + (f" or accumulate={parts // 2}" if parts > 1 else "")
+        raise ValueError(
+            f"Expected the guide to see at least 2 images at once, for its BatchNorm, but got guide.batch_size={size} "
+            f"and accumulate={parts}; set {cure}, and add images if there are fewer."
+        )
 
 
 @rank_zero_only

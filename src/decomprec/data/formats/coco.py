@@ -1,26 +1,19 @@
 """Instance annotations in COCO's JSON format."""
 
-import json
-import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
 from decomprec.data.checks import OnError, check_class_names, choose_classes
 from decomprec.data.dataset import Record, TaggedImages
-from decomprec.data.image_io import turn_with
-from decomprec.data.paths import below, images_folder, read_text, relative
-from decomprec.data.samples import IGNORE, Transform
-
-_FARTHEST = 10  # how far out of the image a polygon may reach, in its sides
+from decomprec.data.formats.coco_file import CocoFile, CocoImage, find_image
+from decomprec.data.formats.coco_masks import has_segmentation, label_map, mask_api, short_polygons
+from decomprec.data.image_io import stored_size, turn_with
+from decomprec.data.notices import say_once
+from decomprec.data.paths import images_folder, relative
+from decomprec.data.samples import Transform
 
 
 class CocoInstances(TaggedImages):
@@ -28,8 +21,11 @@ class CocoInstances(TaggedImages):
 
     Masks are drawn from polygons and RLE; this requires pycocotools. Pixels are 255 (ignore) where objects of different
     classes overlap, and in crowd regions without another object. If an object has no segmentation, all pixels of its
-    image outside other objects are 255. Masks of an image with an EXIF orientation may fit the turned image or the
-    stored one.
+    image outside other objects are 255; so are those around a polygon of fewer than three points. Masks of an image
+    with an EXIF orientation may fit the turned image or the stored one.
+
+    Files of other tools are read too: ids may be text, sizes may be missing, and paths of another machine count by
+    their last parts, see `find_image`.
 
     Args:
         annotations: the JSON file.
@@ -40,13 +36,16 @@ class CocoInstances(TaggedImages):
         transform: joint transform of image and mask, see `TaggedImages`.
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
 
+    Attributes:
+        listed: names of all images in the file, also of those that are skipped.
+
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if the file has another format, an image is listed twice or lies outside its folder, `classes`
             are unknown, or pycocotools is needed and missing.
 
     Examples:
-        >>> import tempfile
+        >>> import json, tempfile
         >>> from PIL import Image
         >>> root = Path(tempfile.mkdtemp())
         >>> Image.new("RGB", (4, 2)).save(root / "park.png")
@@ -72,37 +71,40 @@ class CocoInstances(TaggedImages):
         on_error: OnError = "raise",
     ) -> None:
         path = Path(annotations)
-        file = _CocoFile.read(path)
+        file = CocoFile.read(path)
         class_names = choose_classes(classes, file.names, path)
         self._labels_by_category = file.labels(class_names)
         if masks:
             mask_api()  # raises now, before any training
+            _say_short_polygons(file, path)
         folder = images_folder(path, images)
         records = []
-        self._entries = {}
+        self._entries: dict[Path, CocoImage] = {}
         for entry in file.images:
-            image = below(folder, entry.file_name)
+            image = find_image(folder, entry.file_name)
             present = {self._labels_by_category.get(instance["category_id"], 0) for instance in entry.instances}
             tags = tuple(name for label, name in enumerate(class_names, 1) if label in present)
-            drawn = any(instance.get("segmentation") for instance in entry.instances)
+            drawn = any(has_segmentation(instance) for instance in entry.instances)
             name = relative(image, folder).with_suffix("").as_posix()
             records.append(Record(image, tags, name, path if masks and drawn else None))
             self._entries[image] = entry
+        _say_moved(file, records, folder)
+        self.listed = tuple(record.name for record in records)
         super().__init__(records, class_names, masks=masks, transform=transform, on_error=on_error)
 
     def _labels(self, record: Record) -> Tensor | None:
         return None  # drawn from categories: no value can be mistaken
 
     def _mask(self, record: Record, image: Tensor) -> Tensor:
-        entry, size = self._entries[record.image], image.shape[1:]
+        entry, size = self._entries[record.image], (image.shape[1], image.shape[2])
+        stated = entry.size or size
         # A file may claim any size: a mask is drawn only at the image's.
-        if sorted(size) == sorted((entry.height, entry.width)):
-            mask = turn_with(record.image, _label_map(entry, self._labels_by_category))
+        if sorted(size) == sorted(stated):
+            mask = turn_with(record.image, label_map(entry, stated, self._labels_by_category))
             if mask.shape == size:
                 return mask
         raise ValueError(
-            f"Expected {record.image} to have the height and width of its annotations, "
-            f"{(entry.height, entry.width)}, but got {tuple(size)}."
+            f"Expected {record.image} to have the height and width of its annotations, {stated}, but got {size}."
         )
 
 
@@ -136,121 +138,57 @@ def coco_readers(
         FileNotFoundError: if there is no such file.
         ValueError: if the file has another format.
     """
-    file = _CocoFile.read(annotations)
+    file = CocoFile.read(annotations)
     check_class_names(file.names, masks=True)
     labels = file.labels(file.names if classes is None else classes)
-    return file.names, [(image.file_name, partial(_label_map, image, labels)) for image in file.images]
+    return file.names, [(image.file_name.replace("\\", "/"), partial(_draw, image, labels)) for image in file.images]
 
 
-@dataclass
-class _Entry:
-    path: Path  # of the annotations
-    file_name: str
-    height: int
-    width: int
-    instances: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass
-class _CocoFile:
-    images: list[_Entry]
-    categories: dict[int, str]  # in the order of their ids
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.categories.values())
-
-    def labels(self, class_names: Sequence[str]) -> dict[int, int]:
-        """Return the label of each category that is a class."""
-        label = {name: k for k, name in enumerate(class_names, 1)}
-        return {key: label[name] for key, name in self.categories.items() if name in label}
-
-    @classmethod
-    def read(cls, path: Path) -> "_CocoFile":
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected `annotations` to be a file, but got {path}.")
-        try:
-            content = json.loads(read_text(path))
-            categories = {int(entry["id"]): str(entry["name"]) for entry in content["categories"]}
-            images = {
-                entry["id"]: _Entry(path, str(entry["file_name"]), int(entry["height"]), int(entry["width"]))
-                for entry in content["images"]
-            }
-            if len(images) < len(content["images"]):
-                raise ValueError("several images have one id")
-            for image in images.values():
-                pixels = image.height * image.width
-                if min(image.height, image.width) < 1 or pixels > (Image.MAX_IMAGE_PIXELS or math.inf):
-                    raise ValueError(f"{image.file_name} has the size {(image.height, image.width)}")
-            for instance in content["annotations"]:
-                images[instance["image_id"]].instances.append(instance)
-                categories[instance["category_id"]]
-        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"Expected {path} to hold COCO's instance annotations, but: {error!r}.") from error
-        return cls(list(images.values()), dict(sorted(categories.items())))
-
-
-def _label_map(image: _Entry, labels: dict[int, int]) -> Tensor:
-    """Draw the label map (H, W), int64, of an image's instances."""
-    size = image.height, image.width
-    objects: dict[int, Any] = defaultdict(lambda: np.zeros(size, dtype=bool))
-    crowd = np.zeros(size, dtype=bool)
-    unknown = False
-    for instance in image.instances:
-        label = labels.get(instance["category_id"])
-        if label is None:
-            continue
-        if not instance.get("segmentation"):
-            unknown = True
-            continue
-        region = _region(instance["segmentation"], image)
-        if instance.get("iscrowd"):
-            crowd |= region
-        else:
-            objects[label] |= region
-    label_map = np.full(size, IGNORE if unknown else 0, dtype=np.int64)
-    label_map[crowd] = IGNORE
-    for label, region in objects.items():
-        label_map[region] = label
-    if objects:
-        label_map[sum(region.astype(int) for region in objects.values()) > 1] = IGNORE
-    return torch.from_numpy(label_map)
-
-
-def _region(segmentation: Any, image: _Entry) -> Any:
-    """Draw the pixels (H, W), bool, of polygons, compressed or uncompressed RLE."""
-    api = mask_api()
-    size = [image.height, image.width]
-    try:
-        if isinstance(segmentation, list):
-            points = np.concatenate([np.asarray(polygon, dtype=np.float64) for polygon in segmentation])
-            if not (abs(points) <= _FARTHEST * max(size)).all():
-                raise ValueError("a polygon leads far out of the image")
-            code = api.merge(api.frPyObjects(segmentation, image.height, image.width))
-        elif isinstance(segmentation["counts"], list):
-            code = api.frPyObjects(segmentation, image.height, image.width)
-        else:
-            code = segmentation
-        if list(code["size"]) != size:
-            raise ValueError(f"it has the height and width {code['size']}, not those of the image, {size}")
-        region = api.decode(code).astype(bool)
-    except Exception as error:  # pycocotools raises bare exceptions
+def _draw(image: CocoImage, labels: dict[str, int]) -> Tensor:
+    """Draw a label map without its image, or with the size of the image where the file does not state it."""
+    size = image.size or _size_of(find_image(images_folder(image.path, None), image.file_name))
+    if size is None:
         raise ValueError(
-            f"Expected a segmentation of {image.file_name} in {image.path} to be polygons or RLE, but: {error}."
-        ) from error
-    return region
+            f"Expected {image.path} to state the height and width of {image.file_name}, or the image to lie next to "
+            "it, but got neither; add `height` and `width`."
+        )
+    return label_map(image, size, labels)
 
 
-def mask_api() -> Any:
-    """Import pycocotools' functions on masks.
+def _size_of(image: Path) -> tuple[int, int] | None:
+    return stored_size(image) if image.is_file() else None
 
-    Raises:
-        ValueError: if pycocotools is missing.
-    """
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise ValueError(
-            'Expected pycocotools to be installed, which COCO\'s masks need; do pip install "decomprec[coco]".'
-        ) from error
-    return mask
+
+def _say_moved(file: CocoFile, records: Sequence[Record], folder: Path) -> None:
+    moved = [
+        entry.file_name
+        for entry, record in zip(file.images, records, strict=True)
+        if record.image != folder / entry.file_name
+    ]
+    if moved:
+        say_once(
+            f"{file.images[0].path} moved",
+            "%s names %d images by paths of another place, such as %s: they are found below %s by the last parts.",
+            file.images[0].path,
+            len(moved),
+            moved[0],
+            folder,
+        )
+
+
+def _say_short_polygons(file: CocoFile, path: Path) -> None:
+    short = [
+        f"annotation {instance.get('id', 'without id')} of {entry.file_name}"
+        for entry in file.images
+        for instance in entry.instances
+        if short_polygons(instance)
+    ]
+    if short:
+        say_once(
+            f"{path} short",
+            "%s has polygons of fewer than three points in %d annotations, the first in %s: their tags count, the "
+            "pixels around them are unknown (255).",
+            path,
+            len(short),
+            short[0],
+        )

@@ -1,12 +1,10 @@
 """COCO's splits: a file for each, or one file whose images are split."""
 
-import json
 import random
 from pathlib import Path
 from typing import Any
 
 from decomprec.data.formats.coco import CocoInstances
-from decomprec.data.paths import read_text
 
 _SPLITS = ("train", "val")
 _VAL_FRACTION = 0.2
@@ -29,8 +27,7 @@ def load_coco(path: Path, split: str, **options: Any) -> CocoInstances:
     if files["train"] != files["val"]:
         return data
     # Drawn from all images of the file: skipping one moves no other to another split.
-    listed = json.loads(read_text(file))["images"]
-    names = sorted({Path(image["file_name"]).with_suffix("").as_posix() for image in listed})
+    names = sorted(set(data.listed))
     held_out = set(random.Random(0).sample(names, max(1, round(_VAL_FRACTION * len(names)))))
     indices = [i for i, record in enumerate(data.records) if (record.name in held_out) == (split == "val")]
     if not indices:

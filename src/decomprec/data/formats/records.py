@@ -12,7 +12,8 @@ from torch import Tensor
 
 from decomprec.data.checks import OnError, choose_classes
 from decomprec.data.dataset import MaskValues, Record, TaggedRecords, unlabelled
-from decomprec.data.image_io import TRAINING_PIXELS, read_image, read_labels, rgb_pixels, turn_with, upright
+from decomprec.data.image_io import TRAINING_PIXELS, read_image, read_labels, turn_with
+from decomprec.data.pixels import rgb_pixels
 from decomprec.data.samples import ImageError, Transform
 
 Row = Mapping[str, Any]
@@ -185,7 +186,7 @@ def _image(value: Any, name: str, most_pixels: int | None) -> Tensor:
         return read_image(Path(value), most_pixels)
     if isinstance(value, Image.Image):
         try:
-            return rgb_pixels(upright(value), most_pixels)
+            return rgb_pixels(value, most_pixels)
         except Exception as error:  # a file that Pillow decodes only now
             raise ValueError(f"Expected the image {name} to be readable, but: {error}") from error
     image = value if isinstance(value, Tensor) else _array(value)

@@ -1,0 +1,229 @@
+"""COCO's JSON files, as COCO and other tools write them."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from PIL import Image
+
+from decomprec.data.notices import say_once
+from decomprec.data.paths import below, read_text
+
+
+@dataclass
+class CocoImage:
+    """An image and its annotations.
+
+    Attributes:
+        path: of the annotations' file, for messages.
+        file_name: as written.
+        size: height and width; None if the file says neither.
+        instances: the annotations, whose "category_id" is as `CocoFile` has it.
+    """
+
+    path: Path
+    file_name: str
+    size: tuple[int, int] | None
+    instances: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class CocoFile:
+    """The images and categories of a COCO file.
+
+    Ids may be numbers or text. Categories of one name are one class. A category that is only the `supercategory` of
+    others, and that no object has, is left out. Annotations of images that are not listed are left out and counted.
+
+    Attributes:
+        images: in the file's order.
+        categories: names by id, in the order of the ids.
+    """
+
+    images: list[CocoImage]
+    categories: dict[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes, in the order of their ids."""
+        return tuple(dict.fromkeys(self.categories.values()))
+
+    def labels(self, class_names: Sequence[str]) -> dict[str, int]:
+        """Return the label of each category that is a class."""
+        label = {name: k for k, name in enumerate(class_names, 1)}
+        return {key: label[name] for key, name in self.categories.items() if name in label}
+
+    @classmethod
+    def read(cls, path: Path) -> "CocoFile":
+        """Read a file.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it has another form, in one sentence that says where.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"Expected `annotations` to be a file, but got {path}.")
+        try:
+            content = json.loads(read_text(path))
+            images = _images(_entries(content, "images"), path)
+            categories = _categories(_entries(content, "categories"))
+            used = _attach(_entries(content, "annotations"), images, categories)
+            unused = _groups(_entries(content, "categories")) - used
+        except (ValueError, OverflowError, RecursionError) as error:
+            reason = (
+                f"{type(error).__name__}: {error}"
+                if isinstance(error, json.JSONDecodeError | RecursionError)
+                else error
+            )
+            raise ValueError(f"Expected {path} to hold COCO's instance annotations, but: {reason}.") from error
+        kept = {key: name for key, name in categories.items() if key not in unused}
+        return cls(list(images.values()), dict(sorted(kept.items(), key=lambda pair: _order(pair[0]))))
+
+
+def find_image(folder: Path, file_name: str) -> Path:
+    r"""Return the path of a file's image, which must lie below a folder.
+
+    Paths of other machines, absolute or with backslashes, count by as many of their last parts as lead to an image.
+
+    Raises:
+        ValueError: if it leads out of the folder, and its last parts lead to no image there.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / "day1").mkdir()
+        >>> (folder / "day1" / "a.jpg").touch()
+        >>> find_image(folder, r"C:\photos\day1\a.jpg").relative_to(folder).as_posix()
+        'day1/a.jpg'
+    """
+    parts = file_name.replace("\\", "/").split("/")
+    tails = ("/".join(parts[i:]) for i in range(len(parts)))
+    spellings = dict.fromkeys([file_name, *(spelt for tail in tails for spelt in (tail, unquote(tail)))])
+    for entry in spellings:
+        try:
+            path = below(folder, entry)
+            if entry and path.is_file():
+                plain = Path(os.path.normpath(path)) if ".." in Path(entry).parts else path
+                return plain if plain.is_file() else path
+        except (ValueError, OSError):  # leads out of the folder, or is too long
+            continue
+    return below(folder, file_name)
+
+
+def id_of(value: Any) -> str | None:
+    """Return an id as text, so that 7, 7.0 and "7" are one; None if it is no id."""
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return None
+    return str(int(value)) if abs(value) != math.inf and value == int(value) else str(value)
+
+
+def is_crowd(instance: Mapping[str, Any]) -> bool:
+    """Return whether an annotation is of a crowd."""
+    return instance.get("iscrowd") in (1, True, "1", "true", "True")
+
+
+def _order(key: str) -> tuple[float, str]:
+    return (float(key) if key.lstrip("-").isdecimal() else math.inf), key
+
+
+def _entries(content: Any, name: str) -> list[dict[str, Any]]:
+    if isinstance(content, list):
+        raise ValueError("it is a list, as of detections; give the file with `images`, `categories` and `annotations`")
+    entries = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError(f"it has no list `{name}`")
+    for i, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{name}[{i}] is no mapping")
+    return entries
+
+
+def _images(entries: Sequence[dict[str, Any]], path: Path) -> dict[str, CocoImage]:
+    images: dict[str, CocoImage] = {}
+    for i, entry in enumerate(entries):
+        key = _key(entry, "id", f"images[{i}]")
+        name = entry.get("file_name")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"image {key} has no `file_name`")
+        if key in images and images[key].file_name != name:
+            raise ValueError(f"several images have one id, {key}: {images[key].file_name} and {name}")
+        images[key] = CocoImage(path, name, _size(entry, name))
+    if len(images) < len(entries):
+        repeated = len(entries) - len(images)
+        say_once(f"{path} repeated", "%s repeats %d entries of images: they are left out.", path, repeated)
+    return images
+
+
+def _size(entry: Mapping[str, Any], name: str) -> tuple[int, int] | None:
+    values: tuple[Any, Any] = entry.get("height"), entry.get("width")
+    if None in values or values == (0, 0):
+        return None
+    try:
+        height, width = (int(float(value)) for value in values if not isinstance(value, bool))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} has the size {values}") from error
+    if min(height, width) < 1 or height * width > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise ValueError(f"{name} has the size {(height, width)}")
+    return height, width
+
+
+def _categories(entries: Sequence[dict[str, Any]]) -> dict[str, str]:
+    categories: dict[str, str] = {}
+    for i, entry in enumerate(entries):
+        key = _key(entry, "id", f"categories[{i}]")
+        if not isinstance(entry.get("name"), str | int):
+            raise ValueError(f"category {key} has no `name`")
+        name = str(entry["name"])
+        if categories.setdefault(key, name) != name:
+            raise ValueError(f"several categories have one id, {key}: {categories[key]} and {name}")
+    return categories
+
+
+def _groups(entries: Sequence[dict[str, Any]]) -> set[str]:
+    """Ids of categories that have none above them, and are named by others as theirs."""
+    above = {str(entry.get("supercategory")) for entry in entries if entry.get("supercategory") != entry["name"]}
+    tops = (entry for entry in entries if entry.get("supercategory") in (None, "", "none"))
+    return {str(id_of(entry["id"])) for entry in tops if str(entry["name"]) in above}
+
+
+def _attach(
+    entries: Sequence[dict[str, Any]], images: Mapping[str, CocoImage], categories: Mapping[str, str]
+) -> set[str]:
+    """Give each image its annotations, and return the ids of the categories that they have."""
+    used = set()
+    unlisted: list[str] = []
+    for i, entry in enumerate(entries):
+        where = f"annotation {entry['id']}" if id_of(entry.get("id")) else f"annotations[{i}]"
+        image, category = _key(entry, "image_id", where), _key(entry, "category_id", where)
+        if category not in categories:
+            raise ValueError(f"{where} is of category {category}, which `categories` lacks; add it there")
+        if image not in images:
+            unlisted.append(f"{where} is of image {image}")
+            continue
+        entry["category_id"] = category
+        images[image].instances.append(entry)
+        used.add(category)
+    if unlisted and len(unlisted) == len(entries):
+        raise ValueError(f"no annotation is of a listed image; {unlisted[0]}, which `images` lacks")
+    if unlisted:
+        path = next(iter(images.values())).path
+        say_once(
+            f"{path} unlisted",
+            "%s has %d annotations of images that it does not list: they are left out.",
+            path,
+            len(unlisted),
+        )
+    return used
+
+
+def _key(entry: Mapping[str, Any], name: str, where: str) -> str:
+    key = id_of(entry.get(name))
+    if key is None:
+        raise ValueError(f"{where} has " + (f"the `{name}` {entry[name]!r:.40}" if name in entry else f"no `{name}`"))
+    return key
