@@ -26,6 +26,7 @@ from decomprec.refine import RefinedPredictor, at_scale, multi_scale, multi_scal
 from decomprec.viz import overlay, save_image
 
 SUPERVISED = "supervised (masks of the other half)"
+EVIDENCE = "guide's evidence, PAMR"
 ELLIPSE_SHARE = 0.5
 
 
@@ -93,7 +94,7 @@ def evidence_row(classifier: PooledClassifier) -> dict[str, Predictor]:
     def predict(images: Tensor, tags: Tensor | None = None) -> Tensor:
         return masks(images, (classifier(images) > 0).float() if tags is None else tags).argmax(dim=1)
 
-    return {"guide's evidence, PAMR": predict}
+    return {EVIDENCE: predict}
 
 
 def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[str], device: str) -> Results:
