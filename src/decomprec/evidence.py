@@ -23,9 +23,9 @@ def evidence_weights(classifier: PooledClassifier) -> Tensor:
         e_j = Σ_c max(w_jc, 0) r_c / Σ_c max(w_jc, 0) μ_c
 
     r are the `rectified` parts of the features, w the weights of the classifier's head, brought back to parts that are
-    not standardised, and μ the means of the pooled parts that its BatchNorm has recorded. No feature needs to be positive:
-    one that speaks for the class by being small has its weight on the negative part. Where none is negative, the numerator
-    is LayerCAM (Jiang et al., 2021) of the last features.
+    not standardised, and μ the means of the pooled parts that its BatchNorm has recorded. No feature needs to be
+    positive: one that speaks for the class by being small has its weight on the negative part. Where none is negative,
+    the numerator is LayerCAM (Jiang et al., 2021) of the last features.
 
     Args:
         classifier: trained, with `standardise=True`.

@@ -20,8 +20,10 @@ from tqdm import tqdm
 from decomprec._files import write_text
 from decomprec.data import SyntheticScenes, collate, eval_transform, train_transform
 from decomprec.data.samples import Transform
+from decomprec.decomposition import labels_from_logits
 from decomprec.evaluation import Results, compare
 from decomprec.evaluation.diagnostics import Diagnostics
+from decomprec.evaluation.verdict import VerdictAccumulator, verdict_table, verdicts_as_json
 from decomprec.guide import FrozenGuide
 from decomprec.models.card import CARD, model_card
 from decomprec.protocols import LoadData
@@ -73,7 +75,8 @@ def run_experiment(
 ) -> TrainedModel:
     """Train, draw the figures and, if there are true masks, measure the model.
 
-    In addition to what `train` writes, the run folder gets progress/, figures/, diagnostics.json and results.json.
+    In addition to what `train` writes, the run folder gets progress/, figures/, diagnostics.json, verdicts.json and
+    results.json.
 
     Args:
         preset: all settings.
@@ -174,15 +177,17 @@ def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, de
 def _measure(
     run_dir: Path, model: TrainedModel, unseen: Any, run: dict[str, Any], device: str, scale: float
 ) -> Results | None:
-    """The table of results with its baselines, and diagnostics of the decompositions, in one pass over the images."""
+    """The table of results with its baselines, diagnostics and verdicts, in one pass over the images."""
     loader = DataLoader(unseen, batch_size=4, collate_fn=collate)
     decompose = once(lambda images: model.segmenter(rescale(images, scale)))
-    diagnostics = Diagnostics(model.guide)
+    diagnostics, verdicts = Diagnostics(model.guide), VerdictAccumulator(model.class_names)
 
     def described() -> Iterator[dict[str, Any]]:
         for batch in tqdm(loader, "evaluating", disable=None):
-            images = batch["image"].to(device)
-            diagnostics.update(decompose(images), rescale(images, scale), batch["tags"].to(device))
+            images, tags = batch["image"].to(device), batch["tags"].to(device)
+            diagnostics.update(decompose(images), rescale(images, scale), tags)
+            drawn = labels_from_logits(mask_logits(images), tags)
+            verdicts.update(tags, model.guide(images), drawn)
             yield {**batch, "image": images}
 
     def mask_logits(images: Tensor) -> Tensor:
@@ -201,10 +206,10 @@ def _measure(
         else:
             deque(described(), maxlen=0)
     write_text(run_dir / "diagnostics.json", json.dumps(diagnostics.compute(), indent=2) + "\n")
-    if results is None:
-        print("no masks to measure with: see figures/, and the areas in diagnostics.json")
-        return None
-    results = dataclasses.replace(results, run=run)
-    results.save(run_dir / "results.json")
-    print(f"\n{results.table()}\n\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")
+    write_text(run_dir / "verdicts.json", json.dumps(verdicts_as_json(verdicts.compute()), indent=2) + "\n")
+    if results is not None:
+        results = dataclasses.replace(results, run=run)
+        results.save(run_dir / "results.json")
+        print(f"\n{results.table()}")
+    print(f"\nhow far to trust the masks, by the tags alone:\n\n{verdict_table(verdicts.compute())}")
     return results
