@@ -167,8 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         train_set = training_images(args.train, args.classes, transform)
         class_names = train_set.class_names
     held_out = evaluation_images(args.eval, class_names)
-    images = of_half(held_out, args.half, eval_transform(image_size))
-    loader = DataLoader(images, batch_size=8, num_workers=args.workers, collate_fn=collate)
+    images = of_half(held_out, args.half, eval_transform(image_size, crop=False))
+    loader = DataLoader(images, batch_size=1, num_workers=args.workers, collate_fn=collate)
 
     more: dict[str, Any] = {}
     if args.model:

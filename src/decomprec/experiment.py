@@ -134,8 +134,9 @@ def run_experiment(
         "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
         "torch": torch.__version__,
     }
-    # Images are shown at the size that the segmenter was trained at.
-    results = _measure(run_dir, model, unseen, run, device, scale=model.image_size / preset.image_size)
+    # Images are shown at the size that the segmenter was trained at, and whole.
+    whole = load("val", transform=eval_transform(preset.image_size, crop=False), masks=True)
+    results = _measure(run_dir, model, whole, run, device, scale=model.image_size / preset.image_size)
     facts = [f"Trained on {data} with the preset {preset.name} and the seed {seed}."]
     if results is not None:
         facts.append(f"Figures: {results.rows[0].scores.images} validation images at {preset.image_size} pixels.")
@@ -178,7 +179,7 @@ def _measure(
     run_dir: Path, model: TrainedModel, unseen: Any, run: dict[str, Any], device: str, scale: float
 ) -> Results | None:
     """The table of results with its baselines, diagnostics and verdicts, in one pass over the images."""
-    loader = DataLoader(unseen, batch_size=4, collate_fn=collate)
+    loader = DataLoader(unseen, batch_size=1, collate_fn=collate)  # of various shapes
     decompose = once(lambda images: model.segmenter(rescale(images, scale)))
     diagnostics, verdicts = Diagnostics(model.guide), VerdictAccumulator(model.class_names)
 
