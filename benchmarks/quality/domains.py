@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results = out / "results.json"
             if not results.is_file():
                 options = ["--preset", args.preset, "--half", args.half, "--precision", args.precision]
-                options += ["--seed", str(seed), "--out", str(out), "--no-paper", "--no-second-guide", "--workers", "0"]
+                options += ["--seed", str(seed), "--out", str(out), "--workers", "0"]
+                options += ["--no-paper", "--no-second-guide", "--no-diagnostics"]
                 options += ["--resume"] if out.is_dir() else []
                 options += ["--set", *args.set] if args.set else []
                 options += ["--classes", *args.classes] if args.classes else []
