@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decomprec.evaluation.verdict import FEW_IMAGES, Verdict, VerdictAccumulator, verdict_table, verdicts_as_json
+from decomprec.evaluation.verdict import (
+    FEW_IMAGES,
+    Verdict,
+    VerdictAccumulator,
+    verdict_table,
+    verdicts_as_json,
+    verdicts_from_json,
+)
 
 
 def verdict(**values: object) -> Verdict:
@@ -91,3 +100,14 @@ def test_json_says_what_the_table_says() -> None:
 def test_without_images_there_is_no_verdict() -> None:
     with pytest.raises(ValueError, match="at least one image"):
         VerdictAccumulator(["crack"]).compute()
+
+
+def test_verdicts_are_read_as_they_were_written() -> None:
+    written = [verdict(), verdict(name="rust", area=None)]
+    assert verdicts_from_json(json.loads(json.dumps(verdicts_as_json(written)))) == tuple(written)
+
+
+@pytest.mark.parametrize("entries", [{}, [1], [{"name": "crack"}], [{**vars(verdict()), "accuracy": "high"}]])
+def test_other_json_is_no_verdict(entries: object) -> None:
+    with pytest.raises(ValueError, match="verdicts as `train` writes them"):
+        verdicts_from_json(entries)

@@ -117,27 +117,13 @@ class VerdictAccumulator:
         return tuple(verdicts)
 
 
-def verdict_table(verdicts: Sequence[Verdict]) -> str:
-    """The verdicts as a Markdown table, the worst known classes first.
+HEAD = ("class", "images with", "without", "guide is right", "usual answer", "area drawn", "masks", "what would help")
 
-    Examples:
-        >>> print(verdict_table([Verdict("dog", 50, 50, accuracy=0.9, usual=0.5, area=0.3)]))
-        | class | images with | without | guide is right | usual answer | area drawn | masks | what would help |
-        | ----- | ----------- | ------- | -------------- | ------------ | ---------- | ----- | --------------- |
-        | dog   | 50          | 50      | 0.900          | 0.500        | 0.300      | good  |                 |
-    """
-    head = [
-        "class",
-        "images with",
-        "without",
-        "guide is right",
-        "usual answer",
-        "area drawn",
-        "masks",
-        "what would help",
-    ]
+
+def verdict_rows(verdicts: Sequence[Verdict]) -> list[list[str]]:
+    """The cells below `HEAD`, the worst known classes first."""
     ordered = sorted(verdicts, key=lambda verdict: -1.0 if verdict.skill is None else verdict.skill)
-    lines = [
+    return [
         [
             *(v.name, str(v.images_with), str(v.images_without)),
             *map(number_cell, (v.accuracy, v.usual, v.area)),
@@ -145,9 +131,35 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
         ]
         for v in ordered
     ]
-    return text_table([head, *lines])
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts as a Markdown table.
+
+    Examples:
+        >>> print(verdict_table([Verdict("dog", 50, 50, accuracy=0.9, usual=0.5, area=0.3)]))
+        | class | images with | without | guide is right | usual answer | area drawn | masks | what would help |
+        | ----- | ----------- | ------- | -------------- | ------------ | ---------- | ----- | --------------- |
+        | dog   | 50          | 50      | 0.900          | 0.500        | 0.300      | good  |                 |
+    """
+    return text_table([HEAD, *verdict_rows(verdicts)])
 
 
 def verdicts_as_json(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     """The verdicts with their grades and advice, as JSON values."""
     return [{**vars(verdict), "grade": verdict.grade, "advice": list(verdict.advice)} for verdict in verdicts]
+
+
+def verdicts_from_json(entries: Any) -> tuple[Verdict, ...]:
+    """What `verdicts_as_json` made.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    types = {"name": str, "images_with": int, "images_without": int, "accuracy": float, "usual": float}
+    entries = entries if isinstance(entries, list) else [entries]
+    for entry in entries:
+        fits = isinstance(entry, dict) and all(type(entry.get(key)) is type_ for key, type_ in types.items())
+        if not fits or not isinstance(entry.get("area"), float | None):
+            raise ValueError(f"Expected verdicts as `train` writes them, but got {entry!r:.200}.")
+    return tuple(Verdict(**{key: entry[key] for key in (*types, "area")}) for entry in entries)
