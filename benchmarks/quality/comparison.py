@@ -58,8 +58,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 0, help="processes that load images")
     parser.add_argument("--precision", default="32-true", help="of training, such as bf16-mixed, as in Lightning")
     parser.add_argument("--resume", action="store_true", help="go on where the runs in --out stopped")
-    for row in ("paper", "supervised", "second-guide"):
-        parser.add_argument(f"--no-{row}", action="store_true", help="leave this training out")
+    for part in ("paper", "supervised", "second-guide", "diagnostics"):
+        parser.add_argument(f"--no-{part}", action="store_true", help="leave this part out")
     args = parser.parse_args(arguments)
     if (args.train is None) == (args.model is None):
         raise ValueError("Expected either --train with photographs or --model with a saved model; give one of them.")
@@ -167,8 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         train_set = training_images(args.train, args.classes, transform)
         class_names = train_set.class_names
     held_out = evaluation_images(args.eval, class_names)
-    images = of_half(held_out, args.half, eval_transform(image_size))
-    loader = DataLoader(images, batch_size=8, num_workers=args.workers, collate_fn=collate)
+    images = of_half(held_out, args.half, eval_transform(image_size, crop=False))
+    loader = DataLoader(images, batch_size=1, num_workers=args.workers, collate_fn=collate)
 
     more: dict[str, Any] = {}
     if args.model:
@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     log.info("== table: the half %r, %d of %d images", args.half, len(images), len(held_out))
     results = measure(networks, loader, class_names, device)
     print(f"\n{results.table()}\n", flush=True)
-    if args.train:
+    if args.train and not args.no_diagnostics:
         log.info("== opinions of the guides")
         fills = preset.segmenter.fills or ("mean", "noise", "blur")
         more["diagnostics"] = diagnose(networks, results, loader, fills, args.seed, device)

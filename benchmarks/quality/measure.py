@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.utils import make_grid
@@ -26,6 +27,7 @@ from decomprec.refine import RefinedPredictor, at_scale, multi_scale, multi_scal
 from decomprec.viz import overlay, save_image
 
 SUPERVISED = "supervised (masks of the other half)"
+EVIDENCE = "guide's evidence, PAMR"
 ELLIPSE_SHARE = 0.5
 
 
@@ -93,7 +95,7 @@ def evidence_row(classifier: PooledClassifier) -> dict[str, Predictor]:
     def predict(images: Tensor, tags: Tensor | None = None) -> Tensor:
         return masks(images, (classifier(images) > 0).float() if tags is None else tags).argmax(dim=1)
 
-    return {"guide's evidence, PAMR": predict}
+    return {EVIDENCE: predict}
 
 
 def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[str], device: str) -> Results:
@@ -166,8 +168,12 @@ def draw_ranked(networks: Networks, results: Results, dataset: TaggedImages, fol
     for title, names in ranked([pair for pair in row.scores.per_image or () if pair[0] in index]).items():
         if not names:
             continue
-        batch = collate([dataset[index[name]] for name in names])
-        images = batch["image"]
-        labels = predict(images.to(device), batch["tags"].to(device)).cpu()
-        cells = torch.cat([images, overlay(images, labels), overlay(images, batch["mask"])], dim=-1)
-        save_image(make_grid(cells, nrow=2, padding=4, pad_value=1), folder / f"{title}.png")
+        cells = []
+        for name in names:
+            batch = collate([dataset[index[name]]])
+            images = batch["image"]
+            labels = predict(images.to(device), batch["tags"].to(device)).cpu()
+            cells.append(torch.cat([images, overlay(images, labels), overlay(images, batch["mask"])], dim=-1)[0])
+        height, width = (max(cell.shape[dim] for cell in cells) for dim in (1, 2))
+        padded = [F.pad(cell, (0, width - cell.shape[2], 0, height - cell.shape[1]), value=1) for cell in cells]
+        save_image(make_grid(padded, nrow=2, padding=4, pad_value=1), folder / f"{title}.png")

@@ -1,4 +1,4 @@
-"""Masks from a guide alone: a start for the mask decoder, and seeds to learn from."""
+"""Masks from a guide alone: seeds for a segmenter to learn from."""
 
 from __future__ import annotations
 
@@ -14,37 +14,33 @@ from decomprec.protocols import Refinement
 from decomprec.refine import pamr, rescale, resize
 
 
-def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpness: float = 2.0) -> nn.Conv2d:
-    """The 1x1 convolution that turns a classifier's coarsest features into mask logits, without any training.
+def evidence_weights(classifier: PooledClassifier) -> Tensor:
+    """The weights that turn a classifier's pooled features into evidence for its classes, pixel by pixel.
 
     The evidence for class j at a pixel is what speaks for it there: the sum of all positive contributions to the
-    logit. Divided by its mean over the training images, it has one scale for all classes and images:
+    logit. Divided by its mean over the training images, it has one scale for all classes:
 
         e_j = Σ_c max(w_jc, 0) r_c / Σ_c max(w_jc, 0) μ_c
 
     r are the `rectified` parts of the features, w the weights of the classifier's head, brought back to parts that are
-    not standardised, and μ the mean parts that its BatchNorm has recorded. No feature needs to be positive: one that
-    speaks for the class by being small has its weight on the negative part. Where none is negative, the numerator is
-    LayerCAM (Jiang et al., 2021) of the last features, which divides by each image's own maximum instead, and so
-    finds every class in every image.
+    not standardised, and μ the means of the pooled parts that its BatchNorm has recorded. No feature needs to be
+    positive: one that speaks for the class by being small has its weight on the negative part. Where none is negative,
+    the numerator is LayerCAM (Jiang et al., 2021) of the last features.
 
     Args:
         classifier: trained, with `standardise=True`.
-        threshold: t, positive.
-        sharpness: s, positive.
 
     Returns:
-        A layer from rectified features (B, 2C, h, w) to logits (B, K, h, w).
+        (K-1, 2C): e = weights · r.
 
     Raises:
-        ValueError: if the classifier doesn't standardise its features, or a number is not positive.
+        ValueError: if the classifier doesn't standardise its features.
 
     Examples:
         >>> from decomprec.models import SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
-        >>> features = classifier.features(torch.rand(2, 3, 16, 16))
-        >>> evidence_layer(classifier)(features).shape
-        torch.Size([2, 3, 4, 4])
+        >>> evidence_weights(classifier).shape
+        torch.Size([2, 16])
     """
     # Not BatchNorm1d: Lightning's sync_batchnorm leaves one of another class.
     if not isinstance(classifier.norm, nn.modules.batchnorm._BatchNorm):
@@ -52,22 +48,11 @@ def evidence_layer(classifier: PooledClassifier, threshold: float = 1.0, sharpne
             "Expected a classifier with standardise=True, whose BatchNorm has recorded the mean features, but got one "
             "without."
         )
-    for name, value in (("threshold", threshold), ("sharpness", sharpness)):
-        if not value > 0:
-            raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
     mean, variance = classifier.norm.running_mean, classifier.norm.running_var
     assert isinstance(mean, Tensor)
     assert isinstance(variance, Tensor)
-    classes, channels = classifier.head.weight.shape
-    layer = nn.Conv2d(channels, classes + 1, kernel_size=1, device=mean.device)
-    assert layer.bias is not None
-    with torch.no_grad():
-        positive = classifier.head.weight.relu() / (variance + classifier.norm.eps).sqrt()
-        expected = (positive @ mean).clamp(min=torch.finfo(mean.dtype).eps)
-        layer.weight[0] = layer.bias[0] = 0
-        layer.weight[1:, :, 0, 0] = sharpness * positive / expected[:, None]
-        layer.bias[1:] = -sharpness * threshold
-    return layer
+    positive = classifier.head.weight.detach().relu() / (variance + classifier.norm.eps).sqrt()
+    return positive / (positive @ mean).clamp(min=torch.finfo(mean.dtype).eps)[:, None]
 
 
 class EvidenceMasks(nn.Module):
@@ -103,7 +88,7 @@ class EvidenceMasks(nn.Module):
         self,
         classifier: PooledClassifier,
         scale: float = 1.5,
-        threshold: float = 0.5,
+        threshold: float = 0.55,
         sharpness: float = 6.0,
         steps: int = 4,
         refine: Refinement = pamr,
@@ -115,12 +100,25 @@ class EvidenceMasks(nn.Module):
         if not 0 < threshold < 1:
             raise ValueError(f"Expected `threshold` to lie between 0 and 1, but got {threshold}.")
         self.classifier = classifier
-        self.layer = evidence_layer(classifier)
+        self.weights: Tensor
+        self.register_buffer("weights", evidence_weights(classifier), persistent=False)
         self.scale = scale
         self.threshold = threshold
         self.sharpness = sharpness
         self.steps = steps
         self.refine = refine
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Mask logits (B, K, h, w) of images (B, 3, H, W) in [0, 1]: 0 for the background, s (ê_j - t) for class j."""
+        features = self.classifier.encoder(rescale(images, self.scale))
+        evidence = F.conv2d(self.classifier.gather(features).float(), self.weights[:, :, None, None])
+        finer = features[-3:-1] or features
+        evidence = random_walk(feature_affinity(finer), resize(evidence, finer[-1].shape[-2:]), self.steps)
+        lowest, highest = evidence.amin(dim=(-2, -1), keepdim=True), evidence.amax(dim=(-2, -1), keepdim=True)
+        # Evidence that is the same everywhere points nowhere: its rounding errors must not be stretched.
+        share = (evidence - lowest) / (highest - lowest).clamp(min=1e-3)
+        return F.pad(self.sharpness * (share - self.threshold), (0, 0, 0, 0, 1, 0))
 
     @torch.no_grad()
     def forward(self, images: Tensor, tags: Tensor) -> Tensor:
@@ -129,17 +127,9 @@ class EvidenceMasks(nn.Module):
         Raises:
             ValueError: if the tags don't fit the images and classes.
         """
-        check_tags(tags, batch=len(images), num_classes=self.layer.out_channels)
-        features = self.classifier.encoder(rescale(images, self.scale))
-        evidence = self.layer(self.classifier.gather(features)).float()[:, 1:]
-        finer = features[-3:-1] or features
-        evidence = random_walk(feature_affinity(finer), resize(evidence, finer[-1].shape[-2:]), self.steps)
-        lowest, highest = evidence.amin(dim=(-2, -1), keepdim=True), evidence.amax(dim=(-2, -1), keepdim=True)
-        # Evidence that is the same everywhere points nowhere: its rounding errors must not be stretched.
-        share = (evidence - lowest) / (highest - lowest).clamp(min=1e-3)
-        logits = F.pad(self.sharpness * (share - self.threshold), (0, 0, 0, 0, 1, 0))
+        check_tags(tags, batch=len(images), num_classes=len(self.weights) + 1)
         half = [max(1, side // 2) for side in images.shape[-2:]]
-        masks = DF.mask_absent(resize(logits, half), tags).softmax(dim=1)
+        masks = DF.mask_absent(resize(self.logits(images), half), tags).softmax(dim=1)
         return resize(self.refine(resize(images, half).clamp(0, 1), masks), images.shape[-2:])
 
     def seeds(self, images: Tensor, tags: Tensor, confidence: float = 0.65) -> Tensor:

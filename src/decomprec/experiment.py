@@ -22,9 +22,11 @@ from decomprec._files import write_text
 from decomprec.data import SyntheticScenes, collate, eval_transform, train_transform
 from decomprec.data.overview import missing_masks, overview_rows
 from decomprec.data.samples import Transform
+from decomprec.decomposition import labels_from_logits
 from decomprec.evaluation import Results, compare
 from decomprec.evaluation.comparison import text_table
 from decomprec.evaluation.diagnostics import Diagnostics
+from decomprec.evaluation.verdict import VerdictAccumulator, verdict_table, verdicts_as_json
 from decomprec.guide import FrozenGuide
 from decomprec.models.card import CARD, model_card
 from decomprec.protocols import LoadData
@@ -76,7 +78,8 @@ def run_experiment(
 ) -> TrainedModel:
     """Train, draw the figures and, if there are true masks, measure the model.
 
-    In addition to what `train` writes, the run folder gets progress/, figures/, diagnostics.json and results.json.
+    In addition to what `train` writes, the run folder gets progress/, figures/, diagnostics.json, verdicts.json and
+    results.json.
 
     Args:
         preset: all settings.
@@ -144,8 +147,9 @@ def run_experiment(
         "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
         "torch": torch.__version__,
     }
-    # Images are shown at the size that the segmenter was trained at.
-    results = _measure(run_dir, model, unseen, run, device, scale=model.image_size / preset.image_size)
+    # Images are shown at the size that the segmenter was trained at, and whole.
+    whole = load("val", transform=eval_transform(preset.image_size, crop=False), masks=True)
+    results = _measure(run_dir, model, whole, run, device, scale=model.image_size / preset.image_size)
     facts = [f"Trained on {data} with the preset {preset.name} and the seed {seed}."]
     if results is not None:
         facts.append(f"Figures: {results.rows[0].scores.images} validation images at {preset.image_size} pixels.")
@@ -187,15 +191,17 @@ def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, de
 def _measure(
     run_dir: Path, model: TrainedModel, unseen: Any, run: dict[str, Any], device: str, scale: float
 ) -> Results | None:
-    """The table of results with its baselines, and diagnostics of the decompositions, in one pass over the images."""
-    loader = DataLoader(unseen, batch_size=4, collate_fn=collate)
+    """The table of results with its baselines, diagnostics and verdicts, in one pass over the images."""
+    loader = DataLoader(unseen, batch_size=1, collate_fn=collate)  # of various shapes
     decompose = once(lambda images: model.segmenter(rescale(images, scale)))
-    diagnostics = Diagnostics(model.guide)
+    diagnostics, verdicts = Diagnostics(model.guide), VerdictAccumulator(model.class_names)
 
     def described() -> Iterator[dict[str, Any]]:
         for batch in tqdm(loader, "evaluating", disable=None):
-            images = batch["image"].to(device)
-            diagnostics.update(decompose(images), rescale(images, scale), batch["tags"].to(device))
+            images, tags = batch["image"].to(device), batch["tags"].to(device)
+            diagnostics.update(decompose(images), rescale(images, scale), tags)
+            drawn = labels_from_logits(mask_logits(images), tags)
+            verdicts.update(tags, model.guide(images), drawn)
             yield {**batch, "image": images}
 
     def mask_logits(images: Tensor) -> Tensor:
@@ -214,13 +220,15 @@ def _measure(
         else:
             deque(described(), maxlen=0)
     write_text(run_dir / "diagnostics.json", json.dumps(diagnostics.compute(), indent=2) + "\n")
+    write_text(run_dir / "verdicts.json", json.dumps(verdicts_as_json(verdicts.compute()), indent=2) + "\n")
     if results is None:
         print("no masks to measure with: see figures/, and the areas in diagnostics.json")
-        return None
-    results = dataclasses.replace(results, run=run)
-    results.save(run_dir / "results.json")
-    print(f"\n{results.table()}")
-    if results.without_mask:
-        print(f"\n{results.without_mask} validation images have no mask and are not measured")
-    print(f"\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")
+    else:
+        results = dataclasses.replace(results, run=run)
+        results.save(run_dir / "results.json")
+        print(f"\n{results.table()}")
+        if results.without_mask:
+            print(f"\n{results.without_mask} validation images have no mask and are not measured")
+        print(f"\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")
+    print(f"\nhow far to trust the masks, by the tags alone:\n\n{verdict_table(verdicts.compute())}")
     return results

@@ -247,7 +247,15 @@ def seed_labels(masks: Tensor, confidence: float) -> Tensor:
 
 
 def seed_loss(mask_logits: Tensor, seeds: Tensor) -> Tensor:
-    """Cross-entropy of the masks with label maps that are known in part, averaged over the pixels that are known.
+    """Cross-entropy plus Dice loss of the masks against label maps that are known in part.
+
+    The cross-entropy is averaged over all pixels that are known, most of which are background where things are small.
+    The Dice loss weighs every class of every image alike, however small it is there:
+
+        1/|S| Σ_{(b,k) in S} (1 - 2 Σ_p M_bkp s_bkp / Σ_p (M_bkp + s_bkp))
+
+    s is 1 where the seeds say class k and 0 elsewhere, sums run over the known pixels p, and S holds the classes that
+    each image's seeds show, without the background.
 
     Args:
         mask_logits: before the softmax, shape (B, K, H, W).
@@ -257,15 +265,21 @@ def seed_loss(mask_logits: Tensor, seeds: Tensor) -> Tensor:
         A scalar, float32 or float64; 0 if no pixel counts.
 
     Examples:
-        >>> seed_loss(torch.zeros(1, 2, 1, 2), torch.tensor([[[1, 255]]]))  # ln 2
-        tensor(0.6931)
+        >>> seed_loss(torch.zeros(1, 2, 1, 2), torch.tensor([[[1, 255]]]))  # ln 2 + 1/3
+        tensor(1.0265)
     """
     _check_shape("seeds", seeds, (len(mask_logits), *mask_logits.shape[2:]))
-    counts = (seeds >= 0) & (seeds < mask_logits.shape[1])
+    known = ((seeds >= 0) & (seeds < mask_logits.shape[1])).unsqueeze(1)
+    chosen = torch.where(known, seeds.unsqueeze(1), 0).long()
+    log_masks = _full_precision(mask_logits).log_softmax(dim=1)
     # Not F.cross_entropy, which has no deterministic form for maps on CUDA.
-    chosen = torch.where(counts, seeds, 0).long().unsqueeze(1)
-    per_pixel = -_full_precision(mask_logits).log_softmax(dim=1).gather(1, chosen).squeeze(1)
-    return torch.where(counts, per_pixel, 0).sum() / counts.sum().clamp(min=1)
+    cross_entropy = -torch.where(known, log_masks.gather(1, chosen), 0).sum() / known.sum().clamp(min=1)
+    masks = log_masks.exp() * known
+    shown = torch.zeros_like(masks).scatter_(1, chosen, known.to(masks))
+    overlap, total = ((part[:, 1:]).sum(dim=(2, 3)) for part in (masks * shown, masks + shown))
+    counts = shown[:, 1:].sum(dim=(2, 3)) > 0
+    dice = torch.where(counts, 1 - 2 * overlap / torch.where(counts, total, 1), 0)
+    return cross_entropy + dice.sum() / counts.sum().clamp(min=1)
 
 
 def choose_slots(tags: Tensor, keys: Tensor, absent_slots: int) -> tuple[Tensor, Tensor]:

@@ -82,7 +82,8 @@ def report(
     if data is None and record.facts.get("data") == "synthetic":
         load = synthetic_scenes(record.preset.image_size)
     out = out or run / "report.html"
-    dataset = None if load is None else load("val", transform=eval_transform(record.preset.image_size), masks=True)
+    whole = eval_transform(record.preset.image_size, crop=False)
+    dataset = None if load is None else load("val", transform=whole, masks=True)
     write_report(record, out, dataset, images=images, device=on)
     save_config(context, config_beside(out), data=data, format=found, classes=classes, splits=splits, out=out)
     if dataset is None:

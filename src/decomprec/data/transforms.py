@@ -30,11 +30,12 @@ def train_transform(size: int | None) -> Transform:
     return v2.Compose([*crop, v2.RandomHorizontalFlip(), v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)])
 
 
-def eval_transform(size: int | None) -> Transform:
+def eval_transform(size: int | None, crop: bool = True) -> Transform:
     """Resize the short side to `size` and crop the centre. Masks are resized by nearest neighbour.
 
     Args:
         size: height and width of the result in pixels; None leaves the image as it is.
+        crop: whether to; otherwise the long side stays, and only images of one shape fit into a batch.
 
     Returns:
         A torchvision v2 transform of an image, or of an image and its mask.
@@ -42,12 +43,14 @@ def eval_transform(size: int | None) -> Transform:
     Examples:
         >>> import torch
         >>> from torchvision import tv_tensors
-        >>> eval_transform(8)(tv_tensors.Image(torch.zeros(3, 20, 30, dtype=torch.uint8))).shape
-        torch.Size([3, 8, 8])
+        >>> image = tv_tensors.Image(torch.zeros(3, 20, 30, dtype=torch.uint8))
+        >>> eval_transform(8)(image).shape, eval_transform(8, crop=False)(image).shape
+        (torch.Size([3, 8, 8]), torch.Size([3, 8, 12]))
     """
     if size is None:
         return v2.Identity()
-    return v2.Compose([_ShortenStrip(), v2.Resize(size, antialias=True), v2.CenterCrop(size)])
+    centre = [v2.CenterCrop(size)] if crop else []
+    return v2.Compose([_ShortenStrip(), v2.Resize(size, antialias=True), *centre])
 
 
 class _ShortenStrip(nn.Module):

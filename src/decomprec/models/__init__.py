@@ -1,7 +1,7 @@
 """The segmenter, its encoders and decoders, and the classifier that becomes the guide."""
 
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.decoders import ShortcutDecoder, UnetDecoder
+from decomprec.models.decoders import UnetDecoder
 from decomprec.models.encoders import SmallEncoder, TimmEncoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
 from decomprec.models.segmenter import DecompositionSegmenter
@@ -11,7 +11,6 @@ __all__ = [
     "PaperDecoder",
     "PaperEncoder",
     "PooledClassifier",
-    "ShortcutDecoder",
     "SmallEncoder",
     "TimmEncoder",
     "UnetDecoder",

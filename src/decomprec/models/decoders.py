@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec.models.encoders import MAX_CHANNELS, check_levels, gathered, is_channels, rectified
+from decomprec.models.encoders import MAX_CHANNELS, is_channels
 
 WIDTHS = (256, 128, 64, 32, 16)
 
@@ -62,46 +61,3 @@ class UnetDecoder(nn.Module):
         image = features[0].new_empty(batch, 0, 2 * height, 2 * width)
         out: Tensor = self.head(self.decoder([image, *features]))
         return out
-
-
-class ShortcutDecoder(UnetDecoder):
-    """A `UnetDecoder` plus a 1x1 convolution of some features' `rectified` parts, enlarged to its output.
-
-    The convolution can start as `decomprec.evidence.evidence_layer` of a trained classifier; the U-Net then only has to
-    add what is finer.
-
-    Args:
-        encoder_channels: channels of the features, from fine (stride 2) to coarse.
-        out_channels: C_out, K for the masks.
-        widths: channels of the blocks, from coarse to fine, as for `UnetDecoder`.
-        levels: which features the convolution sees, counted from the end, as for `PooledClassifier`.
-
-    Raises:
-        ValueError: if there is no width, one is no number of channels, or there are no such features.
-
-    Examples:
-        >>> import torch
-        >>> decoder = ShortcutDecoder((64, 128), out_channels=2)
-        >>> decoder([torch.rand(1, 64, 8, 8), torch.rand(1, 128, 4, 4)]).shape
-        torch.Size([1, 2, 16, 16])
-    """
-
-    def __init__(
-        self,
-        encoder_channels: Sequence[int],
-        out_channels: int,
-        widths: Sequence[int] | None = None,
-        levels: Sequence[int] = (-1,),
-    ) -> None:
-        super().__init__(encoder_channels, out_channels, widths)
-        check_levels(levels, len(encoder_channels))
-        self.config["levels"] = list(levels)
-        self.levels = tuple(levels)
-        channels = sum(encoder_channels[level] for level in levels)
-        self.shortcut = nn.Conv2d(2 * channels, out_channels, kernel_size=1)
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Output (B, C_out, H, W) from the encoder's features."""
-        fine = super().forward(features)
-        coarse = self.shortcut(rectified(gathered(features, self.levels)))
-        return fine + F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from decomprec._files import write_text, written_whole
 from decomprec._validation import first_problem
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.decoders import ShortcutDecoder, UnetDecoder
+from decomprec.models.decoders import UnetDecoder
 from decomprec.models.encoders import MAX_CHANNELS, SmallEncoder, TimmEncoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
 from decomprec.models.pooling import Pooling
@@ -119,17 +119,8 @@ class _UnetDecoder(_Values):
         return UnetDecoder(encoder_channels, out_channels, self.widths)
 
 
-class _ShortcutDecoder(_Values):
-    kind: Literal["shortcut_unet"] = "shortcut_unet"
-    widths: _Widths
-    levels: _Levels
-
-    def build(self, encoder_channels: Sequence[int], out_channels: int) -> nn.Module:
-        return ShortcutDecoder(encoder_channels, out_channels, self.widths, self.levels)
-
-
 _Encoder = Annotated[_PaperEncoder | _SmallEncoder | _TimmEncoder, Field(discriminator="kind")]
-_Decoder = Annotated[_PaperDecoder | _UnetDecoder | _ShortcutDecoder, Field(discriminator="kind")]
+_Decoder = Annotated[_PaperDecoder | _UnetDecoder, Field(discriminator="kind")]
 _ENCODERS: dict[type[nn.Module], Any] = {
     PaperEncoder: _PaperEncoder,
     SmallEncoder: _SmallEncoder,
@@ -138,7 +129,6 @@ _ENCODERS: dict[type[nn.Module], Any] = {
 _DECODERS: dict[type[nn.Module], Any] = {
     PaperDecoder: _PaperDecoder,
     UnetDecoder: _UnetDecoder,
-    ShortcutDecoder: _ShortcutDecoder,
 }
 
 

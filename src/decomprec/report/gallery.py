@@ -90,7 +90,7 @@ def measure(record: RunRecord, dataset: Any, device: str) -> list[Score]:
     predict, masked = _predictor(record, device), has_masks(dataset)
     slots = len(record.model.class_names) + 1
     scores: list[Score] = []
-    loader = DataLoader(dataset, batch_size=8, collate_fn=collate)
+    loader = DataLoader(dataset, batch_size=1, collate_fn=collate)  # of various shapes
     for batch in tqdm(loader, "measuring"):
         masks = predict.masks(batch["image"].to(device)).cpu()
         entropy = DF.mask_entropy(masks) / math.log(slots)

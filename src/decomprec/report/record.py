@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from decomprec.evaluation.comparison import number_cell
+from decomprec.evaluation.verdict import Verdict, verdicts_from_json
 from decomprec.report.curves import Chart, read_charts
 from decomprec.trained_model import TrainedModel, load
 from decomprec.training import Preset
@@ -37,6 +38,7 @@ class RunRecord:
         charts: training curves of each stage, by its name.
         results: content of results.json; empty if there were no true masks.
         diagnostics: content of diagnostics.json; empty without one.
+        verdicts: content of verdicts.json; empty without one.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class RunRecord:
     charts: dict[str, tuple[Chart, ...]]
     results: dict[str, Any]
     diagnostics: dict[str, Any]
+    verdicts: tuple[Verdict, ...] = ()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -87,6 +90,7 @@ def read_run(run_dir: str | Path) -> RunRecord:
         {stage: read_charts(folder / stage) for stage in ("guide", "segmenter")},
         results,
         diagnostics,
+        _read_verdicts(folder / "verdicts.json"),
     )
 
 
@@ -142,13 +146,27 @@ def _is_number(value: Any) -> bool:
     return value is None or whole or isinstance(value, float)
 
 
+def _read_verdicts(path: Path) -> tuple[Verdict, ...]:
+    if not path.is_file():
+        return ()
+    values = _parsed(path)
+    try:
+        return verdicts_from_json(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"Expected {path} to be JSON, but it can't be read: {error}.") from error
+    values = _parsed(path)
     if not isinstance(values, dict):
         raise ValueError(f"Expected {path} to hold an object, but got a {type(values).__name__}.")
     return values
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"Expected {path} to be JSON, but it can't be read: {error}.") from error

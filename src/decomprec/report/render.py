@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from decomprec._files import written_whole
 from decomprec.evaluation.comparison import number_cell
+from decomprec.evaluation.verdict import HEAD, verdict_rows
 from decomprec.report.gallery import Card, Score, choose, draw, least_certain, measure, most_wrong
 from decomprec.report.record import RunRecord, results_table
 from decomprec.viz import voc_palette
@@ -89,6 +90,7 @@ def page(record: RunRecord, cards: Sequence[Card], scores: Sequence[Score]) -> s
         table=results_table(record.results) if record.results else None,
         image_count=record.results["rows"][0]["images"] if record.results else 0,
         without_mask=record.results["rows"][0].get("images_without_mask", 0) if record.results else 0,
+        verdicts={"head": HEAD, "rows": verdict_rows(record.verdicts)} if record.verdicts else None,
         diagnostics=[(_DIAGNOSTICS.get(name, name), number_cell(x)) for name, x in record.diagnostics.items()],
         stages=record.charts,
         line_names=_LINE_NAMES,

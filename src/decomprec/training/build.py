@@ -7,13 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from decomprec.evidence import evidence_layer
 from decomprec.guide import FrozenGuide
 from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.decoders import ShortcutDecoder
 from decomprec.models.encoders import SmallEncoder, TimmEncoder
-from decomprec.models.segmenter import DecompositionSegmenter, maps_of_enlarged
+from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.protocols import ExtraLoss, View
 from decomprec.training.augment import FILLS
@@ -68,7 +66,7 @@ def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifi
         ConnectionError: if ImageNet weights can't be downloaded.
     """
     settings = preset.segmenter
-    segmenter = DecompositionSegmenter(
+    return DecompositionSegmenter(
         num_classes,
         _encoder_of_guide(settings, classifier) if settings.encoder == "guide" else settings.encoder,
         settings.encoder_weights,
@@ -76,18 +74,12 @@ def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifi
         decoder_widths=settings.decoder_widths,
         enlarge=settings.enlarge,
     )
-    if settings.evidence:
-        channels, _ = maps_of_enlarged(segmenter.encoder, settings.enlarge)
-        segmenter.mask_decoder = ShortcutDecoder(channels, num_classes, settings.decoder_widths, preset.guide.levels)
-    return segmenter
 
 
 def start_from_guide(preset: Preset, segmenter: DecompositionSegmenter, classifier: PooledClassifier) -> None:
-    """Give a segmenter of `build_segmenter` the encoder and the evidence of the trained guide, as the preset says."""
+    """Give a segmenter of `build_segmenter` the encoder of the trained guide, if the preset says so."""
     if preset.segmenter.encoder == "guide":
         segmenter.encoder = _encoder_of_guide(preset.segmenter, classifier)
-    if isinstance(segmenter.mask_decoder, ShortcutDecoder):
-        segmenter.mask_decoder.shortcut.load_state_dict(evidence_layer(classifier).state_dict())
 
 
 def build_loss(preset: Preset, classifier: PooledClassifier) -> DecompositionLoss:

@@ -17,7 +17,6 @@ from decomprec.evidence import EvidenceMasks
 from decomprec.guide import Frozen
 from decomprec.losses import ClsLoss, DecompositionLoss
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.decoders import UnetDecoder
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.refine import rescale, resize
 from decomprec.training.augment import FILLS, occlude
@@ -194,13 +193,10 @@ class SegmenterModule(Stage):
         segmenter: maps images to a `Decomposition`.
         loss: the objective, Eq. 7.
         num_classes: K, background included.
-        settings: learning rate, frozen encoder, image size and background bias; the paper's by default.
+        settings: learning rate, frozen encoder and image size; the paper's by default.
         one_cycle: warm the learning rate up and down over the run.
         second_guide: one that the loss does not know, usually a `FrozenGuide`, for the logged adversarial gap.
         evidence: makes the seeds of batches that have none, if the loss has a weight for them.
-
-    Raises:
-        ValueError: for a background bias with a mask decoder that is no `UnetDecoder`.
     """
 
     def __init__(
@@ -216,11 +212,6 @@ class SegmenterModule(Stage):
     ) -> None:
         settings = settings or SegmenterSettings()
         super().__init__(segmenter.encoder if settings.freeze_encoder else None, settings.learning_rate, 0.0, one_cycle)
-        if settings.background_bias and not isinstance(segmenter.mask_decoder, UnetDecoder):
-            raise ValueError(
-                f"Expected no background_bias for a mask decoder that is no UnetDecoder, but got "
-                f"{settings.background_bias} and a {type(segmenter.mask_decoder).__name__}."
-            )
         self.settings = settings
         self.segmenter = segmenter
         self.loss = loss
@@ -250,14 +241,6 @@ class SegmenterModule(Stage):
         for name, value in terms.items():
             self.log(f"train/{name}", value, prog_bar=name in ("total", "cls"), batch_size=len(batch["image"]))
         return terms["total"]
-
-    def on_fit_end(self) -> None:
-        """Make the bias part of the weights. Checkpoints of the training are without it."""
-        if self.settings.background_bias:
-            decoder = self.segmenter.mask_decoder
-            assert isinstance(decoder, UnetDecoder)
-            with torch.no_grad():
-                decoder.head[0].bias[0] += self.settings.background_bias
 
     def on_validation_epoch_start(self) -> None:
         """Start the diagnostics anew; until then a callback can read them."""

@@ -148,11 +148,7 @@ class SegmenterSettings(Settings):
         default=None, description="Smallest and largest expected area of a present class, as shares; null is Eq. 4."
     )
     smoothness: NonNegative = Field(default=0.0, description="Weight of the edge-aware smoothness of the masks.")
-    evidence: bool = Field(default=False, description="Start the masks from the guide's evidence.")
     seeds: NonNegative = Field(default=0.0, description="Weight of the pseudo-labels that are the guide's evidence.")
-    background_bias: float = Field(
-        default=0.0, description="Added to the background's logit once the training is over; below 0, masks grow."
-    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -161,16 +157,10 @@ class SegmenterSettings(Settings):
                 f"Expected segmenter.encoder_weights and encoder_options only for a network of timm, but got "
                 f"the encoder {self.encoder!r}."
             )
-        for name in ("decoder_widths", "background_bias"):
-            if self.encoder == "paper" and getattr(self, name):
-                raise ValueError(
-                    f"Expected no segmenter.{name} with the encoder 'paper', whose decoders have widths of their own, "
-                    f"but got {getattr(self, name)}."
-                )
-        if self.evidence and self.encoder != "guide":
+        if self.encoder == "paper" and self.decoder_widths:
             raise ValueError(
-                f"Expected segmenter.encoder to be 'guide' with segmenter.evidence, but got {self.encoder!r}; the "
-                "guide's evidence is about its own features."
+                "Expected no segmenter.decoder_widths with the encoder 'paper', whose decoders have widths of their "
+                f"own, but got {self.decoder_widths}."
             )
         if self.content != "imagelets" and not self.fills:
             raise ValueError(
@@ -224,7 +214,7 @@ class Preset(Settings):
     @property
     def standardise_guide(self) -> bool:
         """Whether the guide standardises its features, as a head on a frozen encoder and the evidence need it."""
-        return self.guide.freeze_encoder or self.segmenter.evidence or self.segmenter.seeds > 0
+        return self.guide.freeze_encoder or self.segmenter.seeds > 0
 
     @property
     def next_accumulate(self) -> int | None:
@@ -344,6 +334,8 @@ _ROBUST = Preset(
         encoder="tf_efficientnet_lite2",
         encoder_options={"output_stride": 16},
         freeze_encoder=True,
+        levels=(-2, -1),
+        pooling="lse",
         learning_rate=1e-2,
         weight_decay=0.01,
         epochs=3,
@@ -368,9 +360,7 @@ _ROBUST = Preset(
         fills=("mean", "noise", "blur"),
         area_range=(0.0, 1.0),
         smoothness=0.3,
-        evidence=True,
         seeds=1.0,
-        background_bias=-0.5,
     ),
 )
 
