@@ -23,7 +23,16 @@ from decomprec.evidence import EvidenceMasks
 from decomprec.inference import LARGER_VIEW
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.protocols import Predictor
-from decomprec.refine import RefinedPredictor, at_scale, multi_scale, multi_scale_tags, once, pamr, remembering
+from decomprec.refine import (
+    RefinedPredictor,
+    at_scale,
+    half_pamr,
+    multi_scale,
+    multi_scale_tags,
+    once,
+    pamr,
+    remembering,
+)
 from decomprec.viz import overlay, save_image
 
 SUPERVISED = "supervised (masks of the other half)"
@@ -74,11 +83,11 @@ class Networks:
         return {
             self.name: RefinedPredictor(plain),
             **guided,
-            self.refined: RefinedPredictor(plain, pamr, classifier),
-            f"{self.refined}, test-time augmentation": RefinedPredictor(augmented, pamr, decide),
+            self.refined: RefinedPredictor(plain, half_pamr, classifier),
+            f"{self.refined}, test-time augmentation": RefinedPredictor(augmented, half_pamr, decide),
             **{name: RefinedPredictor(other) for name, other in others.items()},
             **{
-                f"{name}, PAMR": RefinedPredictor(o, pamr, classifier)
+                f"{name}, PAMR": RefinedPredictor(o, half_pamr, classifier)
                 for name, o in others.items()
                 if name == SUPERVISED
             },

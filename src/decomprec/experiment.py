@@ -33,9 +33,9 @@ from decomprec.protocols import LoadData
 from decomprec.refine import (
     RefinedPredictor,
     guided_filter,
+    half_pamr,
     multi_scale_tags,
     once,
-    pamr,
     remembering,
     rescale,
     resize,
@@ -211,7 +211,7 @@ def _measure(
         "decomprec": RefinedPredictor(mask_logits),
         "decomprec, guided filter": RefinedPredictor(mask_logits, guided_filter),
         # What `decomprec predict` draws.
-        "decomprec, PAMR, guide's tags": RefinedPredictor(mask_logits, pamr, multi_scale_tags(model.guide)),
+        "decomprec, PAMR, guide's tags": RefinedPredictor(mask_logits, half_pamr, multi_scale_tags(model.guide)),
     }
     results = None
     with torch.inference_mode(), remembering(model.guide.encoder):

@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import resize
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
-from decomprec.refine import RefinedPredictor, mean_masks, multi_scale_tags, pamr, rescale
+from decomprec.refine import RefinedPredictor, half_pamr, mean_masks, multi_scale_tags, rescale
 
 # Of a planned batch: what the networks see at once, and the images as they are in memory. A small network is busy from
 # some 2^20 pixels on a GPU, from a few images on a CPU.
@@ -32,7 +32,7 @@ def batch_masks(
     *,
     augment: bool = False,
 ) -> Iterator[Tensor]:
-    """Masks of several images, each at its own resolution, refined by `pamr`.
+    """Masks of several images, each at its own resolution, refined by `half_pamr`.
 
     Images that have one size after resizing go through the networks together. Sizes are not mixed: padding changes what
     a classifier finds in an image, and the masks along the seam. Only one image's masks at a time are enlarged.
@@ -109,7 +109,7 @@ def _masks_of_one_size(
     An image in which no class occurs is all background; what finds the masks of the others does not see it.
     """
     device = device_of(segmenter)
-    # The layout in which convolutions are fastest, which features keep through the network; `pamr` is slower in it.
+    # The layout in which convolutions are fastest, which features keep through the network, not through `pamr`.
     seen = _seen(images, shape, device).contiguous(memory_format=torch.channels_last)
     features = None
     if tags is not None:
@@ -140,9 +140,9 @@ def _masks_of_one_size(
     if augment:
         larger = _seen([images[i] for i in shown], (height, width), device)
         logits = mean_masks(mask_logits, [seen, larger], flip=True).log()
-        masks[shown] = RefinedPredictor(lambda _: logits, pamr).masks(larger, tags)
+        masks[shown] = RefinedPredictor(lambda _: logits, half_pamr).masks(larger, tags)
     else:
-        masks[shown] = RefinedPredictor(mask_logits, pamr).masks(seen, tags)
+        masks[shown] = RefinedPredictor(mask_logits, half_pamr).masks(seen, tags)
     return masks
 
 

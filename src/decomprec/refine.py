@@ -104,6 +104,31 @@ def pamr(images: Tensor, maps: Tensor, iterations: int = 10, dilations: Sequence
     return torch.cat(refined).to(maps.dtype)
 
 
+def half_pamr(images: Tensor, maps: Tensor) -> Tensor:
+    """The mean of maps and what `pamr` makes of them: what `predict` draws.
+
+    The edges of large things follow the image. Thin things, whose pixels PAMR mixes with all that surrounds them, keep
+    half of their weight.
+
+    Args:
+        images: (B, 3, H, W), in [0, 1].
+        maps: (B, C, H, W), floating point.
+
+    Returns:
+        Maps (B, C, H, W) of the same dtype; masks that sum to one still do.
+
+    Raises:
+        ValueError: if a shape, dtype or range is not this.
+
+    Examples:
+        >>> images = torch.zeros(1, 3, 16, 16)  # on which everything spreads
+        >>> maps = (torch.arange(16) == 8).float().expand(1, 1, 16, 16)  # a thin line
+        >>> half_pamr(images, maps)[0, 0, 8, 8] >= 0.5
+        tensor(True)
+    """
+    return (maps + pamr(images, maps)) / 2
+
+
 def at_scale(mask_logits: Callable[[Tensor], Tensor], scale: float) -> Callable[[Tensor], Tensor]:
     """Show a network rescaled images, and bring its logits back to the images' size.
 

@@ -72,9 +72,14 @@ def detect_format(path: str | Path) -> str:
 
 
 def find_table(folder: Path) -> Path | None:
-    """Return a folder's table of tags: tags.csv, or the only other table of images and tags; None if there is none."""
+    """Return a folder's table of tags: tags.csv, or the only other table of images and tags; None if there is none.
+
+    Other tables next to folders of classes in splits, such as an index of all files, say nothing that these do not.
+    """
     if (folder / TABLE).is_file():
         return folder / TABLE
+    if any(subfolders(split) for split in subfolders(folder) if split_of(split.name)):
+        return None
     files = [file for file in sorted(folder.glob("*.[ct]sv")) if not is_system(file.name) and is_table(file)]
     return files[0] if len(files) == 1 else None
 

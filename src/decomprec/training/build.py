@@ -12,8 +12,8 @@ from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.encoders import SmallEncoder, TimmEncoder
 from decomprec.models.segmenter import DecompositionSegmenter
-from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
-from decomprec.protocols import ExtraLoss, View
+from decomprec.priors import HingeAreaLoss
+from decomprec.protocols import View
 from decomprec.training.augment import FILLS
 from decomprec.training.presets import Preset, SegmenterSettings
 from decomprec.views import FilledView, component_view
@@ -87,15 +87,11 @@ def build_loss(preset: Preset, classifier: PooledClassifier) -> DecompositionLos
     settings = preset.segmenter
     fills = [FILLS[name] for name in settings.fills]
     view: View = FilledView(settings.content, fills) if fills else component_view
-    extra: dict[str, tuple[float, ExtraLoss]] = {}
-    if settings.smoothness:
-        extra["smoothness"] = (settings.smoothness, EdgeAwareSmoothness())
     return DecompositionLoss(
         lambda_mask=settings.lambda_mask,
         lambda_cls=settings.lambda_cls,
         mask_loss=HingeAreaLoss(*settings.area_range) if settings.area_range else MaskLoss(),
         cls_loss=ClsLoss(FrozenGuide(classifier), settings.absent, view, absent_slots=settings.absent_slots),
-        extra=extra,
         lambda_seeds=settings.seeds,
     )
 

@@ -147,7 +147,6 @@ class SegmenterSettings(Settings):
     area_range: Pair[Share] | None = Field(
         default=None, description="Smallest and largest expected area of a present class, as shares; null is Eq. 4."
     )
-    smoothness: NonNegative = Field(default=0.0, description="Weight of the edge-aware smoothness of the masks.")
     seeds: NonNegative = Field(default=0.0, description="Weight of the pseudo-labels that are the guide's evidence.")
 
     @model_validator(mode="after")
@@ -353,13 +352,12 @@ _ROBUST = Preset(
         image_size=160,
         enlarge=2,
         lambda_mask=0.1,
-        lambda_cls=0.1,
+        lambda_cls=0.01,
         absent="reject",
         absent_slots=1,
         content="images",
         fills=("mean", "noise", "blur"),
         area_range=(0.0, 1.0),
-        smoothness=0.3,
         seeds=1.0,
     ),
 )

@@ -35,8 +35,8 @@ class TaggedCSV(TaggedImages):
         classes: selects and orders the foreground classes; other tags are dropped, and their pixels are
             background. None for all tags that occur, sorted.
         mask_classes: the meaning of mask values: class names by value (the first is the background), or a file with
-            a name per line. By default a ``classes.txt`` in the folder of the masks; without one, value `j` is the
-            `j`-th of `classes`. 255 is always ignore.
+            a name per line. By default a ``classes.txt`` in the folder of the masks or of the table; without one,
+            value `j` is the `j`-th of `classes`. 255 is always ignore.
         image_column: column with the image's path below `images`, with or without its extension. None for a usual
             name: image, filename, file_name, path and the like, in any case.
         split_column: column with the split; None for a usual name, such as split or set.
@@ -101,7 +101,7 @@ class TaggedCSV(TaggedImages):
             mask = mask_files.find(name) if masks else None
             records.append(Record(image, tuple(tag for tag in tags[row] if tag in class_names), name.stem, mask))
         if mask_classes is None and masks:
-            mask_classes = find_class_list(masks_folder)
+            mask_classes = find_class_list(masks_folder, path.parent)
         super().__init__(
             records,
             class_names,
