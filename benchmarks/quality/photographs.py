@@ -1,7 +1,7 @@
 """Folders of photographs for `benchmarks.quality.comparison`, and the halves of those that have masks.
 
-Two layouts are known: DIR/SPLIT/CLASS/*.jpg with DIR/SPLIT_masks/*.png, and DIR/tags.csv (columns image, split,
-classes) with DIR/images, DIR/masks and DIR/classes.txt.
+Two layouts are known: DIR/SPLIT/CLASS/*.jpg with DIR/SPLIT_masks/*.png, and DIR/tags.csv (columns image, split and
+tags) with DIR/images, DIR/masks and, where masks count other classes too, DIR/classes.txt.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ def half(name: str) -> Half:
 def training_images(root: Path, classes: Sequence[str] | None, transform: Transform) -> TaggedImages:
     """The split "train", with tags and without masks."""
     if (root / "tags.csv").is_file():
-        table = root / "tags.csv"
-        return TaggedCSV(table, split="train", classes=classes, tags_column="classes", transform=transform)
+        return TaggedCSV(root / "tags.csv", split="train", classes=classes, transform=transform)
     return TaggedFolder(root, "train", classes=classes, transform=transform)
 
 
@@ -53,14 +52,7 @@ def evaluation_images(root: Path, classes: Sequence[str]) -> TaggedImages:
         raise FileNotFoundError(f"Expected --eval to be a folder, but got {root}.")
     split = _evaluation_split(root)
     if (root / "tags.csv").is_file():
-        images: TaggedImages = TaggedCSV(
-            root / "tags.csv",
-            split=split,
-            classes=classes,
-            tags_column="classes",
-            masks=True,
-            mask_classes=root / "classes.txt",
-        )
+        images: TaggedImages = TaggedCSV(root / "tags.csv", split=split, classes=classes, masks=True)
     elif split is None or (root / "train").is_dir():
         images = TaggedFolder(root, split, classes=classes, masks=True)
     else:
