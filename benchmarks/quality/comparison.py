@@ -28,10 +28,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.quality.diagnostics import diagnose
-from benchmarks.quality.measure import SUPERVISED, Networks, draw_ranked, measure
+from benchmarks.quality.measure import Networks, draw_ranked, measure
 from benchmarks.quality.photographs import evaluation_images, of_half, training_images
 from benchmarks.quality.runs import Conditions, run_papers_recipe, train_second_guide
 from benchmarks.quality.supervised import train_supervised
+from benchmarks.tables.domains import SUPERVISED
 from decomprec._files import written_whole
 from decomprec.cli.config import parse_settings
 from decomprec.data import TaggedImages, collate, eval_transform, train_transform

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.quality.measure import ELLIPSE_SHARE, SUPERVISED, Networks, further_maps
+from benchmarks.quality.measure import ELLIPSE_SHARE, Networks, further_maps
+from benchmarks.tables.domains import SUPERVISED
 from decomprec.data import IGNORE
 from decomprec.decomposition import Decomposition
 from decomprec.evaluation import CamPredictor, Results

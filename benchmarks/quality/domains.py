@@ -11,18 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.files import save
 from benchmarks.quality import comparison
-from benchmarks.quality.measure import EVIDENCE, SUPERVISED
-from decomprec.evaluation.comparison import number_cell, text_table
-
-OURS, REFINED, EVERYWHERE = "ours", "ours, PAMR", "every pixel"
-MAPS = ("CAM", "Grad-CAM++", "LayerCAM", "CAM + PAMR")
+from benchmarks.tables.domains import OURS, REFINED, domains_table
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 comparison.main(["--train", str(folder), "--eval", str(folder), *options])
             measured.append(summary(folder.resolve().name, json.loads(results.read_text(encoding="utf-8"))))
             save({"sets": measured}, args.json)
-    print(table(measured))
+    print(domains_table([{"sets": measured}]))
 
 
 def summary(name: str, results: dict[str, Any]) -> dict[str, Any]:
@@ -89,56 +84,6 @@ def summary(name: str, results: dict[str, Any]) -> dict[str, Any]:
         "guide_accuracy": results["guide_accuracy"]["mean"],
         "minutes": results["minutes"]["ours"],
     }
-
-
-def best_map(iou: dict[str, dict[str, float]], tags: str) -> float:
-    """The highest IoU of the maps of the guide.
-
-    Examples:
-        >>> best_map({"CAM": {"tags": 0.3}, "LayerCAM": {"tags": 0.4}, "ours": {"tags": 0.6}}, "tags")
-        0.4
-    """
-    return max(iou[method][tags] for method in MAPS if method in iou)
-
-
-def table(measured: Sequence[dict[str, Any]]) -> str:
-    """One line for each set, averaged over its seeds, and one for the mean of all sets.
-
-    Examples:
-        >>> iou = {m: {"tags": 0.5, "no tags": 0.4} for m in (OURS, REFINED, EVIDENCE, *MAPS, EVERYWHERE)}
-        >>> one = {"set": "dogs", "iou": iou, "guide_accuracy": 0.9, "minutes": 5}
-        >>> print(table([one, {**one, "minutes": 7}]).splitlines()[2].split("|")[1:4])
-        [' dogs ', ' 0.500 / 0.400 ', ' 0.500 / 0.400 ']
-    """
-    ceiling = any(SUPERVISED in one["iou"] for one in measured)
-    head = ["set", "ours", "ours, refined", "evidence", "best map of the guide", EVERYWHERE]
-    head += [*(["supervised"] if ceiling else []), "guide accuracy", "minutes"]
-    lines = []
-    for name in dict.fromkeys(one["set"] for one in measured):
-        runs = [one for one in measured if one["set"] == name]
-        values = [
-            *(_pair([run["iou"][m] for run in runs]) for m in (OURS, REFINED, EVIDENCE)),
-            _pair([{tags: best_map(run["iou"], tags) for tags in ("tags", "no tags")} for run in runs]),
-            _pair([run["iou"][EVERYWHERE] for run in runs]),
-            *([_pair([run["iou"][SUPERVISED] for run in runs])] if ceiling else []),
-            (statistics.fmean(run["guide_accuracy"] for run in runs),),
-            (statistics.fmean(run["minutes"] for run in runs),),
-        ]
-        lines.append((name, values))
-    every = list(zip(*(values for _, values in lines), strict=True))
-    means = [tuple(map(statistics.fmean, zip(*column, strict=True))) for column in every]
-    rows = [[name, *_cells(values)] for name, values in [*lines, ("mean", means)]]
-    return text_table([head, *rows])
-
-
-def _pair(scores: Sequence[dict[str, float]]) -> tuple[float, ...]:
-    """With tags and without, averaged over the seeds."""
-    return tuple(statistics.fmean(score[tags] for score in scores) for tags in ("tags", "no tags"))
-
-
-def _cells(values: Iterable[tuple[float, ...]]) -> list[str]:
-    *numbers, minutes = values
-    return [*(" / ".join(map(number_cell, pair)) for pair in numbers), f"{minutes[0]:.0f}"]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from benchmarks.quality.gradcam import gradcam_maps
+from benchmarks.tables.domains import EVIDENCE, SUPERVISED
 from decomprec.data import TaggedImages, collate
 from decomprec.evaluation import Results, compare, evaluate
 from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, Maps, normalised_maps
@@ -35,8 +36,6 @@ from decomprec.refine import (
 )
 from decomprec.viz import overlay, save_image
 
-SUPERVISED = "supervised (masks of the other half)"
-EVIDENCE = "guide's evidence, PAMR"
 ELLIPSE_SHARE = 0.5
 
 

@@ -20,9 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # `benchmarks` is no part of
 from benchmarks.quality import comparison as quality
 from benchmarks.quality import runs
 from benchmarks.quality.diagnostics import TRUE
-from benchmarks.quality.measure import SUPERVISED, ranked
+from benchmarks.quality.measure import ranked
 from benchmarks.quality.photographs import evaluation_images, half, of_half, training_images
 from benchmarks.quality.supervised import SupervisedModule, train_supervised
+from benchmarks.tables.domains import SUPERVISED
 from support.tiny import QUIET, tiny, tiny_words
 
 from decomprec import DecompositionSegmenter

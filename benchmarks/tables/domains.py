@@ -1,0 +1,62 @@
+"""One default on sets of any kind: what `benchmarks.quality.domains` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+from benchmarks.tables.markdown import describe, markdown
+
+OURS, REFINED, EVIDENCE, EVERYWHERE = "ours", "ours, PAMR", "guide's evidence, PAMR", "every pixel"
+SUPERVISED = "supervised (masks of the other half)"
+MAPS = ("CAM", "Grad-CAM++", "LayerCAM", "CAM + PAMR")
+WAYS = ("tags", "no tags")
+
+
+def domains_table(runs: Sequence[dict[str, Any]]) -> str:
+    """One line for each set, averaged over its seeds, and one for the mean of all sets; from one file.
+
+    Cells of IoU are with tags and without.
+
+    Examples:
+        >>> iou = {m: {"tags": 0.5, "no tags": 0.4} for m in (OURS, REFINED, EVIDENCE, *MAPS, EVERYWHERE)}
+        >>> one = {"set": "dogs", "half": "report, 9 images", "seed": 0, "machine": "m", "torch": "2"}
+        >>> one |= {"iou": iou, "guide_accuracy": 0.9, "minutes": 5}
+        >>> domains_table([{"sets": [one, {**one, "minutes": 7}]}]).splitlines()[2].split("|")[1:4]
+        [' dogs ', ' 0.500 / 0.400 ', ' 0.500 / 0.400 ']
+    """
+    (run,) = runs
+    measured = run["sets"]
+    ceiling = [SUPERVISED] if any(SUPERVISED in one["iou"] for one in measured) else []
+    head = ["set", "ours", "ours, refined", "evidence", "best map of the guide", EVERYWHERE]
+    head += [*(["supervised"] if ceiling else []), "guide accuracy", "minutes"]
+    lines = []
+    for name in dict.fromkeys(one["set"] for one in measured):
+        seeds = [one for one in measured if one["set"] == name]
+        methods = [[one["iou"][method] for one in seeds] for method in (OURS, REFINED, EVIDENCE)]
+        methods.append([{way: best_map(one["iou"], way) for way in WAYS} for one in seeds])
+        methods += [[one["iou"][method] for one in seeds] for method in (EVERYWHERE, *ceiling)]
+        pairs = [tuple(fmean(score[way] for score in scores) for way in WAYS) for scores in methods]
+        numbers = [(fmean(one[key] for one in seeds),) for key in ("guide_accuracy", "minutes")]
+        lines.append((name, [*pairs, *numbers]))
+    columns = zip(*(values for _, values in lines), strict=True)
+    means = [tuple(map(fmean, zip(*column, strict=True))) for column in columns]
+    rows = [[name, *_cells(values)] for name, values in [*lines, ("mean", means)]]
+    about = [{key: one[key] for key in ("seed", "machine", "torch")} for one in measured]
+    return f"{markdown(head, rows)}\n\n{describe(about)}"
+
+
+def best_map(iou: dict[str, dict[str, float]], way: str) -> float:
+    """The highest IoU of the maps of the guide, with tags or without.
+
+    Examples:
+        >>> best_map({"CAM": {"tags": 0.3}, "LayerCAM": {"tags": 0.4}, "ours": {"tags": 0.6}}, "tags")
+        0.4
+    """
+    return max(iou[method][way] for method in MAPS if method in iou)
+
+
+def _cells(values: Iterable[tuple[float, ...]]) -> list[str]:
+    *numbers, minutes = values
+    return [*(" / ".join(f"{number:.3f}" for number in pair) for pair in numbers), f"{minutes[0]:.0f}"]
