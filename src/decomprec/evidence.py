@@ -18,14 +18,14 @@ def evidence_weights(classifier: PooledClassifier) -> Tensor:
     """The weights that turn a classifier's pooled features into evidence for its classes, pixel by pixel.
 
     The evidence for class j at a pixel is what speaks for it there: the sum of all positive contributions to the
-    logit. Divided by its mean over the training images, it has one scale for all classes:
+    logit. Divided by what the pooled features of the training images give on average, it has one scale for all classes:
 
         e_j = Σ_c max(w_jc, 0) r_c / Σ_c max(w_jc, 0) μ_c
 
     r are the `rectified` parts of the features, w the weights of the classifier's head, brought back to parts that are
-    not standardised, and μ the means of the pooled parts that its BatchNorm has recorded. No feature needs to be positive:
-    one that speaks for the class by being small has its weight on the negative part. Where none is negative, the numerator
-    is LayerCAM (Jiang et al., 2021) of the last features.
+    not standardised, and μ the means of the pooled parts that its BatchNorm has recorded. No feature needs to be
+    positive: one that speaks for the class by being small has its weight on the negative part. For the pooling "mean"
+    and features that are not negative, the numerator is LayerCAM (Jiang et al., 2021).
 
     Args:
         classifier: trained, with `standardise=True`.
