@@ -2,9 +2,9 @@
 
     uv run python -m benchmarks.quality.backbones --data DIR --json FILE tf_efficientnet_lite2 resnet18=null
 
-Each backbone gets the head that `robust` fits: on its pooled features, by L-BFGS, on at most --images photographs with
-tags. Then its accuracy and the IoU of its maps are measured, with the tags known. The threshold of CAM is the best of
-the scored images, those of evidence are the library's. No segmenter is trained.
+Each backbone gets the head that `robust` fits: on the same levels, pooled in the same way, by L-BFGS, on at most
+--images photographs with tags. Then its accuracy and the IoU of its maps are measured, with the tags known. The
+threshold of CAM is the best of the scored images, those of evidence are the library's. No segmenter is trained.
 """
 
 from __future__ import annotations
@@ -69,14 +69,17 @@ def measure(name: str, weights: str | None, seen: DataLoader[Any], scored: DataL
     encoder = with_fine_maps(name, weights)
     classes = scored.dataset.class_names  # type: ignore[attr-defined]
     num_classes = len(classes) + 1
-    classifier = PooledClassifier(encoder, num_classes, standardise=True).eval()
+    guide = PRESETS["robust"].guide
+    classifier = PooledClassifier(
+        encoder, num_classes, standardise=True, pooling=guide.pooling, levels=guide.levels
+    ).eval()
     started, pooled, tags = time.monotonic(), [], []
     for batch in tqdm(seen, name, disable=None):
         pooled.append(classifier.pool(batch["image"]))
         tags.append(batch["tags"])
     seconds = time.monotonic() - started
     features = torch.cat(pooled)
-    fit_head(classifier, features, torch.cat(tags), PRESETS["robust"].guide.weight_decay)
+    fit_head(classifier, features, torch.cat(tags), guide.weight_decay)
     classifier.requires_grad_(False).eval()
 
     evidence = {

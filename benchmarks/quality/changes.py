@@ -243,10 +243,8 @@ def _cls_loss(module: L.LightningModule) -> ClsLoss:
 
 CHANGES = (
     Change("nothing"),
-    Change("no start from evidence", {"segmenter.evidence": False}),
     Change("no seeds", {"segmenter.seeds": 0}),
     Change("no seeds, λ_m = 0.3", {"segmenter.seeds": 0, "segmenter.lambda_mask": 0.3}),
-    Change("neither evidence nor seeds", {"segmenter.evidence": False, "segmenter.seeds": 0}),
     Change("no L_cls", {"segmenter.lambda_cls": 0}),
     Change("no L_mask", {"segmenter.lambda_mask": 0}),
     Change("no L_recon", callback=WithoutReconstruction),
@@ -271,11 +269,10 @@ CHANGES = (
     Change("encoder trained too", {"segmenter.freeze_encoder": False}),
     Change("trained at the images' own size", {"segmenter.image_size": None}),
     Change(
-        "encoder from scratch, no start from evidence",
+        "encoder from scratch",
         {
             "segmenter.encoder": "mobilenetv1_100",
             "segmenter.encoder_options": {"output_stride": 16},
-            "segmenter.evidence": False,
             "segmenter.freeze_encoder": False,
         },
     ),

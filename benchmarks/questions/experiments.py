@@ -58,7 +58,7 @@ from decomprec.training.checkpoints import FINISHED
 log = logging.getLogger("questions")
 
 NOTHING: Mapping[str, Any] = {}
-EVIDENCE = {"segmenter.evidence": True, "segmenter.seeds": 0.3}
+SEEDS = {"segmenter.seeds": 0.3}
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ class Variant:
 
 
 def classes(size: Size) -> Iterator[Variant]:
-    """Scenes with 3, 6 and 20 classes, with the preset and with masks that start from the guide's evidence."""
-    for settings, how in (({}, ""), (EVIDENCE, ", from evidence")):
+    """Scenes with 3, 6 and 20 classes, with the preset and with the guide's evidence as seeds."""
+    for settings, how in (({}, ""), (SEEDS, ", with seeds")):
         for count in (3, 6, 20):
             yield Variant(
                 f"{count} classes{how}",
@@ -155,7 +155,7 @@ def context(size: Size) -> Iterator[Variant]:
     # As many bands as in the others, whatever else is in the image.
     share = float(torch.stack([item["context"].any() for item in drawn(TRAIN, usual).items]).float().mean())
     even = Context(share, share)
-    for settings, how in (({}, ""), (EVIDENCE, ", from evidence")):
+    for settings, how in (({}, ""), (SEEDS, ", with seeds")):
         yield variant(f"as it is{how}", usual, partial(drawn, TRAIN, usual), settings)
         for negatives in NEGATIVES:
             name = f"{negatives:.0%} images of the context alone{how}".replace("%", " %")

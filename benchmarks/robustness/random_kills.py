@@ -45,7 +45,7 @@ SETTINGS = {
     "segmenter.epochs": 3,
     "segmenter.batch_size": 8,
     "segmenter.absent_slots": 1,
-    "segmenter.evidence": True,
+    "segmenter.seeds": 0.3,
 }
 STAGES = ("guide", "segmenter")
 CONTEXT: Any = multiprocessing.get_context("forkserver")

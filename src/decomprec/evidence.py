@@ -18,7 +18,7 @@ def evidence_weights(classifier: PooledClassifier) -> Tensor:
     """The weights that turn a classifier's pooled features into evidence for its classes, pixel by pixel.
 
     The evidence for class j at a pixel is what speaks for it there: the sum of all positive contributions to the
-    logit. Divided by its mean over the training images, it has one scale for all classes:
+    logit. Divided by what the pooled features of the training images give on average, it has one scale for all classes:
 
         e_j = Σ_c max(w_jc, 0) r_c / Σ_c max(w_jc, 0) μ_c
 

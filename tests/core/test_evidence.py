@@ -1,4 +1,4 @@
-"""A start and seeds from the guide's evidence."""
+"""The guide's evidence, and the masks and seeds that come from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from benchmarks.quality.gradcam import gradcam_maps
-from safetensors.torch import load_file
 from support.tiny import QUIET, tiny
 from torch import Tensor, nn
 
@@ -17,14 +16,14 @@ from decomprec import DecompositionLoss, DecompositionSegmenter
 from decomprec import functional as DF
 from decomprec.affinity import feature_affinity, random_walk
 from decomprec.data import SyntheticScenes
-from decomprec.evidence import EvidenceMasks, evidence_layer
-from decomprec.models import PooledClassifier, ShortcutDecoder, SmallEncoder
+from decomprec.evidence import EvidenceMasks, evidence_weights
+from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.encoders import rectified
-from decomprec.trained_model import load
+from decomprec.models.pooling import Pooling
 from decomprec.training import SegmenterModule, train
-from decomprec.training.build import build_classifier, build_loss, build_segmenter, start_from_guide
+from decomprec.training.build import build_classifier
 
-TINY = tiny({"segmenter.evidence": True, "segmenter.seeds": 0.3})
+TINY = tiny({"segmenter.seeds": 0.3})
 
 
 @pytest.fixture
@@ -42,6 +41,11 @@ def lived_in(classifier: PooledClassifier) -> PooledClassifier:
 
 def unrefined(images: Tensor, masks: Tensor) -> Tensor:
     return masks
+
+
+def evidence_of(classifier: PooledClassifier, parts: Tensor) -> Tensor:
+    """e_j (B, K-1, h, w) of rectified features (B, 2C, h, w)."""
+    return torch.einsum("jc,bchw->bjhw", evidence_weights(classifier), parts)
 
 
 def plain_evidence(classifier: PooledClassifier, features: Tensor) -> Tensor:
@@ -64,22 +68,49 @@ def plain_evidence(classifier: PooledClassifier, features: Tensor) -> Tensor:
 def test_evidence_is_the_equation_in_plain_loops(classifier) -> None:
     features = torch.randn(2, 8, 3, 4)
     classifier.norm.running_mean.uniform_(0.1, 1)  # of features of both signs
-    logits = evidence_layer(classifier, threshold=1.3, sharpness=3)(rectified(features))
-    assert not logits[:, 0].any()
-    expected = 3 * (plain_evidence(classifier, features) - 1.3)
-    torch.testing.assert_close(logits[:, 1:].double(), expected, rtol=1e-4, atol=1e-4)
+    found = evidence_of(classifier, rectified(features))
+    torch.testing.assert_close(found.double(), plain_evidence(classifier, features), rtol=1e-4, atol=1e-4)
 
 
-def test_the_mean_evidence_over_the_recorded_images_is_one(classifier) -> None:
-    features = classifier.features(torch.rand(8, 3, 16, 16))
-    classifier.norm.running_mean.copy_(features.mean(dim=(0, 2, 3)))
-    logits = evidence_layer(classifier, threshold=0.5, sharpness=2)(features)
-    torch.testing.assert_close(logits[:, 1:].mean(dim=(0, 2, 3)), torch.ones(3), rtol=1e-4, atol=1e-4)  # 2 (1 - 0.5)
+def test_evidence_is_the_sum_of_the_positive_contributions_to_the_logit(classifier) -> None:
+    features = classifier.features(torch.rand(4, 3, 16, 16))
+    mean = classifier.norm.running_mean
+    zero = classifier.classify(torch.zeros(1, 16))  # what the logit is without any part
+    found = torch.zeros(4, 3, 4, 4, dtype=torch.float64)
+    average, whole = torch.zeros(3, dtype=torch.float64), torch.zeros(4, 3, 4, 4)
+    for c in range(16):
+        alone = torch.zeros(1, 16)
+        alone[0, c] = 1
+        gain = (classifier.classify(alone) - zero)[0]  # of one unit of this part
+        contribution = gain[:, None, None] * features[:, c, None]
+        whole += contribution
+        found += contribution.clamp(min=0)
+        average += (gain * mean[c]).clamp(min=0)
+    # All contributions together are the logit, so nothing is left out.
+    logits = classifier.classify(features.mean(dim=(2, 3)))
+    torch.testing.assert_close(whole.mean(dim=(2, 3)) + zero, logits, rtol=1e-3, atol=1e-3)
+    evidence = evidence_of(classifier, features)
+    torch.testing.assert_close(evidence.double(), found / average[:, None, None], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "lse", "top", "gem"])
+def test_evidence_of_the_mean_pooled_features_is_one(pooling: Pooling) -> None:
+    torch.manual_seed(0)
+    encoder = SmallEncoder((4, 8))
+    classifier = PooledClassifier(encoder, num_classes=4, standardise=True, pooling=pooling, levels=(-2, -1)).eval()
+    pooled = classifier.pool(torch.rand(8, 3, 16, 16)).detach()
+    classifier.norm.running_mean.copy_(pooled.mean(dim=0))
+    weights = evidence_weights(classifier)
+    assert weights.shape == (3, 24)
+    assert (weights >= 0).all()
+    assert not weights.requires_grad
+    evidence = evidence_of(classifier, pooled[:, :, None, None])
+    torch.testing.assert_close(evidence.mean(dim=(0, 2, 3)), torch.ones(3), rtol=1e-4, atol=1e-4)
 
 
 def test_evidence_of_features_that_are_not_negative_is_layercam_up_to_its_scale(classifier) -> None:
     images = torch.rand(2, 3, 16, 16)
-    evidence = evidence_layer(classifier, threshold=1, sharpness=1)(classifier.features(images))[:, 1:] + 1
+    evidence = evidence_of(classifier, classifier.features(images))
     layercam = gradcam_maps(classifier, "layer-cam")(images)
     largest = evidence.amax(dim=(0, 2, 3), keepdim=True)
     assert (largest > 0).all()
@@ -144,6 +175,23 @@ def test_masks_are_the_equation_step_by_step(widths: tuple[int, ...]) -> None:
     torch.testing.assert_close(masks, F.interpolate(half, size=(32, 48), mode="bilinear"))
 
 
+def test_logits_know_no_tags_and_their_softmax_over_tagged_classes_is_the_masks(classifier) -> None:
+    evidence = EvidenceMasks(classifier, threshold=0.4, sharpness=5, refine=unrefined)
+    images = torch.rand(2, 3, 32, 32)
+    logits = evidence.logits(images)
+    assert not logits[:, 0].any()
+    lowest, highest = logits[:, 1:].amin(dim=(2, 3)), logits[:, 1:].amax(dim=(2, 3))
+    torch.testing.assert_close(lowest, torch.full((2, 3), -5 * 0.4))
+    torch.testing.assert_close(highest, torch.full((2, 3), 5 * 0.6))
+    for tags in ([1.0, 1.0, 1.0], [0.0, 1.0, 0.0]):
+        masks = evidence(images, torch.tensor([tags, tags]))
+        absent = torch.tensor([1.0, *tags]) == 0
+        shown = F.interpolate(logits, size=(16, 16), mode="bilinear", antialias=True)
+        shown[:, absent] = -torch.inf
+        expected = F.interpolate(shown.softmax(dim=1), size=(32, 32), mode="bilinear")
+        torch.testing.assert_close(masks, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_encoder_sees_the_images_at_the_scale(classifier) -> None:
     sizes: list[tuple[int, ...]] = []
     classifier.encoder.register_forward_pre_hook(lambda _, args: sizes.append(tuple(args[0].shape[-2:])))
@@ -191,9 +239,8 @@ def test_nothing_trains_the_classifier_that_gives_the_seeds(classifier) -> None:
     [({"threshold": 0}, "`threshold`"), ({"sharpness": -1}, "`sharpness`"), ({"threshold": math.nan}, "`threshold`")],
 )
 def test_wrong_numbers_raise(classifier, values, message: str) -> None:
-    for part in (evidence_layer, EvidenceMasks):
-        with pytest.raises(ValueError, match=message):
-            part(classifier, **values)
+    with pytest.raises(ValueError, match=message):
+        EvidenceMasks(classifier, **values)
 
 
 @pytest.mark.parametrize("values", [{"scale": 0}, {"scale": math.nan}, {"threshold": 1}])
@@ -209,56 +256,19 @@ def test_wrong_tags_raise(classifier) -> None:
 
 def test_a_classifier_that_does_not_standardise_raises() -> None:
     with pytest.raises(ValueError, match="standardise=True"):
-        evidence_layer(PooledClassifier(SmallEncoder((4, 8)), 2))
+        evidence_weights(PooledClassifier(SmallEncoder((4, 8)), 2))
 
 
-def test_the_shortcut_is_added_to_the_unet() -> None:
-    torch.manual_seed(0)
-    decoder = ShortcutDecoder((4, 8), out_channels=3, widths=(8, 4)).eval()
-    features = [torch.rand(1, 4, 8, 8), torch.randn(1, 8, 4, 4)]
-    both = decoder(features)
-    parts = torch.cat([features[-1].clamp(min=0), -features[-1].clamp(max=0)], dim=1)
-    coarse = F.interpolate(decoder.shortcut(parts), size=16, mode="bilinear")
-    nn.init.zeros_(decoder.shortcut.weight)
-    nn.init.zeros_(decoder.shortcut.bias)
-    torch.testing.assert_close(both, decoder(features) + coarse)
-
-
-def test_evidence_needs_the_guides_own_encoder() -> None:
-    with pytest.raises(ValueError, match=r"segmenter\.encoder to be 'guide'"):
-        TINY.override({"segmenter.encoder": "resnet18"})
-
-
-@pytest.mark.parametrize("setting", [{"segmenter.evidence": False}, {"segmenter.seeds": 0}])
-def test_a_guide_whose_evidence_is_used_records_its_statistics(setting: dict[str, object]) -> None:
-    assert isinstance(build_classifier(TINY.override(setting), 3).norm, nn.BatchNorm1d)
-    neither = TINY.override({"segmenter.evidence": False, "segmenter.seeds": 0})
-    assert isinstance(build_classifier(neither, 3).norm, nn.Identity)
-    assert isinstance(build_classifier(neither.override({"guide.freeze_encoder": True}), 3).norm, nn.BatchNorm1d)
+def test_a_guide_whose_evidence_is_used_records_its_statistics() -> None:
+    assert isinstance(build_classifier(TINY, 3).norm, nn.BatchNorm1d)
+    without = TINY.override({"segmenter.seeds": 0})
+    assert isinstance(build_classifier(without, 3).norm, nn.Identity)
+    assert isinstance(build_classifier(without.override({"guide.freeze_encoder": True}), 3).norm, nn.BatchNorm1d)
 
 
 def test_a_classifier_without_statistics_has_no_evidence() -> None:
     with pytest.raises(ValueError, match="standardise=True"):
         EvidenceMasks(PooledClassifier(SmallEncoder((4, 8)), 3))
-
-
-def test_the_mask_decoder_starts_from_the_trained_guide_and_is_trained_on(tmp_path: Path) -> None:
-    scenes = SyntheticScenes(16, 2, size=32, seed=1)
-    trained = train(TINY, scenes, scenes, tmp_path / "run", trainer_options=QUIET)
-    evidence = evidence_layer(trained.classifier)
-    segmenter = build_segmenter(TINY, 3, trained.classifier)
-    start_from_guide(TINY, segmenter, trained.classifier)
-    start = segmenter.mask_decoder
-    assert isinstance(start, ShortcutDecoder)
-    assert torch.equal(start.shortcut.weight, evidence.weight)
-    after = load_file(tmp_path / "run/segmenter/finished.safetensors")["mask_decoder.shortcut.weight"]
-    moved = (after - evidence.weight).abs().max()
-    # Adam moves a weight by at most about its learning rate in a step, and there were 2 steps.
-    assert 0 < moved < 1e-2
-    assert evidence.weight.abs().max() > 10 * moved
-    again = load(tmp_path / "run").segmenter
-    assert torch.equal(again.mask_decoder.shortcut.weight, after)
-    assert build_loss(TINY, trained.classifier).lambda_seeds == 0.3
 
 
 def test_the_guide_is_trained_before_it_is_frozen(tmp_path: Path) -> None:
@@ -268,15 +278,3 @@ def test_the_guide_is_trained_before_it_is_frozen(tmp_path: Path) -> None:
     start = PooledClassifier(SmallEncoder((4, 8)), 3, standardise=True)
     assert not torch.equal(trained.classifier.head.weight, start.head.weight)
     assert not torch.equal(next(iter(trained.classifier.encoder.parameters())), next(iter(start.encoder.parameters())))
-
-
-def test_a_segmenter_from_evidence_draws_its_evidence(classifier) -> None:
-    segmenter = build_segmenter(TINY, 4, classifier)
-    start_from_guide(TINY, segmenter, classifier)
-    assert isinstance(segmenter, DecompositionSegmenter)
-    for parameter in segmenter.mask_decoder.head.parameters():  # the U-Net's part, which is random
-        nn.init.zeros_(parameter)
-    images = torch.rand(2, 3, 32, 32)
-    expected = evidence_layer(classifier)(classifier.features(images))
-    found = segmenter.eval().mask_logits(images)
-    torch.testing.assert_close(found, F.interpolate(expected, size=32, mode="bilinear"), rtol=1e-4, atol=1e-4)

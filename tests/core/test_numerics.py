@@ -196,7 +196,6 @@ TINY = tiny(
     {
         "segmenter.absent_slots": 1,
         "segmenter.smoothness": 0.1,
-        "segmenter.evidence": True,
         "segmenter.seeds": 0.1,
     }
 )

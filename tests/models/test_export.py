@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from decomprec import DecompositionSegmenter, export
 from decomprec.cli import app
 from decomprec.export import METADATA, export_masks
-from decomprec.models import ShortcutDecoder, SmallEncoder
+from decomprec.models import SmallEncoder
 from decomprec.trained_model import TrainedModel
 
 # Multiples of the stride or not, less than one stride, a strip, one pixel; other batches than the one traced with.
@@ -51,8 +51,7 @@ class KerasEncoder(nn.Module):
 
 
 def keras_padded() -> DecompositionSegmenter:
-    masks = ShortcutDecoder((4, 8), 3, (8, 4))  # the features that it rectifies have both signs
-    return DecompositionSegmenter(3, KerasEncoder(), decoder_widths=(8, 4), mask_decoder=masks)
+    return DecompositionSegmenter(3, KerasEncoder(), decoder_widths=(8, 4))
 
 
 def settled(segmenter: DecompositionSegmenter) -> DecompositionSegmenter:

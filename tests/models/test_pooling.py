@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from decomprec import DecompositionSegmenter
-from decomprec.models import PooledClassifier, ShortcutDecoder, SmallEncoder
+from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.pooling import POOLINGS, Pooling, pool
 from decomprec.models.serialization import Networks, read_networks, write_networks
 
@@ -80,8 +80,6 @@ def test_pooling_and_levels_are_saved(tmp_path: Path) -> None:
 def test_wrong_levels_raise(levels: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="`levels` to be different numbers from -2"):
         PooledClassifier(SmallEncoder((4, 8)), 3, levels=levels)
-    with pytest.raises(ValueError, match="`levels` to be different numbers from -2"):
-        ShortcutDecoder((4, 8), 3, levels=levels)
 
 
 def test_an_unknown_pooling_raises() -> None:

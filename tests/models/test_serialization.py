@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from decomprec import DecompositionSegmenter
-from decomprec.models import PaperDecoder, PaperEncoder, PooledClassifier, ShortcutDecoder, SmallEncoder, TimmEncoder
+from decomprec.models import PaperDecoder, PaperEncoder, PooledClassifier, SmallEncoder, TimmEncoder
 from decomprec.trained_model import TrainedModel, load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "segment_a_photo.py"
@@ -76,9 +76,6 @@ BUILD: dict[str, Callable[[], DecompositionSegmenter]] = {
     "resnet18": lambda: DecompositionSegmenter(2, "resnet18", decoder_widths=(8,)),
     "timm": lambda: DecompositionSegmenter(2, TimmEncoder("mobilenetv1_100", pad_type="same"), decoder_widths=(8, 8)),
     "enlarged": lambda: DecompositionSegmenter(2, SmallEncoder((4, 8, 16)), decoder_widths=(8, 4), enlarge=2),
-    "shortcut": lambda: DecompositionSegmenter(
-        2, SmallEncoder((4, 8)), decoder_widths=(8, 4), mask_decoder=ShortcutDecoder((4, 8), 2, (8, 4))
-    ),
 }
 
 
@@ -206,7 +203,7 @@ WRONG_CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no encoder": (lambda c: c.update(encoder=[1]), r"encoder should be an object, and is \[1\]"),
     "unknown decoder": (
         lambda c: c["mask_decoder"].update(kind="mlp"),
-        "mask_decoder is wrong: .*'mlp'.*'paper', 'unet', 'shortcut_unet'",
+        "mask_decoder is wrong: .*'mlp'.*'paper', 'unet'",
     ),
     "extra key": (lambda c: c.update(colour=1), "but colour is unknown"),
     "missing key": (lambda c: c.pop("image_size"), "but image_size is missing"),
@@ -328,7 +325,7 @@ UNFIT: dict[str, tuple[Callable[[], DecompositionSegmenter], dict[str, Any], str
     "own decoder": (
         lambda: DecompositionSegmenter(3, PaperEncoder(), mask_decoder=nn.Identity(), image_decoder=PaperDecoder(9)),
         {},
-        "a PaperDecoder or UnetDecoder or ShortcutDecoder, which can .* but got Identity",
+        "a PaperDecoder or UnetDecoder, which can .* but got Identity",
     ),
     "changed later": (lambda: with_another_layer(small()), {}, "built it, but segmenter.encoder.another.bias differs"),
     "too large": (lambda: with_weight(small(), 1e5), {}, r"stages.0.0.weight to fit into float16, .* half=False"),

@@ -197,7 +197,7 @@ def seeded_run(folder: Path) -> dict[str, Any]:
         }
         for item in map(drawn.__getitem__, range(IMAGES))
     ]
-    preset = tiny(BATCH // PROCESSES).override({"segmenter.evidence": True, "segmenter.seeds": 0.3})
+    preset = tiny(BATCH // PROCESSES).override({"segmenter.seeds": 0.3})
     seeds = SeedsOfImages()
     options = {**QUIET, **parallel(PROCESSES)}
     trained = train(preset, TaggedRows(rows, names=names), val, folder, callbacks=[seeds], trainer_options=options)

@@ -188,4 +188,4 @@ def test_which_losses_are_means_over_images(name: str) -> None:
         for half in (slice(0, 2), slice(2, 4))
     ]
     is_mean = torch.isclose(whole, sum(shares) / 2, rtol=1e-5).item()
-    assert is_mean == (name != "seeds")  # normalised by the number of confident pixels
+    assert is_mean == (name != "seeds")  # normalised by the numbers of confident pixels and of classes

@@ -106,11 +106,6 @@ def test_lists_and_whole_numbers_are_taken_for_tuples_and_numbers() -> None:
         ({"segmenter.encoder_weights": "imagenet"}, "only for a network of timm"),
         ({"segmenter.encoder_options": {"output_stride": 8}}, "only for a network of timm"),
         ({"segmenter.encoder": "paper"}, "Expected no segmenter.decoder_widths with the encoder 'paper'"),
-        (
-            {"segmenter.encoder": "paper", "segmenter.decoder_widths": None, "segmenter.background_bias": 1},
-            "Expected no segmenter.background_bias with the encoder 'paper'",
-        ),
-        ({"segmenter.encoder": "resnet18", "segmenter.evidence": True}, "segmenter.encoder to be 'guide'"),
         ({"guide.encoder_weights": "imagenet"}, "Expected guide.encoder_weights to be null for the small encoder"),
         ({"accumulate": 3}, "Expected accumulate to divide the guide.batch_size of 32, but got 3."),
         ({"accumulate": 32}, "Expected accumulate to divide the segmenter.batch_size of 16, but got 32."),

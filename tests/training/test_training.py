@@ -13,7 +13,7 @@ from decomprec.losses import MaskLoss
 from decomprec.models import PaperEncoder, PooledClassifier, SmallEncoder, TimmEncoder
 from decomprec.priors import HingeAreaLoss
 from decomprec.trained_model import load
-from decomprec.training import PRESETS, GuideModule, Preset, SegmenterModule, SegmenterSettings, train
+from decomprec.training import PRESETS, GuideModule, Preset, SegmenterModule, train
 from decomprec.training.augment import occlude
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
 from decomprec.views import FilledView, component_view
@@ -50,8 +50,8 @@ def test_paper_preset_is_section_4_3_to_the_letter() -> None:
     assert (segmenter.encoder, segmenter.encoder_weights) == ("paper", None)
     assert (segmenter.learning_rate, segmenter.batch_size, segmenter.epochs) == (1e-4, 4, 10)
     assert (segmenter.lambda_mask, segmenter.lambda_cls) == (1e-3, 1e-3)
-    assert (segmenter.smoothness, segmenter.freeze_encoder, segmenter.background_bias) == (0, False, 0)
-    assert (segmenter.absent_slots, segmenter.evidence, segmenter.seeds) == (None, False, 0)
+    assert (segmenter.smoothness, segmenter.freeze_encoder) == (0, False)
+    assert (segmenter.absent_slots, segmenter.seeds) == (None, 0)
 
     classifier = build_classifier(PRESETS["demo"], num_classes=2)
     loss = build_loss(preset, classifier)
@@ -248,7 +248,6 @@ def test_compile_wraps_both_networks_and_changes_no_result(scenes, tmp_path: Pat
         {"segmenter.encoder": "resnet5o"},
         {"segmenter.decoder_widths": [100_000]},
         {"guide.levels": [-9]},
-        {"guide.levels": [-2], "segmenter.evidence": True, "segmenter.enlarge": 2},  # left out by `enlarge`
         {"guide.batch_size": 25},
     ],
 )
@@ -288,29 +287,6 @@ def test_a_finished_guide_needs_no_starting_weights_on_resume(scenes, tmp_path: 
     file.unlink()
     train(preset, *scenes, tmp_path / "run", resume=True, trainer_options=QUIET)
     assert load(tmp_path / "run").class_names == scenes[0].class_names
-
-
-def test_the_background_bias_becomes_part_of_the_weights_once(scenes, tmp_path: Path) -> None:
-    short = TINY.override({"segmenter.epochs": 1, "guide.epochs": 1})
-    plain = train(short, *scenes, tmp_path / "plain", trainer_options=QUIET)
-    lower = short.override({"segmenter.background_bias": -1.5})
-    trained = train(lower, *scenes, tmp_path / "run", trainer_options=QUIET)
-    again = train(lower, *scenes, tmp_path / "run", resume=True, trainer_options=QUIET)
-    images = torch.rand(1, 3, 32, 32)
-    shift = torch.tensor([-1.5, 0, 0])[:, None, None]
-    for found in (trained, again, load(tmp_path / "run")):
-        with torch.no_grad():
-            logits = plain.segmenter.mask_logits(images) + shift
-            torch.testing.assert_close(found.segmenter.mask_logits(images), logits, atol=1e-5, rtol=1e-5)
-
-
-def test_a_background_bias_needs_a_head_of_its_own() -> None:
-    paper, classifier = PRESETS["paper"], build_classifier(TINY, 2)
-    with pytest.raises(ValueError, match=r"no segmenter.background_bias with the encoder 'paper'"):
-        paper.override({"segmenter.background_bias": 0.5})
-    settings = SegmenterSettings(encoder="guide", background_bias=0.5)
-    with pytest.raises(ValueError, match="no background_bias for a mask decoder that is no UnetDecoder"):
-        SegmenterModule(build_segmenter(paper, 2, classifier), build_loss(TINY, classifier), 2, settings)
 
 
 def test_in_bfloat16_masks_of_another_size_are_validated(scenes, tmp_path: Path) -> None:
