@@ -9,12 +9,14 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM, XGradCAM
 from torch import Tensor, nn
 
 from decomprec.models import PooledClassifier
+from decomprec.models.encoders import gathered, rectified
+from decomprec.models.pooling import pool
 
 METHODS = {"grad-cam": GradCAM, "grad-cam++": GradCAMPlusPlus, "layer-cam": LayerCAM, "xgrad-cam": XGradCAM}
 
 
 def gradcam_maps(classifier: PooledClassifier, method: str) -> Callable[[Tensor], Tensor]:
-    """Maps from the gradients of each logit by the encoder's coarsest features.
+    """Maps from the gradients of each logit by the features that the classifier pools.
 
     The package's `get_cam_image` combines features and gradients. The rest of its call is left out: it would
     subtract each map's minimum, which CAM beside it doesn't, and overwrite the parameters' gradients. Without
@@ -52,12 +54,13 @@ def gradcam_maps(classifier: PooledClassifier, method: str) -> Callable[[Tensor]
 
 
 def _features_and_gradients(classifier: PooledClassifier, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The coarsest features (B, C, h, w), and the gradient of each of the K-1 logits by them, both float32."""
+    """The gathered features (B, C, h, w), and the gradient of each of the K-1 logits by them, both float32."""
     with torch.autocast(images.device.type, enabled=False):
         with torch.no_grad():
-            features = classifier.encoder(images.float())[-1]
+            features = gathered(classifier.encoder(images.float()), classifier.levels)
         with torch.inference_mode(False), torch.enable_grad():
             features = features.clone().requires_grad_()  # a clone, since autograd refuses inference tensors
-            logits = classifier.judge([features])
+            parts = rectified(features) if classifier.rectify else features
+            logits = classifier.classify(pool(parts, classifier.pooling))
             gradients = [torch.autograd.grad(logit.sum(), features, retain_graph=True)[0] for logit in logits.unbind(1)]
     return features.detach(), gradients
