@@ -250,12 +250,13 @@ def seed_loss(mask_logits: Tensor, seeds: Tensor) -> Tensor:
     """Cross-entropy plus Dice loss of the masks against label maps that are known in part.
 
     The cross-entropy is averaged over all pixels that are known, most of which are background where things are small.
-    The Dice loss weighs every class of every image alike, however small it is there:
+    The Dice loss weighs every class of every image alike, however small or rare it is:
 
-        1/|S| Σ_{(b,k) in S} (1 - 2 Σ_p M_bkp s_bkp / Σ_p (M_bkp + s_bkp))
+        1/|S| Σ_{(b,k) in S} (1 - 2 Σ_p M'_bkp s_bkp / Σ_p (M'_bkp + s_bkp))
 
     s is 1 where the seeds say class k and 0 elsewhere, sums run over the known pixels p, and S holds the classes that
-    each image's seeds show, without the background.
+    each image's seeds show, without the background. M' are the masks of these classes and the background alone, as if
+    the others were known to be absent: a rare class that never wins against a frequent one still learns its place.
 
     Args:
         mask_logits: before the softmax, shape (B, K, H, W).
@@ -271,15 +272,16 @@ def seed_loss(mask_logits: Tensor, seeds: Tensor) -> Tensor:
     _check_shape("seeds", seeds, (len(mask_logits), *mask_logits.shape[2:]))
     known = ((seeds >= 0) & (seeds < mask_logits.shape[1])).unsqueeze(1)
     chosen = torch.where(known, seeds.unsqueeze(1), 0).long()
-    log_masks = _full_precision(mask_logits).log_softmax(dim=1)
+    logits = _full_precision(mask_logits)
     # Not F.cross_entropy, which has no deterministic form for maps on CUDA.
-    cross_entropy = -torch.where(known, log_masks.gather(1, chosen), 0).sum() / known.sum().clamp(min=1)
-    masks = log_masks.exp() * known
-    shown = torch.zeros_like(masks).scatter_(1, chosen, known.to(masks))
-    overlap, total = ((part[:, 1:]).sum(dim=(2, 3)) for part in (masks * shown, masks + shown))
-    counts = shown[:, 1:].sum(dim=(2, 3)) > 0
-    dice = torch.where(counts, 1 - 2 * overlap / torch.where(counts, total, 1), 0)
-    return cross_entropy + dice.sum() / counts.sum().clamp(min=1)
+    per_pixel = -logits.log_softmax(dim=1).gather(1, chosen)
+    cross_entropy = torch.where(known, per_pixel, 0).sum() / known.sum().clamp(min=1)
+    said = torch.zeros_like(logits).scatter_(1, chosen, known.to(logits))
+    shown = said[:, 1:].sum(dim=(2, 3)) > 0
+    masks = mask_absent(logits, shown.to(logits)).softmax(dim=1) * known
+    overlap, total = (part[:, 1:].sum(dim=(2, 3)) for part in (masks * said, masks + said))
+    dice = torch.where(shown, 1 - 2 * overlap / torch.where(shown, total, 1), 0)
+    return cross_entropy + dice.sum() / shown.sum().clamp(min=1)
 
 
 def choose_slots(tags: Tensor, keys: Tensor, absent_slots: int) -> tuple[Tensor, Tensor]:

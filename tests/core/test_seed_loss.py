@@ -32,6 +32,7 @@ def by_hand(logits: Tensor, seeds: Tensor) -> tuple[float, float]:
     surprises, dice = [], []
     for b in range(batch):
         overlap, of_mask, of_seeds = ([0.0] * slots for _ in range(3))
+        shown = [k for k in range(slots) if k == 0 or (seeds[b] == k).any()]
         for y in range(height):
             for x in range(width):
                 label = int(seeds[b, y, x])
@@ -39,10 +40,11 @@ def by_hand(logits: Tensor, seeds: Tensor) -> tuple[float, float]:
                     continue
                 masks = softmax([float(logits[b, k, y, x]) for k in range(slots)])
                 surprises.append(-math.log(masks[label]))
-                overlap[label] += masks[label]
+                among = dict(zip(shown, softmax([float(logits[b, k, y, x]) for k in shown]), strict=True))
+                overlap[label] += among[label]
                 of_seeds[label] += 1
-                for k in range(slots):
-                    of_mask[k] += masks[k]
+                for k in shown:
+                    of_mask[k] += among[k]
         dice += [1 - 2 * overlap[k] / (of_mask[k] + of_seeds[k]) for k in range(1, slots) if of_seeds[k]]
     mean = [sum(values) / len(values) if values else 0.0 for values in (surprises, dice)]
     return mean[0], mean[1]
@@ -132,6 +134,20 @@ def test_the_order_of_images_pixels_and_classes_does_not_count() -> None:
     renamed = torch.tensor([0, 3, 1, 2])  # of the old class j
     labels = torch.where((seeds >= 0) & (seeds < 4), renamed[seeds.clamp(0, 3)], seeds)
     torch.testing.assert_close(DF.seed_loss(logits[:, renamed.argsort()], labels), value)
+
+
+def test_a_rare_class_learns_its_place_although_another_one_always_wins() -> None:
+    """Of an image with class 1 alone, in whose place class 2 wins, the Dice loss sees class 1 and the background."""
+    seeds = torch.zeros(1, 4, 4, dtype=torch.long)
+    seeds[0, 1, :3] = 1
+    logits = torch.zeros(1, 3, 4, 4, dtype=torch.float64)
+    without, wins = logits.clone(), logits.clone()
+    without[:, 2], wins[:, 2] = -1e6, 20.0
+    torch.testing.assert_close(dice_of(wins, seeds), dice_of(without, seeds))
+    wins.requires_grad_()
+    (gradient,) = torch.autograd.grad(dice_of(wins, seeds), wins)
+    assert (gradient[0, 1, 1, :3] < -1e-3).all()  # it grows where the seeds say so
+    assert not gradient[0, 2].any()
 
 
 def test_its_gradient_is_that_of_differences() -> None:
