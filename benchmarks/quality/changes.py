@@ -17,6 +17,7 @@ from decomprec.functional import guide_loss
 from decomprec.losses import ClsLoss
 from decomprec.models import PooledClassifier
 from decomprec.protocols import ExtraLoss, View
+from decomprec.priors import EdgeAwareSmoothness
 from decomprec.refine import resize
 from decomprec.training import SegmenterModule
 from decomprec.views import blur_fill, mean_fill, noise_fill
@@ -246,6 +247,8 @@ CHANGES = (
     Change("no seeds", {"segmenter.seeds": 0}),
     Change("no seeds, λ_m = 0.3", {"segmenter.seeds": 0, "segmenter.lambda_mask": 0.3}),
     Change("no L_cls", {"segmenter.lambda_cls": 0}),
+    Change("λ_c = 0.1", {"segmenter.lambda_cls": 0.1}),
+    Change("edge-aware smoothness", callback=lambda: AddTerm(lambda _: EdgeAwareSmoothness(), 0.3)),
     Change("no L_mask", {"segmenter.lambda_mask": 0}),
     Change("no L_recon", callback=WithoutReconstruction),
     Change("guide sees components on black (Î_k)", {"segmenter.content": "imagelets", "segmenter.fills": []}),
@@ -259,7 +262,6 @@ CHANGES = (
     Change("λ_m = 0.3", {"segmenter.lambda_mask": 0.3}),
     Change("area prior: tags (Eq. 4)", {"segmenter.area_range": None}),
     Change("area prior annealed", callback=AnnealedPrior),
-    Change("no smoothness", {"segmenter.smoothness": 0}),
     Change("entropy, weight 0.03", callback=lambda: AddTerm(lambda _: mask_entropy, 0.03)),
     Change("reconstruction of each slot too", callback=lambda: AddTerm(lambda _: per_slot_reconstruction, 1.0)),
     Change("reconstruction of features too", callback=lambda: AddTerm(FeatureReconstruction, 0.1)),

@@ -195,7 +195,6 @@ def test_a_thousand_steps_in_bfloat16_end_where_float32_does() -> None:
 TINY = tiny(
     {
         "segmenter.absent_slots": 1,
-        "segmenter.smoothness": 0.1,
         "segmenter.seeds": 0.1,
     }
 )

@@ -50,7 +50,7 @@ def test_paper_preset_is_section_4_3_to_the_letter() -> None:
     assert (segmenter.encoder, segmenter.encoder_weights) == ("paper", None)
     assert (segmenter.learning_rate, segmenter.batch_size, segmenter.epochs) == (1e-4, 4, 10)
     assert (segmenter.lambda_mask, segmenter.lambda_cls) == (1e-3, 1e-3)
-    assert (segmenter.smoothness, segmenter.freeze_encoder) == (0, False)
+    assert not segmenter.freeze_encoder
     assert (segmenter.absent_slots, segmenter.seeds) == (None, 0)
 
     classifier = build_classifier(PRESETS["demo"], num_classes=2)
@@ -107,7 +107,7 @@ def test_settings_become_blocks() -> None:
     assert loss.cls_loss.view.content == "images"
     standardised = PooledClassifier(SmallEncoder((4, 8)), num_classes=4, standardise=True)
     robust = build_loss(PRESETS["robust"], standardised)
-    assert robust.extra.keys() == {"smoothness"}
+    assert not robust.extra
     assert robust.lambda_seeds == PRESETS["robust"].segmenter.seeds
     assert robust.cls_loss.absent_slots == 1
 
