@@ -16,8 +16,8 @@ from decomprec.decomposition import Decomposition, Slots
 from decomprec.functional import guide_loss
 from decomprec.losses import ClsLoss
 from decomprec.models import PooledClassifier
-from decomprec.protocols import ExtraLoss, View
 from decomprec.priors import EdgeAwareSmoothness
+from decomprec.protocols import ExtraLoss, View
 from decomprec.refine import resize
 from decomprec.training import SegmenterModule
 from decomprec.views import blur_fill, mean_fill, noise_fill
