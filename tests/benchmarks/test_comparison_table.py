@@ -77,7 +77,7 @@ def make_table(root: Path, count: int) -> Path:
         image, mask = draw(i, square=i % 3 > 0)
         write(image, root / "images" / f"p{i:03d}.png")
         write(torch.where(mask == 1, 2, mask), root / "masks" / f"p{i:03d}.png")
-        rows.append([f"p{i:03d}.png", "train" if i < count else "val", "square disc" if i % 3 else "disc"])
+        rows.append([f"p{i:03d}.png", "train" if i < count else "val", "square;disc" if i % 3 else "disc"])
     (root / "classes.txt").write_text("background\ndisc\nsquare\n")
     with (root / "tags.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
