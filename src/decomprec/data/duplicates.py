@@ -86,8 +86,8 @@ def alike_groups(images: Sequence[Inspected]) -> list[tuple[Inspected, ...]]:
     distinct = list(first.values())
     leader = list(range(len(distinct)))
     for i, j in _close(torch.stack([image.look for image in distinct if image.look is not None])):
-        first, second = sorted((_leader_of(i, leader), _leader_of(j, leader)))
-        leader[second] = first
+        low, high = sorted((_leader_of(i, leader), _leader_of(j, leader)))
+        leader[high] = low
     groups = defaultdict(list)
     for i, image in enumerate(distinct):
         groups[_leader_of(i, leader)].append(image)

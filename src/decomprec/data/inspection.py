@@ -120,7 +120,7 @@ def file_doubts(images: Sequence[Inspected], image_size: int) -> list[Doubt]:
 
 def _content(pixels: Tensor) -> bytes:
     digest = hashlib.blake2b(repr(tuple(pixels.shape)).encode(), digest_size=16)
-    digest.update(pixels.contiguous().numpy())
+    digest.update(pixels.numpy().tobytes())
     return digest.digest()
 
 
