@@ -232,13 +232,13 @@ def test_resume_takes_the_preset_of_the_run(run: Path, data: Path) -> None:
         (["DATA", "--set", "segmenter.absent=none"], "segmenter.absent to be 'ignore' or 'reject', but got 'none'"),
         (["DATA", "--set", "segmenter.area_range=[0.1]"], "another value of segmenter.area_range.1 than [0.1]"),
         (["DATA", "--set", "segmenter.fills=[]"], "segmenter.fills to hold at least one fill"),
-        (["CSV"], "to have a column 'split'"),
+        (["CSV"], "to have a column 'image'"),
         (["DATA", "--preset", "demo", "--set", "guide.batch_size=100"], "`batch_size` to be 1 to 96"),
     ],
 )
 def test_what_train_refuses(words: list[str], message: str, data: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("name: [1")
-    (tmp_path / "tags.csv").write_text("image,tags\na.png,red\n")
+    (tmp_path / "tags.csv").write_text("photo,tags\na.png,red\n")
     places = {"DATA": str(data), "BROKEN": str(tmp_path / "broken.yaml"), "CSV": str(tmp_path / "tags.csv")}
     words = [places.get(word, word) for word in words]
     assert message in sentence("train", *words, "--out", tmp_path / "run", "--device", "cpu")

@@ -1,5 +1,6 @@
 """Doubts are about just what was put into the data."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,16 @@ def test_classes_of_the_same_images_are_found(classes: list[frozenset[int]]) -> 
     assert bool(found) == bool(expected)
     assert found.count(" + ") == sum(group.count(" + ") for group in expected)
     assert all(group in found for group in expected)
+
+
+def test_doubts_of_thousands_of_images_take_no_time() -> None:
+    """`train` prints them: its start may be late by 2 s at most."""
+    names = [f"c{k}" for k in range(20)]
+    images = [" ".join(name for k, name in enumerate(names) if i % (k + 2) == 0) for i in range(3420)]
+    dataset: Any = Tagged(names, images)
+    started = time.process_time()
+    tag_doubts(dataset, dataset)
+    assert time.process_time() - started < 1
 
 
 def scene(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
