@@ -21,7 +21,6 @@ from decomprec.cli.common import (
     names_of,
     pair_of,
     printable,
-    with_options,
 )
 from decomprec.cli.config import CONFIG, ConfigOption, check_config, save_config
 from decomprec.cli.surroundings import check_apart
@@ -116,7 +115,7 @@ def _printed(doubts: Sequence[Doubt], images: Sequence[Inspected]) -> str:
     levels = ("error", "warning", "note")
     ordered = sorted(doubts, key=lambda doubt: levels.index(doubt.level))
     problems = {image.file: image.problem for image in images if image.problem is not None}
-    lines = [text_table([["level", "check", "finding"], *([d.level, d.check, with_options(d.text)] for d in ordered)])]
+    lines = [text_table([["level", "check", "finding"], *([d.level, d.check, d.text] for d in ordered)])]
     for doubt in ordered:
         shown = doubt.files if doubt.level == "error" else doubt.files[:_LISTED]
         if shown:

@@ -150,14 +150,9 @@ def fail(error: Exception) -> None:
     text = str(error).strip()
     if "Original Traceback" in text:  # from a process that loads images
         text = text.splitlines()[-1].partition(": ")[2]
-    typer.echo(f"error: {printable(with_options(text))}", err=True)
-
-
-def with_options(text: str) -> str:
-    """Name options in place of the library's arguments."""
     for argument, word in ARGUMENTS.items():
         text = text.replace(argument, word)
-    return text
+    typer.echo(f"error: {printable(text)}", err=True)
 
 
 def printable(text: str) -> str:
