@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from decomprec._files import write_text
 from decomprec.data import SyntheticScenes, collate, eval_transform, train_transform
-from decomprec.data.overview import missing_masks, overview_rows
+from decomprec.data.doubts import tag_doubts
+from decomprec.data.overview import heading, overview_rows
 from decomprec.data.samples import Transform
 from decomprec.decomposition import labels_from_logits
 from decomprec.evaluation import Results, compare
@@ -107,10 +108,10 @@ def run_experiment(
     seen = load("train", transform=evaluated, masks=False)
     unseen = load("val", transform=evaluated, masks=True)
     train_set = load("train", transform=train_transform(preset.image_size), masks=False) if preset.augment else seen
-    count = len(seen.class_names)
-    print(f"data: {data}, {count} class{'es' * (count > 1)}\n\n{text_table(overview_rows(seen, unseen))}\n")
-    if missing := missing_masks(unseen):
-        print(f"{missing}\n")
+    print(f"{heading(data, seen)}\n\n{text_table(overview_rows(seen, unseen))}\n")
+    for doubt in tag_doubts(seen, unseen):
+        if doubt.level != "note":
+            print(f"warning: {doubt.text}\n")
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
     panels = PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")

@@ -1,4 +1,4 @@
-"""Overlays of label maps, Figures 2 and 3, and panels of decompositions."""
+"""Overlays of label maps, contact sheets, Figures 2 and 3, and panels of decompositions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from einops import rearrange
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2.functional import resize
 from torchvision.utils import make_grid
 
 from decomprec._files import written_whole
@@ -97,6 +98,27 @@ def figure_pairs(images: Tensor, labels: Tensor, columns: int = 10) -> Tensor:
     if len(pairs) == 1:  # make_grid omits the border of a single image
         return torch.nn.functional.pad(pairs[0], (2, 2, 2, 2), value=1)
     grid: Tensor = make_grid(pairs, nrow=columns, padding=2, pad_value=1)
+    return grid
+
+
+def contact_sheet(images: Sequence[Tensor], columns: int = 4, cell: int = 160) -> Tensor:
+    """Show images of any sizes in a grid, each whole and centred on white.
+
+    Args:
+        images: each (3, H, W), uint8; at least one.
+        columns: images in a row.
+        cell: longer side of each, in pixels.
+
+    Returns:
+        One image (3, H', W'), in [0, 1].
+
+    Examples:
+        >>> contact_sheet([torch.zeros(3, 20, 40, dtype=torch.uint8)] * 3, columns=2, cell=16).shape
+        torch.Size([3, 38, 38])
+    """
+    cells = [_fitted(image, cell) for image in images]
+    cells += [torch.ones(3, cell, cell)] * (-len(cells) % columns)
+    grid: Tensor = make_grid(torch.stack(cells), nrow=columns, padding=2, pad_value=1)
     return grid
 
 
@@ -237,6 +259,14 @@ def save_label_map(labels: Tensor, path: str | Path) -> None:
     mask.putpalette((255 * voc_palette()).byte().flatten().tolist())
     with written_whole(path) as partial:
         _save(mask, partial)
+
+
+def _fitted(image: Tensor, cell: int) -> Tensor:
+    """Resize an image (3, H, W), uint8, to a longer side of `cell` pixels, and pad it to a square with white."""
+    height, width = (max(1, round(side * cell / max(image.shape[1:]))) for side in image.shape[1:])
+    pixels = resize(image, [height, width], antialias=True).float() / 255
+    left, top = (cell - width) // 2, (cell - height) // 2
+    return torch.nn.functional.pad(pixels, (left, cell - width - left, top, cell - height - top), value=1)
 
 
 def _save(image: Image.Image, path: Path) -> None:

@@ -48,7 +48,7 @@ def test_help_is_light_and_teaches_by_example() -> None:
     assert imported.isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "predict", "evaluate", "report", "export"])
+@pytest.mark.parametrize("command", ["demo", "check", "train", "predict", "evaluate", "report", "export"])
 def test_every_command_has_examples_in_lines_of_their_own(command: str) -> None:
     result = call(command, "--help")
     assert result.exit_code == 0
@@ -67,6 +67,7 @@ def calls_of_the_pages() -> set[str]:
 
 
 NEEDED = {  # what a config of each command holds at least
+    "check": {"data": "images"},
     "train": {"data": "images", "out": "run"},
     "predict": {"model": "run", "images": ["a.jpg"], "out": "drawn"},
     "evaluate": {"masks": "drawn", "truth": "true"},
@@ -231,13 +232,13 @@ def test_resume_takes_the_preset_of_the_run(run: Path, data: Path) -> None:
         (["DATA", "--set", "segmenter.absent=none"], "segmenter.absent to be 'ignore' or 'reject', but got 'none'"),
         (["DATA", "--set", "segmenter.area_range=[0.1]"], "another value of segmenter.area_range.1 than [0.1]"),
         (["DATA", "--set", "segmenter.fills=[]"], "segmenter.fills to hold at least one fill"),
-        (["CSV"], "to have a column 'split'"),
+        (["CSV"], "to have a column 'image'"),
         (["DATA", "--preset", "demo", "--set", "guide.batch_size=100"], "`batch_size` to be 1 to 96"),
     ],
 )
 def test_what_train_refuses(words: list[str], message: str, data: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("name: [1")
-    (tmp_path / "tags.csv").write_text("image,tags\na.png,red\n")
+    (tmp_path / "tags.csv").write_text("photo,tags\na.png,red\n")
     places = {"DATA": str(data), "BROKEN": str(tmp_path / "broken.yaml"), "CSV": str(tmp_path / "tags.csv")}
     words = [places.get(word, word) for word in words]
     assert message in sentence("train", *words, "--out", tmp_path / "run", "--device", "cpu")

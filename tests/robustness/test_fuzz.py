@@ -245,7 +245,9 @@ def test_logs_of_a_run(folder: Path, data: bytes) -> None:
 
 
 WORDS = st.one_of(
-    st.sampled_from(["train", "demo", "predict", "evaluate", "report", "export", "FOLDER", "MODEL", "NOWHERE", "FILE"]),
+    st.sampled_from(
+        ["train", "check", "demo", "predict", "evaluate", "report", "export", "FOLDER", "MODEL", "NOWHERE", "FILE"]
+    ),
     st.sampled_from(["--out", "--preset", "--set", "--config", "--seed", "--size", "--tags", "--format", "--classes"]),
     st.sampled_from(["--json", "--resume", "--device", "--workers", "--probabilities", "--help", "--coco", "--", "-"]),
     st.sampled_from(

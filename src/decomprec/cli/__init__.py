@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from decomprec.cli.check import check
 from decomprec.cli.common import PreparedCommand, SentenceErrors
 from decomprec.cli.demo import demo
 from decomprec.cli.evaluate import evaluate
@@ -20,6 +21,7 @@ Try it, without any data:
 
 \b
 From a folder of tagged images to masks, and how good they are:
+  decomprec check images
   decomprec train images --out runs/mine
   decomprec predict runs/mine holiday/ --out drawn
   decomprec evaluate drawn/masks true_masks --json scores.json
@@ -42,5 +44,5 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain text, which reads the same in a log
     pretty_exceptions_enable=False,
 )
-for command in (demo, train, predict, evaluate, report, export):
+for command in (demo, check, train, predict, evaluate, report, export):
     app.command(cls=PreparedCommand)(command)

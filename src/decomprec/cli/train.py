@@ -95,7 +95,8 @@ def train(
     training images is used for it; test images are never trained on. Masks are used only for evaluation:
     images/val_masks/NAME.png, or masks/ in the folder of the CSV file.
 
-    Before training, a table shows what was read: classes, images with and without each, and masks.
+    Before training, a table shows what was read: classes, images with and without each, and masks. Warnings say what is
+    doubtful; `decomprec check DATA` looks closer.
 
     RUN gets the model (RUN/model), config.yaml, checkpoints and logs (guide/, segmenter/), progress/, figures/ and,
     with masks, results.json. Reading COCO masks requires one more package: pip install "decomprec[coco]"

@@ -153,19 +153,33 @@ def check_masks_hold_classes(
         )
 
 
-def warn_of_constant_tags(tags: Tensor, class_names: Sequence[str]) -> None:
-    """Warn of classes that all or none of the images have: a guide can't learn what they look like.
+def constant_classes(tags: Tensor, class_names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the classes that all images have, and those that none has: a guide can't learn what they look like.
 
     Args:
         tags: (N, K-1), {0, 1}, of all training images.
         class_names: the K-1 foreground classes.
+
+    Examples:
+        >>> import torch
+        >>> constant_classes(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), ["dog", "cat"])
+        (['dog'], ['cat'])
     """
     counts = tags.sum(dim=0).tolist()
-    for count, found, cure in (
-        (len(tags), "all", 'add images without (in a folder "other", or with no tag)'),
-        (0, "none", "add images with it, or leave it out of `classes`"),
+    everywhere, nowhere = (
+        [name for name, of_class in zip(class_names, counts, strict=True) if of_class == count]
+        for count in (len(tags), 0)
+    )
+    return everywhere, nowhere
+
+
+def warn_of_constant_tags(tags: Tensor, class_names: Sequence[str]) -> None:
+    """Warn of classes that all or none of the images have, see `constant_classes`."""
+    everywhere, nowhere = constant_classes(tags, class_names)
+    for constant, found, cure in (
+        (everywhere, "all", 'add images without (in a folder "other", or with no tag)'),
+        (nowhere, "none", "add images with it, or leave it out of `classes`"),
     ):
-        constant = [name for name, of_class in zip(class_names, counts, strict=True) if of_class == count]
         if constant:
             warnings.warn(
                 f"Expected some training images with each tag and some without, but {found} of {len(tags)} have "

@@ -8,6 +8,12 @@ from decomprec.protocols import TaggedDataset
 _MOST_CLASSES = 20
 
 
+def heading(data: str, dataset: TaggedDataset) -> str:
+    """Name the data and count the classes, in a line above the overview."""
+    count = len(dataset.class_names)
+    return f"data: {data}, {count} class{'es' * (count > 1)}"
+
+
 def overview_rows(train_set: TaggedDataset, val_set: TaggedDataset) -> list[list[str]]:
     """Count the images of each class in both splits, and their masks.
 

@@ -1,0 +1,132 @@
+"""What is doubtful about the tags, counts and masks of a data set; no image is read."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from decomprec.data.checks import constant_classes
+from decomprec.data.overview import missing_masks
+from decomprec.protocols import TaggedDataset
+
+Level = Literal["error", "warning", "note"]
+"""An error makes results wrong or stops a training, a warning probably makes them worse, a note is good to know."""
+
+FEWEST = 20
+"""Training images of a class below which it is doubtful."""
+
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Something doubtful about a data set.
+
+    Attributes:
+        level: how bad it is.
+        check: what was looked at, in a few words.
+        text: what was found and, for errors and warnings, what to do.
+        files: the images that it is about, one group for each finding, such as two equal ones.
+    """
+
+    level: Level
+    check: str
+    text: str
+    files: tuple[tuple[Path | str, ...], ...] = ()
+
+
+def tag_doubts(train_set: TaggedDataset, val_set: TaggedDataset) -> list[Doubt]:
+    """Find what is doubtful about tags and masks.
+
+    Does not repeat what every training warns of, see `constant_doubts` and `decomprec.data.leaks`.
+
+    Args:
+        train_set: the images to train on.
+        val_set: the images to validate on, with the same classes.
+
+    Returns:
+        In a fixed order; empty if nothing is.
+
+    Examples:
+        >>> from decomprec.data import SyntheticScenes
+        >>> scenes = SyntheticScenes(4, num_classes=1, size=16)
+        >>> for doubt in tag_doubts(scenes, scenes):
+        ...     print(doubt.check, "-", doubt.text)
+        few images - fewer than 20 training images have striped disc (2): add some, or leave the class out
+    """
+    names = [str(name) for name in train_set.class_names]
+    with_class = _images_with(train_set)
+    counts = [len(images) for images in with_class]
+    found = [
+        _few(names, counts),
+        _together(names, with_class),
+        _not_validated(names, [len(images) for images in _images_with(val_set)]),
+        _none_without(train_set, counts),
+    ]
+    if missing := missing_masks(val_set):
+        found.append(Doubt("warning", "missing masks", missing))
+    return [doubt for doubt in found if doubt is not None]
+
+
+def constant_doubts(train_set: TaggedDataset) -> list[Doubt]:
+    """Find the classes that all or no training images have, of which a training warns too."""
+    everywhere, nowhere = constant_classes(train_set.tags, [str(name) for name in train_set.class_names])
+    found = []
+    if everywhere:
+        text = f'all training images have {named(everywhere)}: add images without, in a folder "other" or with no tag'
+        found.append(Doubt("warning", "all images", text))
+    if nowhere:
+        text = f"no training image has {named(nowhere)}: add some, or leave the class out"
+        found.append(Doubt("warning", "no images", text))
+    return found
+
+
+def named(names: Sequence[object], most: int = _NAMED) -> str:
+    """List some names, and say how many more there are.
+
+    Examples:
+        >>> named(["cat", "cow", "dog"], most=2)
+        'cat, cow and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
+
+def _images_with(dataset: Any) -> list[tuple[int, ...]]:
+    """The images that have each class."""
+    return [tuple(column.nonzero().flatten().tolist()) for column in dataset.tags.T]
+
+
+def _few(names: Sequence[str], counts: Sequence[int]) -> Doubt | None:
+    few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if 0 < count < FEWEST]
+    if not few:
+        return None
+    text = f"fewer than {FEWEST} training images have {named(few)}: add some, or leave the class out"
+    return Doubt("warning", "few images", text)
+
+
+def _together(names: Sequence[str], with_class: Sequence[tuple[int, ...]]) -> Doubt | None:
+    by_images = defaultdict(list)
+    for name, images in zip(names, with_class, strict=True):
+        if images:
+            by_images[images].append(name)
+    groups = [" + ".join(group) for group in by_images.values() if len(group) > 1]
+    if not groups:
+        return None
+    text = f"these tags always come together, so their classes cannot be told apart: {named(groups)}; merge them, "
+    return Doubt("warning", "tags together", f"{text}or add images with one of them only")
+
+
+def _not_validated(names: Sequence[str], counts: Sequence[int]) -> Doubt | None:
+    missing = [name for name, count in zip(names, counts, strict=True) if count == 0]
+    text = f"no validation image has {named(missing)}: it is not measured"
+    return Doubt("warning", "validation", text) if missing else None
+
+
+def _none_without(train_set: TaggedDataset, counts: Sequence[int]) -> Doubt | None:
+    """Say that each image has a class, unless one that all have says so already."""
+    if max(counts) == len(train_set) or not bool(train_set.tags.any(dim=1).all()):
+        return None
+    text = "every training image has a class: images of none teach what is background"
+    return Doubt("note", "no class", text)
