@@ -47,6 +47,21 @@ def domains_table(runs: Sequence[dict[str, Any]]) -> str:
     return f"{markdown(head, rows)}\n\n{describe(about)}"
 
 
+def trials_table(runs: Sequence[dict[str, Any]]) -> str:
+    """What single steps gave on several sets: IoU of raw masks and of those that PAMR refined."""
+    (run,) = runs
+    sets = list(dict.fromkeys(name for row in run["trials"] for name in row["raw"]))
+    lines = [
+        [row["step"], *(_cell(row["raw"].get(name), row["refined"].get(name)) for name in sets)]
+        for row in run["trials"]
+    ]
+    return f"{markdown(['step', *sets], lines)}\n\n{describe([run['run']])}"
+
+
+def _cell(*numbers: float | None) -> str:
+    return " / ".join(f"{number:.3f}" for number in numbers if number is not None) or "-"
+
+
 def best_map(iou: dict[str, dict[str, float]], way: str) -> float:
     """The highest IoU of the maps of the guide, with tags or without.
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from benchmarks.files import RESULTS, ROOT
 from benchmarks.tables.charts import CHARTS, draw, is_fresh
-from benchmarks.tables.domains import domains_table
+from benchmarks.tables.domains import domains_table, trials_table
 from benchmarks.tables.headlines import HEADLINES
 from benchmarks.tables.quality import (
     ablation_table,
@@ -89,6 +89,7 @@ def render(files: Sequence[Path]) -> str:
         "question": question_table,
         "ablation": ablation_table,
         "sets": domains_table,
+        "trials": trials_table,
         "backbones": backbones_table,
         "companions": companions_table,
         "pseudo_labels": pseudo_labels_table,
