@@ -166,7 +166,7 @@ def test_the_report_finds_the_data_of_the_run(run: Path, tmp_path: Path) -> None
     [
         ("command: predict\nseed: 1", "to be a config of train, but got one of predict"),
         ("seed: 1", "to be a config of train, but got one of None"),
-        ("command: train\nsed: 1", "to be among data, out, format, classes, preset, set, "),
+        ("command: train\nsed: 1", "to be among data, out, format, classes, splits, preset, set, "),
         ("command: train\nconfig: x.yaml", "but got 'config'"),
         ("command: train\n1: 2", "but got 1"),
         ("command: train\nseed: few", "Expected seed in FILE to be a whole number, but got 'few'"),

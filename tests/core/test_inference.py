@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import resize
 
 from decomprec.inference import batch_masks, plan_batches
 from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
-from decomprec.refine import multi_scale_tags, pamr
+from decomprec.refine import half_pamr, multi_scale_tags
 from decomprec.trained_model import TrainedModel
 
 SIZES = [(60, 90), (50, 50), (120, 180), (90, 60), (51, 50), (60, 90), (33, 33), (40, 400)]
@@ -82,7 +82,7 @@ def one_at_a_time(image: Tensor, model: TrainedModel, tags: Tensor | None, size:
     logits = model.segmenter.mask_logits(seen)
     if tags is not None:
         logits[0, 1:][tags[0] == 0] = -torch.inf
-    masks = pamr(seen, logits.softmax(dim=1))
+    masks = half_pamr(seen, logits.softmax(dim=1))
     return F.interpolate(masks, size=(height, width), mode="bilinear", align_corners=False)[0]
 
 
@@ -118,7 +118,7 @@ def test_augmented_masks_are_the_mean_over_two_sizes_and_mirror_images() -> None
             mask = F.interpolate(mask, size=(28, 42), mode="bilinear", antialias=True)
             found.append(mask.flip(-1) if mirrored else mask)
     mean = torch.stack(found).mean(dim=0) * torch.tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1)
-    refined = pamr(seen, mean / mean.sum(dim=1, keepdim=True))
+    refined = half_pamr(seen, mean / mean.sum(dim=1, keepdim=True))
     wanted = F.interpolate(refined, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
     torch.testing.assert_close(masks, wanted, atol=1e-5, rtol=0)
     assert (masks - next(masks_of(model, [image], tags, 20))).abs().max() > 1e-3

@@ -157,12 +157,20 @@ def test_csv_reads_the_names_of_mask_values_next_to_the_masks(table):
     assert val[0]["mask"][0].tolist() == [0, 2, 2, 3, 3, 255]
 
 
+def test_csv_takes_the_class_list_next_to_it_for_the_masks(table):
+    val = load(table, split="val", classes=("dog", "cat", "cow"), masks=True)
+    assert val[0]["mask"][0].tolist() == [0, 2, 2, 3, 3, 255]  # cat, cat, cow, cow
+    assert load(table, split="val", classes=("dog", "cow"), masks=True)[0]["mask"][0].tolist() == [0, 0, 0, 2, 2, 255]
+
+
 def test_csv_without_mask_classes_takes_the_order_of_classes(table):
+    (table / "classes.txt").unlink()
     val = load(table, split="val", classes=("dog", "cat", "cow"), masks=True)
     assert val[0]["mask"][0].tolist() == [0, 1, 1, 3, 3, 255]
 
 
 def test_csv_mask_with_unknown_value(table):
+    (table / "classes.txt").unlink()
     val = load(table, split="val", classes=("dog", "cat"), masks=True)
     with pytest.raises(ValueError, match=r"c\.png.*\[3\]"):
         val[0]

@@ -15,7 +15,7 @@ from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.evaluation.metrics import image_iou
 from decomprec.experiment import _measure
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.refine import RefinedPredictor, at_scale, guided_filter, multi_scale_tags, pamr, rescale
+from decomprec.refine import RefinedPredictor, at_scale, guided_filter, half_pamr, multi_scale_tags, rescale
 from decomprec.trained_model import TrainedModel
 
 
@@ -288,7 +288,7 @@ def test_a_run_is_measured_in_one_pass_as_by_many(tmp_path):
     model, asked = TrainedModel(segmenter, scenes.class_names, 24, classifier), []
     hook = segmenter.encoder.register_forward_hook(lambda *_: asked.append(1))
     results = _measure(tmp_path, model, scenes, {}, "cpu", scale=0.75)
-    assert len(asked) == 3  # batches of 4
+    assert len(asked) == 11  # one at a time
     hook.remove()
 
     loader = DataLoader(scenes, batch_size=4, collate_fn=collate)
@@ -296,7 +296,7 @@ def test_a_run_is_measured_in_one_pass_as_by_many(tmp_path):
     predictors = {
         "decomprec": RefinedPredictor(logits),
         "decomprec, guided filter": RefinedPredictor(logits, guided_filter),
-        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, pamr, decide),
+        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, half_pamr, decide),
     }
     rows = {(row.method, row.tags): row.scores for row in results.rows}
     assert len(rows) == 12

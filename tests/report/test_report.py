@@ -164,7 +164,9 @@ def test_the_table_is_that_of_results_json(run: Path) -> None:
     results = json.loads((run / "results.json").read_text())
     page = Page(run / "report.html")
     rows, group = [], ""
-    for tag, attrs, text in page.elements:
+    about = [attrs.get("aria-describedby") for _, attrs, _ in page.elements]
+    elements = page.elements[: about.index("about-verdicts")]
+    for tag, attrs, text in elements:
         if attrs.get("scope") == "rowgroup":
             group = "".join(text)
         elif attrs.get("scope") == "row":
@@ -177,9 +179,35 @@ def test_the_table_is_that_of_results_json(run: Path) -> None:
         cells = ["-" if number is None else f"{number:.3f}" for number in numbers]
         assert ["With tags at test time" if row["tags"] else "Without tags at test time", row["method"], *cells] in rows
     columns = ["method", "foreground IoU", "IoU with background", "area where absent", *results["class_names"]]
-    assert ["".join(text) for _, attrs, text in page.elements if attrs.get("scope") == "col"] == columns
+    assert ["".join(text) for _, attrs, text in elements if attrs.get("scope") == "col"] == columns
     assert any(f"on {results['rows'][0]['images']} validation images" in text for text in page.text("p"))
     assert (run / "preset.yaml").read_text().split() == page.text("pre")[0].split()
+
+
+def test_how_far_to_trust_the_masks_is_what_verdicts_json_says(run: Path) -> None:
+    page = Page(run / "report.html")
+    about = [attrs.get("aria-describedby") for _, attrs, _ in page.elements]
+    rows: list[list[str]] = []
+    for tag, attrs, text in page.elements[about.index("about-verdicts") :]:
+        if attrs.get("scope") == "row":
+            rows.append(["".join(text)])
+        elif tag == "td" and rows:
+            rows[-1].append("".join(text))
+    verdicts = {entry["name"]: entry for entry in json.loads((run / "verdicts.json").read_text())}
+    assert {row[0] for row in rows} == set(verdicts)
+    for name, *cells in rows:
+        assert cells[:3] == [str(verdicts[name][k]) for k in ("images_with", "images_without")] + [
+            f"{verdicts[name]['accuracy']:.3f}"
+        ]
+        assert cells[5:] == [verdicts[name]["grade"], "; ".join(verdicts[name]["advice"])]
+
+
+def test_a_file_of_verdicts_that_is_none_is_refused(run: Path, tmp_path: Path) -> None:
+    folder = renamed(run, tmp_path / "run", ["a", "b", "c", "d"])
+    (folder / "verdicts.json").write_text('[{"name": 1}]')
+    result = call("report", folder, "--out", tmp_path / "page.html")
+    assert result.exit_code == 1
+    assert "verdicts.json" in result.stderr
 
 
 def test_images_are_sorted_by_what_numpy_finds(run: Path) -> None:
@@ -459,6 +487,7 @@ def test_nothing_is_loaded(which: str, request: pytest.FixtureRequest) -> None:
 def test_a_run_without_its_images(run: Path, tmp_path: Path) -> None:
     folder = renamed(run, tmp_path / "run", ["a", "b", "c", "d"])
     (folder / "results.json").unlink()
+    (folder / "verdicts.json").unlink()
     result = call("report", folder, "--out", tmp_path / "page.html")
     assert result.exit_code == 0, result.output
     assert "give the DATA" in result.stdout

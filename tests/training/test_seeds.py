@@ -44,8 +44,8 @@ def test_seed_labels_are_where_masks_are_sure(slots: int, dtype: torch.dtype, no
     labels = DF.seed_labels(masks, 0.65)
     assert labels.dtype == dtype
     assert labels.flatten().tolist() == [slots - 1, slots - 1, none]
-    # ln K, and the Dice loss of masks of 1/K at two known pixels.
-    expected = math.log(slots) + 1 - 2 * (2 / slots) / (2 / slots + 2)
+    # ln K, and the Dice loss at two known pixels of masks of 1/2, since one class is shown besides the background.
+    expected = math.log(slots) + 1 - 2 * 1 / (1 + 2)
     assert DF.seed_loss(torch.zeros(1, slots, 1, 3), labels).item() == pytest.approx(expected)
 
 

@@ -56,7 +56,7 @@ def test_no_shared_memory_is_said_in_one_sentence(text: str, tmp_path: Path) -> 
 def test_a_batch_of_one_for_batch_norm_is_refused_before_work(
     changes: dict[str, int], cure: str, tmp_path: Path
 ) -> None:
-    preset = tiny({"segmenter.evidence": True, "segmenter.batch_size": 4, **changes})
+    preset = tiny({"segmenter.seeds": 0.3, "segmenter.batch_size": 4, **changes})
     scenes = SyntheticScenes(8, size=32), SyntheticScenes(2, size=32, seed=1)
     with pytest.raises(ValueError, match=f"Expected the guide to see at least 2 images at once.*{cure}"):
         train(preset, *scenes, tmp_path / "run")

@@ -35,8 +35,8 @@ def scenes(folder: Path) -> TaggedDataset:
 
 
 def images(folder: Path) -> TaggedDataset:
-    for number in range(8):
-        path = folder / "train" / ("dog" if number % 2 else "other") / f"{number}.png"
+    for number in range(9):  # the last one is there to validate
+        path = folder / ("train" if number < 8 else "val") / ("dog" if number % 2 else "other") / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_png(torch.randint(256, (3, 20, 24), dtype=torch.uint8), str(path))
     return TaggedFolder(folder, split="train", transform=train_transform(16))
