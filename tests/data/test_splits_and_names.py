@@ -126,6 +126,37 @@ def test_names_of_nothing(name: str, tmp_path: Path, caplog: pytest.LogCaptureFi
 SYSTEM = ["__MACOSX", ".git", ".ipynb_checkpoints", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", ".thumbnails"]
 
 
+@pytest.mark.parametrize(
+    "name", ["good", "OK", "Normal", "healthy", "no_defect", "No Crack", "non-crack", "0_negative"]
+)
+def test_names_of_what_has_nothing_to_draw(name: str, tmp_path: Path) -> None:
+    folders(tmp_path / "images", {"crack": 5, name: 5})
+    assert TaggedFolder(tmp_path / "images").class_names == ("crack",)
+    assert TaggedFolder(tmp_path / "images", classes=("crack", name)).class_names == ("crack", name)
+    for i in range(6):
+        image(tmp_path / "table" / f"{i}.jpg")
+    rows = "".join(f"{i}.jpg,{'crack' if i % 2 else name}\n" for i in range(6))
+    text(tmp_path / "table" / "tags.csv", f"image,tags\n{rows}")
+    assert read(tmp_path / "table", "train").class_names == ("crack",)
+
+
+def test_what_denies_no_class_of_the_set_is_a_class(tmp_path: Path) -> None:
+    folders(tmp_path, {"no parking": 3, "stop": 3})
+    assert TaggedFolder(tmp_path).class_names == ("no parking", "stop")
+
+
+def test_folders_of_the_same_folders_are_refused_unless_they_are_said_to_be_classes(tmp_path: Path) -> None:
+    folders(tmp_path, {f"{part}/{name}": 3 for part in ("fold_1", "fold_2") for name in ("cat", "dog")})
+    with pytest.raises(FileNotFoundError, match="all hold folders of the same names, cat, dog"):
+        TaggedFolder(tmp_path)
+    assert TaggedFolder(tmp_path, classes=("fold_1", "fold_2")).tags.sum(dim=0).tolist() == [6, 6]
+
+
+def test_classes_may_hold_folders_of_their_own(tmp_path: Path) -> None:
+    folders(tmp_path, {"dog/pugs": 3, "dog/boxers": 2, "cat/siamese": 4})
+    assert TaggedFolder(tmp_path).tags.sum(dim=0).tolist() == [4, 5]
+
+
 @pytest.mark.parametrize("splits", [("train", "val"), ("",)])
 def test_files_and_folders_of_systems(
     splits: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture

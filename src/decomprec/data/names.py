@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from collections.abc import Collection
 from pathlib import Path, PurePath
 
 SPLITS = ("train", "val", "test")
@@ -18,6 +19,10 @@ _NOTHING = {
     *("background", "backgrounds", "bg", "none", "other", "others", "negative", "negatives", "neg", "nothing"),
     *("noclass", "nolabel", "notag", "noobject", "unlabeled", "unlabelled", "unlabeledimages", "nan", "na", "null"),
     *("void", "unannotated"),
+}
+_INTACT = {
+    *("good", "ok", "okay", "normal", "healthy", "intact", "clean", "undamaged", "flawless", "nodefect", "nodefects"),
+    *("defectfree", "nodamage", "nofault", "nofinding", "nofindings"),
 }
 _SYSTEM = {
     *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information", "__pycache__"),
@@ -74,6 +79,25 @@ def is_nothing(name: str) -> bool:
         [True, True, True, True, True, False]
     """
     return plain(name) in _NOTHING or not plain(name)
+
+
+def empty_tags(names: Collection[str]) -> set[str]:
+    """Return the tags, or folders of images, among some that mean that there is nothing to draw.
+
+    Those of `is_nothing`, those that mean that all is well, such as "good" and "normal", and those that deny another
+    one, such as "no crack".
+
+    Examples:
+        >>> sorted(empty_tags(["crack", "No_Crack", "non-dog", "no parking", "0_negative", "good"]))
+        ['0_negative', 'No_Crack', 'good']
+    """
+    denials = {denial + plain(name) for name in names for denial in ("no", "non", "not", "without")}
+    found = set()
+    for name in names:
+        word = plain(re.sub(r"^\d+[\s_\-.]+", "", name) or name)
+        if is_nothing(word) or word in _INTACT or word in denials:
+            found.add(name)
+    return found
 
 
 def is_system(name: str) -> bool:

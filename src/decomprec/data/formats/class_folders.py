@@ -128,7 +128,27 @@ def _unsplit(root: Path, classes: Collection[str]) -> dict[str, dict[str, Path]]
         if name in held:
             say(f"{root / name} holds images without folders of classes, and is not used.")
     _check_doubtful(root, folders, classes)
+    _check_nested(root, [folder for name, folder in folders.items() if name not in classes])
     return {UNSPLIT: {name: folder for name, folder in folders.items() if name not in unused}}
+
+
+def _check_nested(root: Path, folders: list[Path]) -> None:
+    """Refuse folders that hold no images but the same folders each: parts of a data set, or classes in parts?
+
+    Raises:
+        FileNotFoundError: says how to tell.
+    """
+    inner = {
+        folder.name: {child.name for child in subfolders(folder) if not has_role(child.name)} for folder in folders
+    }
+    shared = set.intersection(*inner.values()) if len(inner) > 1 else set()
+    loose = any(file.parent == folder for folder in folders for file in class_images(folder))
+    if shared and not loose:
+        names, parts = (", ".join(sorted(some)) for some in (shared, inner))
+        raise FileNotFoundError(
+            f"Expected {root} to hold a folder per class, but its folders {parts} all hold folders of the same names, "
+            f"{names}. If these are the classes, put them into train/ and val/; if {parts} are, give them as `classes`."
+        )
 
 
 def _split_below_classes(

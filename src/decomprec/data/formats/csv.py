@@ -10,7 +10,7 @@ from decomprec.data.formats.csv_table import Table, find_column, one_column_per_
 from decomprec.data.formats.tag_cells import find_separator, split_tags
 from decomprec.data.image_finder import ImageFinder
 from decomprec.data.mask_files import MaskFiles
-from decomprec.data.names import is_nothing
+from decomprec.data.names import empty_tags
 from decomprec.data.notes import say
 from decomprec.data.paths import check_once, images_folder, relative
 from decomprec.data.samples import Transform
@@ -152,7 +152,7 @@ def _tags_of(cells: list[str], path: Path) -> list[tuple[str, ...]]:
 
 def _without_nothing(tags: list[tuple[str, ...]], classes: Sequence[str] | None, path: Path) -> list[tuple[str, ...]]:
     """The tags without those that mean that there is no class, such as "none"."""
-    nothing = sorted({tag for cell in tags for tag in cell if is_nothing(tag) and tag not in (classes or ())})
+    nothing = sorted(empty_tags({tag for cell in tags for tag in cell}) - set(classes or ()))
     if nothing:
         say(f"{path}: {', '.join(map(repr, nothing))} is no class; `classes` can say that it is one.")
     return [tuple(tag for tag in cell if tag not in nothing) for cell in tags]

@@ -8,7 +8,7 @@ from decomprec.data.checks import OnError, choose_classes
 from decomprec.data.class_lists import find_class_list, read_class_list
 from decomprec.data.dataset import MaskValues, Record, TaggedImages
 from decomprec.data.formats.class_folders import UNSPLIT, ClassFolders, find_class_folders, masks_by_image
-from decomprec.data.names import is_nothing
+from decomprec.data.names import empty_tags
 from decomprec.data.notes import say
 from decomprec.data.paths import below
 from decomprec.data.samples import Transform
@@ -98,8 +98,9 @@ class TaggedFolder(TaggedImages):
 def _known_classes(found: ClassFolders, background: Sequence[str] | None, classes: Sequence[str] | None) -> list[str]:
     """The class folders, without those of images that show no class."""
     chosen = classes or ()
-    nothing = [name for name in found.names if (is_nothing(name) if background is None else name in background)]
-    nothing = [name for name in nothing if background is not None or name not in chosen]
+    nothing = sorted(
+        empty_tags(found.names) - set(chosen) if background is None else set(found.names) & set(background)
+    )
     known = [name for name in found.names if name not in nothing]
     if not known:
         raise FileNotFoundError(
