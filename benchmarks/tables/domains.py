@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.tables.markdown import describe, markdown
 
-OURS, REFINED, EVIDENCE, EVERYWHERE = "ours", "ours, PAMR", "guide's evidence, PAMR", "every pixel"
+OURS, REFINED, EVIDENCE = "ours", "ours, PAMR", "guide's evidence, PAMR"
 SUPERVISED = "supervised (masks of the other half)"
 MAPS = ("CAM", "Grad-CAM++", "LayerCAM", "CAM + PAMR")
 WAYS = ("tags", "no tags")
@@ -20,7 +20,7 @@ def domains_table(runs: Sequence[dict[str, Any]]) -> str:
     Cells of IoU are with tags and without.
 
     Examples:
-        >>> iou = {m: {"tags": 0.5, "no tags": 0.4} for m in (OURS, REFINED, EVIDENCE, *MAPS, EVERYWHERE)}
+        >>> iou = {m: {"tags": 0.5, "no tags": 0.4} for m in (OURS, REFINED, EVIDENCE, *MAPS)}
         >>> one = {"set": "dogs", "half": "report, 9 images", "seed": 0, "machine": "m", "torch": "2"}
         >>> one |= {"iou": iou, "guide_accuracy": 0.9, "minutes": 5}
         >>> domains_table([{"sets": [one, {**one, "minutes": 7}]}]).splitlines()[2].split("|")[1:4]
@@ -29,14 +29,14 @@ def domains_table(runs: Sequence[dict[str, Any]]) -> str:
     (run,) = runs
     measured = run["sets"]
     ceiling = [SUPERVISED] if any(SUPERVISED in one["iou"] for one in measured) else []
-    head = ["set", "ours", "ours, refined", "evidence", "best map of the guide", EVERYWHERE]
+    head = ["set", "ours", "ours, refined", "evidence", "best map of the guide"]
     head += [*(["supervised"] if ceiling else []), "guide accuracy", "minutes"]
     lines = []
     for name in dict.fromkeys(one["set"] for one in measured):
         seeds = [one for one in measured if one["set"] == name]
         methods = [[one["iou"][method] for one in seeds] for method in (OURS, REFINED, EVIDENCE)]
         methods.append([{way: best_map(one["iou"], way) for way in WAYS} for one in seeds])
-        methods += [[one["iou"][method] for one in seeds] for method in (EVERYWHERE, *ceiling)]
+        methods += [[one["iou"][method] for one in seeds] for method in ceiling]
         pairs = [tuple(fmean(score[way] for score in scores) for way in WAYS) for scores in methods]
         numbers = [(fmean(one[key] for one in seeds),) for key in ("guide_accuracy", "minutes")]
         lines.append((name, [*pairs, *numbers]))
