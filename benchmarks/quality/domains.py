@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.files import save
 from benchmarks.quality import comparison
-from benchmarks.tables.domains import OURS, REFINED, domains_table
+from benchmarks.tables.domains import EVIDENCE, OURS, REFINED, domains_table
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -71,11 +71,11 @@ def summary(name: str, results: dict[str, Any]) -> dict[str, Any]:
     for row in results["rows"]:
         method = row["method"].removesuffix(" (best threshold)")
         iou.setdefault(method, {})["tags" if row["tags"] else "no tags"] = row["mean_foreground_iou"]
-    per_class = {
-        row["method"]: dict(zip(results["class_names"], row["iou"][1:], strict=True))
-        for row in results["rows"]
-        if row["tags"] and row["method"] in (OURS, REFINED)
-    }
+    per_class: dict[str, dict[str, dict[str, float]]] = {}
+    for row in results["rows"]:
+        if row["method"] in (OURS, REFINED, EVIDENCE):
+            ious = dict(zip(results["class_names"], row["iou"][1:], strict=True))
+            per_class.setdefault(row["method"], {})["tags" if row["tags"] else "no tags"] = ious
     return {
         "set": name,
         **{key: results["run"][key] for key in ("seed", "half", "machine", "torch")},
