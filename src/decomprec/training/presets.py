@@ -320,8 +320,8 @@ def _unknown(name: str, known: Mapping[str, Any]) -> str:
     return f"Expected a setting such as {close[0]}, but got {name!r}."
 
 
-# Beyond the paper: the guide judges the image's own pixels on varied fills, where only the masks can help it,
-# objects keep to their evidence by a price on area, and the segmenter starts from the guide's encoder.
+# Beyond the paper: masks learn from the guide's evidence (seeds), the guide judges the image's own pixels on varied
+# fills, where only the masks can help it, and the segmenter shares the guide's frozen encoder.
 # How these settings came about: docs/results/index.md.
 _ROBUST = Preset(
     name="robust",
