@@ -15,7 +15,8 @@ from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.priors import HingeAreaLoss
 from decomprec.protocols import View
 from decomprec.training.augment import FILLS
-from decomprec.training.presets import Preset, SegmenterSettings
+from decomprec.training.presets import Preset
+from decomprec.training.settings import SegmenterSettings
 from decomprec.views import FilledView, component_view
 
 

@@ -21,7 +21,7 @@ from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.refine import rescale, resize
 from decomprec.training.augment import FILLS, occlude
 from decomprec.training.collapse import Diagnostics
-from decomprec.training.presets import GuideSettings, SegmenterSettings
+from decomprec.training.settings import GuideSettings, SegmenterSettings
 
 Batch = dict[str, Any]
 
