@@ -246,11 +246,41 @@ def seed_labels(masks: Tensor, confidence: float) -> Tensor:
     return labels.masked_fill(largest < confidence, -1).to(torch.uint8 if masks.shape[1] < 256 else torch.int16)
 
 
-def seed_loss(mask_logits: Tensor, seeds: Tensor) -> Tensor:
+def class_weights(counts: Tensor, most: float = 5.0) -> Tensor:
+    """Weights of the slots with which every class that has pixels weighs alike, however rare it is.
+
+        w_k = min(max(n̄ / n_k, 1 / most), most)
+
+    n̄ is the mean of the n_k that are not 0. The background keeps the weight 1, and so does a class that is alone: what
+    balances classes must not move the border between them and the background.
+
+    Args:
+        counts: n, pixels of each slot in all label maps, shape (K,).
+        most: the largest weight and one over the smallest, at least 1.
+
+    Returns:
+        w, shape (K,), float32 or float64 for such counts.
+
+    Raises:
+        ValueError: if `counts` has another shape, or `most` is below 1.
+
+    Examples:
+        >>> class_weights(torch.tensor([900, 30, 10, 0]))
+        tensor([1.0000, 0.6667, 2.0000, 1.0000])
+    """
+    if counts.ndim != 1 or not most >= 1:
+        raise ValueError(f"Expected counts (K,) and `most` of at least 1, but got {tuple(counts.shape)} and {most}.")
+    seen = _full_precision(counts)[1:]
+    mean = seen.sum() / (seen > 0).sum().clamp(min=1)
+    weights = torch.where(seen > 0, mean / seen.clamp(min=1), 1).clamp(1 / most, most)
+    return F.pad(weights, (1, 0), value=1.0)
+
+
+def seed_loss(mask_logits: Tensor, seeds: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy plus Dice loss of the masks against label maps that are known in part.
 
-    The cross-entropy is averaged over all pixels that are known, most of which are background where things are small.
-    The Dice loss weighs every class of every image alike, however small or rare it is:
+    The cross-entropy is averaged over all pixels that are known, each with the weight of its class; where things are
+    small, most are background. The Dice loss weighs every class of every image alike, however small or rare it is:
 
         1/|S| Σ_{(b,k) in S} (1 - 2 Σ_p M'_bkp s_bkp / Σ_p (M'_bkp + s_bkp))
 
@@ -261,6 +291,7 @@ def seed_loss(mask_logits: Tensor, seeds: Tensor) -> Tensor:
     Args:
         mask_logits: before the softmax, shape (B, K, H, W).
         seeds: label maps, shape (B, H, W), integers; pixels whose number is no slot don't count.
+        weights: of the slots in the cross-entropy, shape (K,), positive, such as `class_weights`; None for 1.
 
     Returns:
         A scalar, float32 or float64; 0 if no pixel counts.
@@ -275,7 +306,9 @@ def seed_loss(mask_logits: Tensor, seeds: Tensor) -> Tensor:
     logits = _full_precision(mask_logits)
     # Not F.cross_entropy, which has no deterministic form for maps on CUDA.
     per_pixel = -logits.log_softmax(dim=1).gather(1, chosen)
-    cross_entropy = torch.where(known, per_pixel, 0).sum() / known.sum().clamp(min=1)
+    weight = known.to(logits) if weights is None else torch.where(known, weights.to(logits)[chosen], 0)
+    total_weight = weight.sum()
+    cross_entropy = (weight * torch.where(known, per_pixel, 0)).sum() / torch.where(total_weight > 0, total_weight, 1)
     said = torch.zeros_like(logits).scatter_(1, chosen, known.to(logits))
     shown = said[:, 1:].sum(dim=(2, 3)) > 0
     masks = mask_absent(logits, shown.to(logits)).softmax(dim=1) * known

@@ -225,6 +225,7 @@ class DecompositionLoss(nn.Module):
         tags: Tensor,
         areas: Tensor | None = None,
         seeds: Tensor | None = None,
+        seed_weights: Tensor | None = None,
     ) -> LossTerms:
         """All terms for a decomposition.
 
@@ -234,6 +235,7 @@ class DecompositionLoss(nn.Module):
             tags: (B, K-1), {0, 1}, without the background.
             areas: known normalised areas (B, K), background first, for L_mask to aim at instead of the tags.
             seeds: label maps (B, H, W) of pixels that are known, as `functional.seed_labels` makes them.
+            seed_weights: of the slots in `functional.seed_loss`, (K,); None for 1.
 
         Raises:
             ValueError: if shapes, dtypes or ranges are not these.
@@ -250,6 +252,6 @@ class DecompositionLoss(nn.Module):
             extra[name] = term(out, images, tags)
             total = total + weight * extra[name]
         if seeds is not None and self.lambda_seeds:
-            extra["seeds"] = DF.seed_loss(out.mask_logits, seeds)
+            extra["seeds"] = DF.seed_loss(out.mask_logits, seeds, seed_weights)
             total = total + self.lambda_seeds * extra["seeds"]
         return LossTerms(total=total, recon=recon, mask=mask, cls=cls, extra=extra)

@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor
 
@@ -52,8 +54,11 @@ def by_hand(logits: Tensor, seeds: Tensor) -> tuple[float, float]:
 
 def dice_of(logits: Tensor, seeds: Tensor) -> Tensor:
     """What the loss has beyond the cross-entropy."""
-    known = (seeds >= 0) & (seeds < logits.shape[1])
-    return DF.seed_loss(logits, seeds) - F.cross_entropy(logits, seeds.where(known, -100).long(), ignore_index=-100)
+    return DF.seed_loss(logits, seeds) - F.cross_entropy(logits, only_known(logits, seeds), ignore_index=-100)
+
+
+def only_known(logits: Tensor, seeds: Tensor) -> Tensor:
+    return seeds.where((seeds >= 0) & (seeds < logits.shape[1]), -100).long()
 
 
 def decided(labels: Tensor, slots: int) -> Tensor:
@@ -185,3 +190,29 @@ def test_half_precision_is_summed_in_full(dtype: torch.dtype) -> None:
 def test_seeds_of_another_size_raise() -> None:
     with pytest.raises(ValueError, match="`seeds` to have shape"):
         DF.seed_loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 5).long())
+
+
+def test_weights_are_those_of_a_weighted_cross_entropy() -> None:
+    logits, seeds = drawn()
+    weights = torch.tensor([1.0, 0.3, 4.0, 2.0], dtype=torch.float64)
+    by_library = F.cross_entropy(logits, only_known(logits, seeds), weight=weights, ignore_index=-100)
+    torch.testing.assert_close(DF.seed_loss(logits, seeds, weights), by_library + dice_of(logits, seeds))
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=2, max_size=8), st.floats(1, 100))
+def test_balanced_classes_weigh_alike(counts: list[int], most: float) -> None:
+    weights = DF.class_weights(torch.tensor(counts, dtype=torch.float64), most).tolist()
+    assert weights[0] == 1
+    seen = [(count, weight) for count, weight in zip(counts[1:], weights[1:], strict=True) if count]
+    assert all(weight == 1 for count, weight in zip(counts[1:], weights[1:], strict=True) if not count)
+    mean = sum(count for count, _ in seen) / max(1, len(seen))
+    for count, weight in seen:
+        assert weight == pytest.approx(min(max(mean / count, 1 / most), most))
+    free = [count * weight for count, weight in seen if 1 / most < weight < most]
+    assert free == pytest.approx([mean] * len(free))
+
+
+@pytest.mark.parametrize(("counts", "most"), [([[1, 2]], 5.0), ([1, 2], 0.5), ([1, 2], math.nan)])
+def test_weights_of_nonsense_are_refused(counts: list[int], most: float) -> None:
+    with pytest.raises(ValueError, match=r"Expected counts \(K,\)"):
+        DF.class_weights(torch.tensor(counts), most)

@@ -189,6 +189,8 @@ class GuideModule(Stage):
 class SegmenterModule(Stage):
     """Stage two: train the segmenter by Eq. 8. Masks in the validation batches are only reported on.
 
+    `seed_weights`, (K,) or None, balance the classes of seeds that are known before the training.
+
     Args:
         segmenter: maps images to a `Decomposition`.
         loss: the objective, Eq. 7.
@@ -218,6 +220,8 @@ class SegmenterModule(Stage):
         self.iou = MulticlassJaccardIndex(num_classes, average="macro", ignore_index=255)
         self.second_guide = second_guide
         self._evidence = None if evidence is None else Frozen(evidence)
+        self.seed_weights: Tensor | None
+        self.register_buffer("seed_weights", None, persistent=False)
         self.diagnostics = Diagnostics(num_classes)
 
     def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
@@ -228,7 +232,7 @@ class SegmenterModule(Stage):
             seeds = F.interpolate(seeds[:, None].float(), images.shape[-2:], mode="nearest-exact")[:, 0].long()
         elif self._evidence is not None:
             seeds = self._evidence.module.seeds(images, tags)
-        return self.loss(self.segmenter(images), images, tags, batch.get("areas"), seeds).as_dict()
+        return self.loss(self.segmenter(images), images, tags, batch.get("areas"), seeds, self.seed_weights).as_dict()
 
     def _shown(self, images: Tensor) -> Tensor:
         """The images as large as the segmenter is to see them."""

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from tqdm import tqdm
 
+from decomprec import functional as DF
 from decomprec._files import written_whole
 from decomprec.data.dataset import TaggedRecords
 from decomprec.evidence import EvidenceMasks
@@ -39,6 +40,8 @@ class SeedFile(Sequence[Tensor]):
         >>> seeds.write(iter([torch.zeros(2, 3, dtype=torch.uint8), torch.ones(1, 1, dtype=torch.uint8)]), key="a")
         >>> len(seeds), seeds[0].shape, seeds[1], seeds.key
         (2, torch.Size([2, 3]), tensor([[1]], dtype=torch.uint8), 'a')
+        >>> seeds.counts(num_classes=3)
+        tensor([6, 1, 0])
     """
 
     def __init__(self, folder: Path, count: int) -> None:
@@ -56,18 +59,23 @@ class SeedFile(Sequence[Tensor]):
         index = self._files[1]
         return str(np.load(index)["key"]) if index.is_file() else None
 
+    def counts(self, num_classes: int) -> Tensor:
+        """Pixels of each of the first `num_classes` numbers in all label maps."""
+        return torch.from_numpy(np.load(self._files[1])["counts"][:num_classes].copy())
+
     def write(self, seeds: Iterator[Tensor], key: str) -> None:
         """Write all label maps, each (h, w) and of one dtype, as they come; the index is written last."""
         values, index = self._files
-        sizes, dtype = [], np.dtype(np.uint8)
+        sizes, dtype, counts = [], np.dtype(np.uint8), np.zeros(2**16, np.int64)
         with written_whole(values) as partial, partial.open("wb") as file:
             for labels in seeds:
                 array = labels.cpu().numpy()
                 sizes.append(array.shape)
                 dtype = array.dtype
+                counts += np.bincount(array[array >= 0], minlength=len(counts))
                 file.write(array.tobytes())
         with written_whole(index) as partial:
-            np.savez(partial, sizes=np.array(sizes), dtype=dtype.str, key=key)
+            np.savez(partial, sizes=np.array(sizes), dtype=dtype.str, counts=counts, key=key)
 
     def remove(self) -> None:
         """Delete the files."""
@@ -119,7 +127,7 @@ class ComputeSeeds(Callback):
         self.size = size
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Compute what is not there."""
+        """Compute what is not there, and give the module the weights that balance the classes."""
         if trainer.is_global_zero:
             key = hashlib.sha256(self.images.tags.numpy().tobytes())
             key.update(self.classifier.head.weight.detach().cpu().numpy().tobytes())
@@ -129,6 +137,7 @@ class ComputeSeeds(Callback):
                 bar = tqdm(found, "seeds", len(self.images), unit="image", leave=False, disable=None)
                 self.file.write(iter(bar), key.hexdigest())
         trainer.strategy.barrier()
+        pl_module.seed_weights = DF.class_weights(self.file.counts(len(self.images.class_names) + 1))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Delete the files."""
