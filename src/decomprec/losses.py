@@ -163,7 +163,7 @@ class DecompositionLoss(nn.Module):
     Args:
         guide: the frozen classifier g; what `ClsLoss` takes. Not needed if `cls_loss` is given.
         lambda_mask: λ_m, not negative.
-        lambda_cls: λ_c, not negative.
+        lambda_cls: λ_c, not negative. With 0, L_cls is not computed: the guide's passes are most of a step's cost.
         recon_loss: (reconstruction, images) -> scalar.
         mask_loss: (areas, targets) -> scalar.
         cls_loss: (out, images, tags) -> scalar; default `ClsLoss(guide)`.
@@ -245,7 +245,7 @@ class DecompositionLoss(nn.Module):
         check_tags(tags, batch=images.shape[0], num_classes=out.mask_logits.shape[1])
         recon = self.recon_loss(out.reconstruction, images)
         mask = self.mask_loss(out.areas, tags if areas is None else areas)
-        cls = self.cls_loss(out, images, tags)
+        cls = self.cls_loss(out, images, tags) if self.lambda_cls else recon.new_zeros(())
         total = recon + self.lambda_mask * mask + self.lambda_cls * cls
         extra: dict[str, Tensor] = {}
         for name, (weight, term) in self.extra.items():

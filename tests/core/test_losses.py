@@ -40,6 +40,15 @@ def test_default_weights_are_the_papers(guide: FrozenGuide) -> None:
     assert (loss.lambda_mask, loss.lambda_cls) == (1e-3, 1e-3)
 
 
+def test_a_guide_without_weight_is_not_asked(out: Decomposition, images: Tensor, tags: Tensor) -> None:
+    def never(*args: Any) -> Tensor:
+        raise AssertionError("asked")
+
+    terms = DecompositionLoss(lambda_cls=0, cls_loss=never)(out, images, tags)
+    assert terms.cls == 0
+    torch.testing.assert_close(terms.total, terms.recon + 1e-3 * terms.mask)
+
+
 def test_every_part_can_be_replaced(out: Decomposition, images: Tensor, tags: Tensor) -> None:
     seen: dict[str, tuple[Any, ...]] = {}
 
