@@ -76,6 +76,10 @@ class Decomposition:
         """
         return labels_from_logits(self.mask_logits, tags)
 
+    def of_images(self, images: Tensor) -> Decomposition:
+        """The decompositions of some images of the batch only, by their numbers (N,), int64."""
+        return Decomposition(self.mask_logits[images], self.imagelets[images])
+
     def select(self, slots: Tensor) -> Slots:
         """The parts in some slots only.
 

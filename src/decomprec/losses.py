@@ -66,8 +66,8 @@ class ClsLoss(nn.Module):
     """Cross-entropy of the guide on the components: each shows its class and no other (Eq. 6).
 
     Its main cost is the guide, run forward and backward on B · K images. With `absent_slots` those are B · (1 +
-    number present + `absent_slots`), for an unbiased estimate of the loss and its gradient that draws from torch's
-    global generator (see `functional.choose_slots`); `chunk` saves memory only.
+    number present + `absent_slots`), with `share` fewer of the B, for unbiased estimates of the loss and its gradient
+    that draw from torch's global generator (see `functional.choose_slots`); `chunk` saves memory only.
 
     Args:
         guide: maps images (N, 3, H, W) in [0, 1] to logits (N, K-1); usually a `FrozenGuide`.
@@ -75,11 +75,12 @@ class ClsLoss(nn.Module):
         view: what the guide is shown of the decomposition; the paper shows the components on black.
         absent_slots: how many absent classes, drawn anew for each image and call, stand for all of its absent
             ones; background and present classes are always shown. None shows every slot. The view is given `Slots`.
+        share: of the images, in (0, 1], at least one: these, drawn anew in each call, stand for all.
         chunk: the guide is shown at most this many images at once and runs again in the backward pass,
             which bounds the memory of its activations; None shows all at once.
 
     Raises:
-        ValueError: for another `absent`, or an `absent_slots` or `chunk` below 1.
+        ValueError: for another `absent`, an `absent_slots` or `chunk` below 1, or a `share` out of its range.
 
     Examples:
         >>> guide = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 80))
@@ -96,6 +97,7 @@ class ClsLoss(nn.Module):
         view: View = component_view,
         *,
         absent_slots: int | None = None,
+        share: float = 1.0,
         chunk: int | None = None,
     ) -> None:
         super().__init__()
@@ -104,10 +106,13 @@ class ClsLoss(nn.Module):
         for name, count in (("absent_slots", absent_slots), ("chunk", chunk)):
             if count is not None and count < 1:
                 raise ValueError(f"Expected `{name}` to be at least 1, or None for all at once, but got {count}.")
+        if not 0 < share <= 1:
+            raise ValueError(f"Expected `share` to be above 0 and at most 1, but got {share}.")
         self.guide = guide
         self.absent = absent
         self.view = view
         self.absent_slots = absent_slots
+        self.share = share
         # The number of slots depends on the tags, which torch.compile can't follow: one graph break. Not a decorator,
         # for `disable` loads the whole compiler, which an import should not.
         self._draw_slots = _draw_slots if absent_slots is None else torch.compiler.disable(_draw_slots)
@@ -123,6 +128,9 @@ class ClsLoss(nn.Module):
         """The loss of a decomposition of `images` (B, 3, H, W) with `tags` (B, K-1), a scalar."""
         num_classes = out.mask_logits.shape[1]
         check_tags(tags, batch=images.shape[0], num_classes=num_classes)
+        if self.share < 1:
+            some = torch.randperm(len(images), device=images.device)[: max(1, round(self.share * len(images)))]
+            out, images, tags = out.of_images(some), images[some], tags[some]
         if self.absent_slots is None:
             return DF.cls_loss(self.guide_logits(out, images), tags, self.absent)
         slots, weights, counts = self._draw_slots(tags, self.absent_slots)

@@ -227,6 +227,27 @@ def test_compiled(option: dict[str, int]) -> None:
         torch.testing.assert_close(results[1], results[0])
 
 
+@pytest.mark.parametrize(("share", "shown"), [(0.5, 2), (0.25, 1), (0.01, 1), (0.9, 4)])
+def test_mean_over_all_draws_of_images_is_the_full_loss(share: float, shown: int) -> None:
+    case = Case([[1, 0], [0, 0], [1, 1], [0, 1]], seed=1)
+    full = case.loss_and_gradients(ClsLoss(case.guide))
+    case.guide.shown.clear()
+    draws = []
+    for order in itertools.permutations(range(4)):
+        with mock.patch("torch.randperm", return_value=torch.tensor(order)):
+            draws.append(case.loss_and_gradients(ClsLoss(case.guide, share=share)))
+    assert set(case.guide.shown) == {3 * shown}
+    for parts, expected in zip(zip(*draws, strict=True), full, strict=True):
+        torch.testing.assert_close(torch.stack(parts).mean(dim=0), expected)
+
+
+def test_images_are_drawn_anew_in_each_call() -> None:
+    case = Case([[1, 0]] * 8)
+    loss = ClsLoss(case.guide, share=0.25)
+    values = {round(loss(case.out, case.images, case.tags).item(), 9) for _ in range(20)}
+    assert len(values) > 5
+
+
 OUT = Decomposition(torch.zeros(2, 3, SIZE, SIZE), torch.rand(2, 3, 3, SIZE, SIZE))
 
 
@@ -234,6 +255,8 @@ OUT = Decomposition(torch.zeros(2, 3, SIZE, SIZE), torch.rand(2, 3, 3, SIZE, SIZ
     ("call", "message"),
     [
         (lambda: ClsLoss(nn.Identity(), absent_slots=0), "`absent_slots` to be at least 1, or None .* but got 0"),
+        (lambda: ClsLoss(nn.Identity(), share=0), "`share` to be above 0 and at most 1, but got 0"),
+        (lambda: ClsLoss(nn.Identity(), share=math.nan), "`share` to be above 0 and at most 1, but got nan"),
         (lambda: ClsLoss(nn.Identity(), chunk=-1), "`chunk` to be at least 1, or None .* but got -1"),
         (lambda: DF.choose_slots(torch.ones(1, 2), torch.rand(1, 2), 0), "`absent_slots` to be at least 1, but got 0"),
         (lambda: DF.choose_slots(torch.ones(1, 2), torch.rand(2), 1), r"`keys` to have shape \(1, 2\), but got \(2,\)"),
@@ -252,7 +275,17 @@ OUT = Decomposition(torch.zeros(2, 3, SIZE, SIZE), torch.rand(2, 3, 3, SIZE, SIZ
             r"view to give images .* of the 2 slots .* but got \(2, 3, 3, 4, 4\); leave `absent_slots` None",
         ),
     ],
-    ids=["no absent slot", "negative chunk", "choose none", "keys", "weights", "slots", "view of all slots"],
+    ids=[
+        "no absent slot",
+        "no image",
+        "no number",
+        "negative chunk",
+        "choose none",
+        "keys",
+        "weights",
+        "slots",
+        "view of all slots",
+    ],
 )
 def test_what_is_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -92,7 +92,13 @@ def build_loss(preset: Preset, classifier: PooledClassifier) -> DecompositionLos
         lambda_mask=settings.lambda_mask,
         lambda_cls=settings.lambda_cls,
         mask_loss=HingeAreaLoss(*settings.area_range) if settings.area_range else MaskLoss(),
-        cls_loss=ClsLoss(FrozenGuide(classifier), settings.absent, view, absent_slots=settings.absent_slots),
+        cls_loss=ClsLoss(
+            FrozenGuide(classifier),
+            settings.absent,
+            view,
+            absent_slots=settings.absent_slots,
+            share=settings.cls_share,
+        ),
         lambda_seeds=settings.seeds,
     )
 

@@ -131,6 +131,9 @@ class SegmenterSettings(Settings):
     absent_slots: Count | None = Field(
         default=None, description="Absent classes drawn per image that stand for all of them in L_cls; null takes all."
     )
+    cls_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Share of the images of each step, drawn anew, that stand for all of them in L_cls."
+    )
     content: Literal["imagelets", "stopped", "images"] = Field(
         default="imagelets",
         description="What the guide sees inside a mask: image-lets, the same without a gradient, or the image itself.",
