@@ -88,7 +88,7 @@ class EvidenceMasks(nn.Module):
         self,
         classifier: PooledClassifier,
         scale: float = 1.5,
-        threshold: float = 0.55,
+        threshold: float = 0.5,
         sharpness: float = 6.0,
         steps: int = 4,
         refine: Refinement = pamr,
