@@ -95,7 +95,9 @@ def mask(places: dict[str, Place], classes: list[str]) -> Pixels:
     return labels
 
 
-def draw_folders(draw: Callable[..., tuple[Pixels, dict[str, Place]]], classes: list[str], nothing: str, out: Path) -> None:
+def draw_folders(
+    draw: Callable[..., tuple[Pixels, dict[str, Place]]], classes: list[str], nothing: str, out: Path
+) -> None:
     """Fill a folder per class, and `val_masks`; every second image has no class."""
     for split, count in SPLITS.items():
         rng = np.random.default_rng(len(split))

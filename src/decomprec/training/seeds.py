@@ -119,7 +119,7 @@ class ComputeSeeds(Callback):
         self.size = size
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Compute what is not there."""
+        """Compute the missing seeds."""
         if trainer.is_global_zero:
             key = hashlib.sha256(self.images.tags.numpy().tobytes())
             key.update(self.classifier.head.weight.detach().cpu().numpy().tobytes())
