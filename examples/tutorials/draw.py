@@ -24,8 +24,8 @@ Place = NDArray[np.bool_]
 
 SIZE = 48
 SPLITS = {"train": 160, "val": 40}
-FRUIT = {"apple": (200, 30, 35), "lemon": (225, 200, 40), "leaf": (50, 140, 50), "stone": (120, 115, 125)}
-WIDTHS = {"apple": 1.0, "lemon": 0.7, "leaf": 0.4, "stone": 0.8}
+FRUIT = {"apple": (200, 30, 35), "lemon": (225, 200, 40), "leaf": (40, 165, 60), "stone": (120, 115, 125)}
+WIDTHS = {"apple": 1.0, "lemon": 0.7, "leaf": 0.55, "stone": 0.8}
 Y, X = np.mgrid[:SIZE, :SIZE] / SIZE
 
 
