@@ -101,8 +101,7 @@ def test_surface_defects(tmp_path: Path) -> None:
     names = follow("surface_defects", tmp_path)
     assert load(tmp_path / "runs" / "surface").class_names == ("rust", "scratch")  # "good" is no class
     check_far_above_nothing(tmp_path / "runs" / "surface")
-    rust, scratch = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["iou"][1:]
-    assert rust > scratch
+    assert json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["mean_foreground_iou"] > 0.4
     assert len(names["wrongly"]) + len(names["missed"]) <= 6
     assert len(names["files"]) == 40
 
