@@ -10,7 +10,7 @@ replaced and take the marker's indentation, so a table can stand in a folded blo
 - a pattern such as `quality/dogs_seed*.json`, which takes several runs of one experiment together: mean ± standard
   deviation;
 - a table of `benchmarks.tables.headlines` or `summary`, which pick a few rows of several experiments;
-- `settings`, the settings of a preset.
+- `settings`, the settings of a preset, or `zoo`, the models in examples/models.
 
 Every JSON file must be shown on some page.
 """
@@ -43,6 +43,7 @@ from benchmarks.tables.robustness import fuzz_table, kills_table, processes_tabl
 from benchmarks.tables.settings import settings_table
 from benchmarks.tables.speed import against_table, contention_table, imports_table, scale_table, speed_table
 from benchmarks.tables.summary import summary_table
+from benchmarks.tables.zoo import MODELS, zoo_table
 
 MARKER = re.compile(r"^( *)<!-- table: (\S+) -->\n.*?^\1<!-- end table -->$", re.DOTALL | re.MULTILINE)
 SHORT = {**HEADLINES, "summary": summary_table}
@@ -71,6 +72,8 @@ def named(name: str, results: Path) -> str:
     """The table that a marker names."""
     if name == "settings":
         return settings_table()
+    if name == "zoo":
+        return zoo_table(MODELS)
     if name in SHORT:
         return SHORT[name](results)
     files = sorted(results.glob(name))

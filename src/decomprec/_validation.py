@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 
 def first_problem(error: ValidationError) -> str:
-    """Describe the first problem, to stand after "but": the place, what was expected and what came.
+    """Describe the first problem, as text that follows "but": the place, what was expected and what was found.
 
     Examples:
         >>> from pydantic import BaseModel

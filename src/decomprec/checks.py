@@ -1,4 +1,4 @@
-"""Checks of the library's inputs: a ValueError names the argument, what was expected and what came.
+"""Checks of the library's inputs: a ValueError names the argument, what was expected and what was given.
 
 Shapes and dtypes are checked at every call. Looking at values makes the CPU wait for the accelerator, so a tensor's
 values are scanned once: again only after it was changed in place. Changes that torch does not count (through NumPy or

@@ -1,4 +1,4 @@
-"""The value that flows through the library, and the checks of what comes in."""
+"""The value that flows through the library, and the checks of its parts."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def _measure(
     write_text(run_dir / "diagnostics.json", json.dumps(diagnostics.compute(), indent=2) + "\n")
     write_text(run_dir / "verdicts.json", json.dumps(verdicts_as_json(verdicts.compute()), indent=2) + "\n")
     if results is None:
-        print("no masks to measure with: see figures/, and the areas in diagnostics.json")
+        print("no masks to evaluate with: see figures/, and the areas in diagnostics.json")
     else:
         results = dataclasses.replace(results, run=run)
         results.save(run_dir / "results.json")

@@ -20,7 +20,7 @@ from decomprec.trained_model import TrainedModel
 
 FORMATS = (".onnx", ".pt2")
 METADATA = "decomprec.json"
-"""The file inside a .pt2 that holds what an .onnx holds as metadata."""
+"""The file in a .pt2 with what an .onnx has as metadata."""
 
 _TOLERANCE = 1e-4
 _SIZES = ((2, 75, 101), (3, 64, 96), (1, 40, 33))  # batch, height, width: traced with the first, tried with all
@@ -72,7 +72,7 @@ def export_masks(model: TrainedModel, path: str | Path) -> None:
 
 
 class _MaskBranch(nn.Module):
-    """Images to masks, in operations that hold for every size: no branches, and padding as an index."""
+    """Images to masks, in operations that work for every size: no branches, and padding as an index."""
 
     def __init__(self, segmenter: DecompositionSegmenter) -> None:
         super().__init__()

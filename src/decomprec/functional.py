@@ -318,7 +318,7 @@ def seed_loss(mask_logits: Tensor, seeds: Tensor, weights: Tensor | None = None)
 
 
 def choose_slots(tags: Tensor, keys: Tensor, absent_slots: int) -> tuple[Tensor, Tensor]:
-    """Some slots, and weights with which they stand for all of Eq. 6: each class that is present, few of the others.
+    """Some slots, with weights by which they represent all of Eq. 6: each class that is present, few of the others.
 
     With uniform random keys, all choices of an image's absent classes are equally likely, and each stands in for
     (number absent) / (number chosen) of them: the mean of `cls_loss` over the choices is that over all slots.

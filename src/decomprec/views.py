@@ -1,4 +1,4 @@
-"""Views: what the guide is shown of a decomposition, and what stands outside the masks."""
+"""Views: what the guide is shown of a decomposition, and what fills the outside of the masks."""
 
 from __future__ import annotations
 

@@ -17,6 +17,9 @@ HOSTS = {
     "flickr.com",
     "www.flickr.com",
     "github.com",
+    "arxiv.org",
+    "huggingface.co",
+    "ieeexplore.ieee.org",
 }
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 URL = re.compile(r"(?:\bhttps?|\bftp):[^\s<>)\]\"'`]*|\bwww\.[^\s<>)\]\"'`]+", re.IGNORECASE)

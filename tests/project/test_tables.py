@@ -12,9 +12,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from benchmarks.files import RESULTS
+from benchmarks.quality.export_model import card
 from benchmarks.tables.charts import CHARTS, Chart, draw, is_fresh
 from benchmarks.tables.headlines import HEADLINES
 from benchmarks.tables.pages import fill
+from benchmarks.tables.zoo import zoo_table
 
 from decomprec.evaluation.comparison import Results, Row
 from decomprec.evaluation.metrics import SegmentationScores
@@ -173,6 +175,25 @@ def luminance(colour: str) -> float:
     channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)])
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_models_are_listed_with_the_figures_of_their_cards(tmp_path: Path) -> None:
+    rows = [
+        {"method": "ours, PAMR", "tags": tags, "mean_foreground_iou": iou, "mean_false_area": None}
+        for tags, iou in ((True, 0.5), (False, 0.25))
+    ]
+    run = {"half": "report, 4 images", "image_size": 224, "command": "run me"}
+    results = {"run": run, "class_names": ["cat", "dog"], "rows": rows, "guide_accuracy": {"mean": 0.9}}
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets" / "README.md").write_text(card("pets", results, "Ten images.", "All of them."), encoding="utf-8")
+    config = {"class_names": ["cat", "dog"], "image_size": 160, "encoder": {"name": "resnet18"}}
+    (tmp_path / "pets" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "pets" / "model.safetensors").write_bytes(bytes(2_000_000))
+    table = zoo_table(tmp_path)
+    cells = [cell.strip() for cell in table.splitlines()[2].strip("|").split("|")]
+    assert cells == ["`pets`", "cat, dog", "`resnet18`", "160", "0.500", "0.250", "2.0 MB"]
+    assert "**pets**, data: Ten images." in table
+    assert "**pets**, limits: All of them." in table
 
 
 def test_a_chart_of_other_data_is_stale(tmp_path: Path) -> None:

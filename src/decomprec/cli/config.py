@@ -53,7 +53,7 @@ ConfigOption = Annotated[
         metavar="FILE",
         is_eager=True,
         callback=read_config,
-        help="Arguments from a config.yaml of an earlier call; those given besides win.",
+        help="Arguments from a config.yaml of an earlier call; options on the command line override it.",
     ),
 ]
 
@@ -131,7 +131,7 @@ def check_config(context: typer.Context, path: Path) -> None:
 
 
 def config_beside(file: Path) -> Path:
-    """Where the config of a result that is one file lies.
+    """Path of the config of a result that is one file.
 
     Examples:
         >>> config_beside(Path("runs/mine/report.html")).name

@@ -48,7 +48,7 @@ def print_any_text() -> None:
 
 
 def check_apart(data: Path, out: Path) -> None:
-    """Refuse a folder of results that is the folder of the images, lies in it or holds it.
+    """Refuse a folder of results that is the folder of the images, is inside it or contains it.
 
     Results in the folder of the images would be taken for images by the next call.
 

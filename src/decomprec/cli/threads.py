@@ -1,4 +1,4 @@
-"""How many threads torch computes with, beside the programs that run already."""
+"""How many threads torch computes with, given what other programs are running."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def train(
     Formats of DATA:
       folder    images/train/dog/*.jpg, .../other/*.jpg, images/val/...
       csv       columns image, split, tags: "park.jpg,train,dog;person"
-      voc       devkit of Pascal VOC, or its layout with classes of its own
+      voc       devkit of Pascal VOC, or its layout with other classes
       coco      instances_train*.json, or the folder that contains it; train/_annotations.coco.json
       paired    images/ next to masks/ or labels/ (masks, YOLO, XML), from which the tags are read
       pets      folder that contains oxford-iiit-pet

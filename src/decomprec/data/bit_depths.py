@@ -1,4 +1,4 @@
-"""Values of an image file in 8 bits, whatever its bit depth."""
+"""Values of an image file of any bit depth in 8 bits."""
 
 import io
 import math
@@ -27,7 +27,7 @@ def tag(image: Any, name: str, default: Any) -> Any:
 def decoded(image: Any) -> tuple[Image.Image, bool]:
     """Decode several bands to 8 bits, and tell whether the colours hold their share of alpha.
 
-    Pillow keeps the upper 8 of 16 bits, whatever the range of the values is, and divides colours by an alpha that may
+    Pillow keeps the upper 8 of 16 bits, for values of any range, and divides colours by an alpha that may
     be none. So the file is decoded anew, in other raw modes.
     """
     raw_mode = _raw_mode(image)

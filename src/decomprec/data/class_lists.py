@@ -51,7 +51,7 @@ def read_class_list(path: Path) -> tuple[str, ...]:
 
 
 def listed_names(path: Path) -> list[str]:
-    """Read the names in a list of classes, as they stand there but for those to be ignored."""
+    """Read the names in a list of classes, unchanged, without those to be ignored."""
     lines = [line.strip() for line in read_text(path).splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     numbered = [re.fullmatch(r"(\d+)[\s:,=]+(.*[^\s:,=\d].*)", line) for line in lines]

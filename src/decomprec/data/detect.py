@@ -1,4 +1,4 @@
-"""The format of a data set, by what lies in its folder."""
+"""The format of a data set, by what its folder contains."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Images that are in two splits: what is validated on them has been learnt by heart."""
+"""Images that are in two splits: scores on them measure memory."""
 
 import hashlib
 import warnings

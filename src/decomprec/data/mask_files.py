@@ -84,7 +84,7 @@ def is_mask_name(stem: str) -> bool:
 
 
 def without_masks(files: Iterable[Path]) -> list[Path]:
-    """Leave out masks that lie beside their images: ``photo_mask.png`` where there is ``photo.jpg``.
+    """Leave out masks that are next to their images: ``photo_mask.png`` where there is ``photo.jpg``.
 
     Examples:
         >>> [file.name for file in without_masks([Path("a.jpg"), Path("a_mask.png"), Path("b_mask.png")])]

@@ -116,7 +116,7 @@ def in_system(path: PurePath) -> bool:
 
 
 def holds_images(name: str) -> bool:
-    """Tell whether a folder's name says that it holds the images of a data set, whatever they show."""
+    """Tell whether a folder's name only says that it holds images, not what they show."""
     return plain(name) in _IMAGES
 
 

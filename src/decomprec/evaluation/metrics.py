@@ -120,7 +120,7 @@ class ScoreAccumulator:
             self._per_image += zip(names, _iou(counts[:, :-1]).nanmean(dim=1).tolist(), strict=True)
 
     def add(self, confusion: Tensor, shares: Tensor, tags: Tensor, known: Tensor) -> None:
-        """Add B images of which the pixels are counted already.
+        """Add B images whose pixels are already counted.
 
         Args:
             confusion: number of known pixels of all B images by their true class and their label, (K, K).

@@ -14,9 +14,9 @@ from decomprec.evaluation.comparison import number_cell, text_table
 FEW_IMAGES = 40
 """Fewer validation images with a class, or without it, say little about it."""
 SMALL_AREA = 0.02
-"""A class that covers a smaller share of its images than this may be too small for the size that they are seen at."""
+"""A class that covers a smaller share of its images than this may be too small at the size of the network's input."""
 GOOD, FAIR = 0.6, 0.3
-"""Shares of the images that the usual answer gets wrong, of which a guide must be right about as many."""
+"""Of the images that the usual answer gets wrong, the share that a guide must get right for each grade."""
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,7 @@ def check_encoder(encoder: nn.Module) -> None:
 
 
 def coarsest_stride(encoder: Any) -> int:
-    """The stride of an encoder's coarsest features, of which heights and widths must be multiples.
+    """The stride of an encoder's coarsest features; heights and widths must be multiples of it.
 
     Examples:
         >>> coarsest_stride(SmallEncoder((4, 8)))
@@ -286,7 +286,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 
 def _create(name: str, options: Mapping[str, Any]) -> Any:
-    """The network with random weights; one with patches of a fixed number is told to take any."""
+    """The network with random weights; one with a fixed number of patches is set to take any number."""
     import timm
 
     try:

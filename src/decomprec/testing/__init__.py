@@ -1,4 +1,4 @@
-"""Checks for custom components: each calls one on small made-up inputs and says in one sentence what is wrong."""
+"""Checks for custom components: each calls one on small synthetic inputs and says in one sentence what is wrong."""
 
 from decomprec.testing.data import check_dataset
 from decomprec.testing.guide import check_fill, check_guide, check_view

@@ -1,4 +1,4 @@
-"""What a segmenter's decompositions look like over a validation epoch, and what of it is a collapse."""
+"""What a segmenter's decompositions look like over a validation epoch, and when that is a collapse."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class NonFiniteError(StoppedRunError):
 
 @contextmanager
 def clear_stops(stage: str, last: Path, out_of_memory: str = "The memory does not suffice.") -> Iterator[None]:
-    """Say what stopped a stage, and what is kept of it.
+    """Say what stopped a stage, and which checkpoint is kept.
 
     Args:
         stage: "guide" or "segmenter".

@@ -1,4 +1,4 @@
-"""Stop a training before a step that is not finite, and find out what is to blame."""
+"""Stop a training before a step that is not finite, and find the cause."""
 
 from __future__ import annotations
 

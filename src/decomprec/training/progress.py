@@ -211,7 +211,7 @@ class RunProgress(ProgressBar):
         self._close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Let what is said about the exception start a new line."""
+        """Start a new line for the message of an exception."""
         self._close()
 
     def _count(self, trainer: L.Trainer, kind: str, batch: Batch) -> None:

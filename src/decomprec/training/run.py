@@ -67,7 +67,7 @@ def train(
         StoppedRunError: if there is not enough memory, or a process that loads images or trains along has ended; says
             what to try. Both errors above are StoppedRunErrors too.
         OSError: if the folder can't be written to, as on a full disk.
-        KeyboardInterrupt: for Ctrl-C. Whatever stops a run, the last checkpoint stays, and the run can be resumed.
+        KeyboardInterrupt: for Ctrl-C. However a run is stopped, its last checkpoint is kept, and it can be resumed.
     """
     keep_freed_memory()
     run_dir = Path(run_dir)

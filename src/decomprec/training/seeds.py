@@ -127,7 +127,7 @@ class ComputeSeeds(Callback):
         self.size = size
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Compute what is not there, and give the module the weights that balance the classes."""
+        """Compute the missing seeds, and give the module the weights that balance the classes."""
         if trainer.is_global_zero:
             key = hashlib.sha256(self.images.tags.numpy().tobytes())
             key.update(self.classifier.head.weight.detach().cpu().numpy().tobytes())

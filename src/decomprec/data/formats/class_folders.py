@@ -43,7 +43,7 @@ class ClassFolders:
         return sorted({name for folders in self.parts.values() for name in folders})
 
     def files(self, part: str, name: str) -> list[Path]:
-        """List the images of a class folder, without masks beside them."""
+        """List the images of a class folder, without masks next to them."""
         folder = self.parts[part].get(name)
         return [] if folder is None else class_images(folder)
 
@@ -81,7 +81,7 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
 
 
 def class_images(folder: Path) -> list[Path]:
-    """List the images in a class folder and below it, without masks and visualizations that lie there too."""
+    """List the images in a class folder and below it, without the masks and visualizations among them."""
     return without_masks(file for file in image_files(folder) if not _lies_aside(file.relative_to(folder)))
 
 
@@ -187,7 +187,7 @@ def _check_beside_splits(root: Path, others: Collection[str], parts: dict[str, d
 
 
 def _check_doubtful(root: Path, folders: dict[str, Path], classes: Collection[str]) -> None:
-    """Refuse a folder "mask" that fits no image, as of faces with and without, or "photos" beside other classes."""
+    """Refuse a folder "mask" that fits no image (faces with and without one), or "photos" next to other classes."""
     named = [child for child in subfolders(root) if holds_images(child.name) or may_be_class(child.name)]
     for child in named if folders else ():
         if child.name in folders or child.name in classes or not class_images(child):

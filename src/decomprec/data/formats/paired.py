@@ -1,4 +1,4 @@
-"""Images whose tags are read from masks or labels in a folder beside them."""
+"""Images whose tags are read from masks or labels in a folder next to them."""
 
 import os
 import warnings
@@ -25,7 +25,7 @@ _MOST_VALUES = 64
 
 
 class PairedImages(TaggedImages):
-    """Images with a folder of masks or labels beside them, from which their tags are read.
+    """Images with a folder of masks or labels next to them, from which their tags are read.
 
     A class is in an image if its mask has a pixel of it, its YOLO labels a line, or its annotation in XML an object.
     The classes of masks are those of a ``classes.txt``, ``class_names.txt`` or ``labelmap.txt``; without one, they are
@@ -137,7 +137,7 @@ def _read(pair: Pair, image: Path, label: Path | None) -> _Labelled | None:
 
 
 def _class_names(root: Path, pairs: list[Pair], labelled: Mapping[str, list[_Labelled]]) -> dict[int | str, str]:
-    """The names of the classes by what stands for them: values of masks, numbers of YOLO, names in XML."""
+    """The names of the classes by their values in masks, numbers in YOLO, or names in XML."""
     found = sorted({value for entries in labelled.values() for entry in entries for value in entry.found}, key=str)
     folders = list(
         dict.fromkeys([root, *(p for pair in pairs for p in (pair.labels, pair.labels.parent, pair.images))])

@@ -100,7 +100,7 @@ def label_kind(folder: Path, beside_images: bool = False) -> Kind | None:
 
 
 def pair_images(folder: Path) -> list[Path]:
-    """List the images of a pair, without those in folders of masks and masks that lie beside them."""
+    """List the images of a pair, without folders of masks and masks next to them."""
     files = mask_images(folder)
     return without_masks(f for f in files if not any(map(holds_masks, f.relative_to(folder).parent.parts)))
 

@@ -1,4 +1,4 @@
-"""The layout of Pascal VOC: its own devkits, and those that other tools write with classes of their own."""
+"""The layout of Pascal VOC: its own devkits, and those that other tools write with other classes."""
 
 from collections.abc import Sequence, Set
 from pathlib import Path
