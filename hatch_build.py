@@ -1,7 +1,7 @@
 """The fields of the package's metadata that depend on where it is built: links of the README, and addresses.
 
-In a workflow of GitHub they lead to the repository that the workflow runs in, at the tag or branch that it runs on. Built
-anywhere else, the package names no address, and the README's links stay relative.
+In a GitHub workflow they lead to its repository, at the tag or branch that it runs on. Built anywhere else, the package
+names no address, and the README's links stay relative.
 """
 
 import os
