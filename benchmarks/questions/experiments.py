@@ -92,7 +92,7 @@ def classes(size: Size) -> Iterator[Variant]:
         for count in (3, 6, 20):
             yield Variant(
                 f"{count} classes{how}",
-                lambda count=count: plain(size.scenes(TRAIN, count)),  # type: ignore[misc]
+                partial(lambda count: plain(size.scenes(TRAIN, count)), count),
                 partial(size.scenes, TEST, count),
                 partial(size.scenes, VAL, count),
                 settings,

@@ -60,7 +60,7 @@ def export_masks(model: TrainedModel, path: str | Path) -> None:
     if missing:
         raise ValueError(
             f"Expected {', '.join(missing)} to be installed, which .onnx files need; "
-            'do pip install "decomprec[onnx]", or export to .pt2.'
+            f"do pip install {' '.join(missing)}, or export to .pt2."
         )
     branch = _MaskBranch(model.segmenter)
     program = _traced(branch)

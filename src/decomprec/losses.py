@@ -202,7 +202,9 @@ class DecompositionLoss(nn.Module):
         lambda_seeds: float = 0.0,
     ) -> None:
         super().__init__()
-        if (guide is None) == (cls_loss is None):
+        if guide is not None and cls_loss is None:
+            cls_loss = ClsLoss(guide)
+        elif guide is not None or cls_loss is None:
             raise ValueError(
                 "Expected either `guide` or `cls_loss` (which brings its own guide), but got both or neither."
             )
@@ -221,7 +223,7 @@ class DecompositionLoss(nn.Module):
         self.lambda_seeds = lambda_seeds
         self.recon_loss = recon_loss or ReconLoss()
         self.mask_loss = mask_loss or MaskLoss()
-        self.cls_loss = cls_loss or ClsLoss(guide)  # type: ignore[arg-type]  # one of them is given
+        self.cls_loss = cls_loss
         self.extra = extra
         # Terms that are modules follow to() with this one.
         self.extra_modules = nn.ModuleList(term for _, term in extra.values() if isinstance(term, nn.Module))

@@ -193,7 +193,7 @@ def test_a_collapsed_recipe_is_shown_as_it_was_at_its_last_checkpoint(
     finished: tuple[Path, list[str]], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Collapse(Callback):
-        def on_train_epoch_start(self, trainer, pl_module) -> None:  # type: ignore[no-untyped-def]
+        def on_train_epoch_start(self, trainer, pl_module) -> None:
             if isinstance(pl_module, SegmenterModule) and trainer.current_epoch == 1:
                 raise CollapsedRunError("all black")
 
@@ -274,7 +274,7 @@ def test_the_supervised_loss_is_cross_entropy_over_the_known_pixels() -> None:
     images, truth = torch.rand(2, 3, 16, 16), torch.randint(3, (2, 16, 16))
     truth[0, :5] = 255
     module = SupervisedModule(segmenter)
-    module.log = lambda *args, **options: None  # type: ignore[method-assign]
+    module.log = lambda *args, **options: None
     loss = module.training_step({"image": images, "mask": truth}, 0)
     logits = segmenter.mask_logits(images).permute(0, 2, 3, 1)[truth != 255]
     assert loss.item() == pytest.approx(F.cross_entropy(logits.double(), truth[truth != 255]).item(), rel=1e-5)
@@ -340,7 +340,7 @@ def test_single_changes_with_the_guide_of_a_run(
     terms = []
 
     class Watched(AddTerm):
-        def on_fit_start(self, trainer, pl_module):  # type: ignore[no-untyped-def]
+        def on_fit_start(self, trainer, pl_module):
             super().on_fit_start(trainer, pl_module)
             terms.extend(getattr(pl_module, "loss", SimpleNamespace(extra={})).extra)
 

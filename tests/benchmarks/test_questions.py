@@ -185,7 +185,7 @@ def test_context_figures_count_pixels(tmp_path: Path) -> None:
         def forward(self, images: Tensor) -> Tensor:
             return images.new_ones(len(images), 4)
 
-    trained = questions.TrainedModel(Band(), with_both.class_names, 32, Band())  # type: ignore[arg-type]
+    trained = questions.TrainedModel(Band(), with_both.class_names, 32, Band())
     found = questions.context_figures(trained, size.scenes(questions.ALONE), with_both, without)
     assert found["class on the band alone"] == 1
     assert found["class on the band beside it"] == 1

@@ -147,7 +147,7 @@ def test_ctrl_c_that_python_drops(then: str, monkeypatch: pytest.MonkeyPatch, tm
         if then == "a worker ends":
             raise RuntimeError("DataLoader worker exited unexpectedly")
         for callback in callbacks:
-            callback.on_train_batch_start(None, None, None, 0)  # type: ignore[arg-type]
+            callback.on_train_batch_start(None, None, None, 0)
 
     monkeypatch.setattr(experiment, "run_experiment", stop)
     before = signal.getsignal(signal.SIGINT)

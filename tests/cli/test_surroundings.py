@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.cli_run import SETTINGS, call, data, read, red_square, run, save, sentence  # noqa: F401
+from support.cli_run import SETTINGS, call, data, red_square, run, save, sentence
 from typer.testing import CliRunner
 
 from decomprec.cli import app
 from decomprec.cli.surroundings import check_apart, forget_ranks
 from decomprec.data.formats.coco import coco_label_maps
 from decomprec.trained_model import Prediction
+
+__all__ = ["data", "run"]  # fixtures
 
 JOB = {"SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "train.sh", "SLURM_NNODES": "1", "SLURM_NODELIST": "node1"}
 RANKS = {
@@ -42,7 +44,7 @@ def test_one_process_of_one_says_nothing() -> None:
 
 
 @pytest.mark.slow
-def test_a_task_of_a_job_trains_as_one_process(data: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_task_of_a_job_trains_as_one_process(data: Path, tmp_path: Path) -> None:
     """Each of the variables alone makes Lightning refuse, wait for others, or write neither logs nor model."""
     words = ["train", str(data), "--out", str(tmp_path / "run"), "--preset", "demo", *SETTINGS, "--device", "cpu"]
     short = ["--set", "guide.epochs=1", "--workers", "0"]
@@ -57,7 +59,7 @@ def test_a_task_of_a_job_trains_as_one_process(data: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("charset", ["ascii", "cp1252", "utf-8"])
-def test_a_console_that_lacks_letters(charset: str, run: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_console_that_lacks_letters(charset: str, run: Path, tmp_path: Path) -> None:
     image, mask = red_square(0, present=True)
     name = "\N{CJK UNIFIED IDEOGRAPH-72D7}\udce9"  # of which no console has the last
     save(tmp_path / "photos" / f"{name}.png", image)
@@ -78,7 +80,7 @@ def test_a_console_that_lacks_letters(charset: str, run: Path, tmp_path: Path) -
     assert (tmp_path / "scores.json").is_file()
 
 
-def test_a_results_name_that_would_be_too_long_is_cut(run: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_results_name_that_would_be_too_long_is_cut(run: Path, tmp_path: Path) -> None:
     image, _ = red_square(0, present=True)
     long = ["n" * 251, "\N{CJK UNIFIED IDEOGRAPH-72D7}" * 83]
     for name in long:
@@ -97,7 +99,7 @@ def test_a_results_name_that_would_be_too_long_is_cut(run: Path, tmp_path: Path)
 
 
 def test_what_cannot_be_written_stops_no_other(
-    run: Path,  # noqa: F811
+    run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -126,7 +128,7 @@ def test_what_cannot_be_written_stops_no_other(
     assert (tmp_path / "out" / "annotations.json").is_file()
 
 
-def test_folders_of_results_are_apart_from_the_images(data: Path, run: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_folders_of_results_are_apart_from_the_images(data: Path, run: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(data)
     for out, relation in (
@@ -151,7 +153,7 @@ def test_a_list_may_have_its_results_below_it(tmp_path: Path) -> None:
         check_apart(tmp_path / "tags.csv", tmp_path)
 
 
-def test_names_that_are_no_text_are_drawn(run: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_names_that_are_no_text_are_drawn(run: Path, tmp_path: Path) -> None:
     """As from an archive of another system."""
     image, _ = red_square(0, present=True)
     file = save(tmp_path / "photos" / "a.png", image)

@@ -177,7 +177,7 @@ def test_the_classifier_is_asked_at_two_sizes() -> None:
     segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
     for image_size, found in ((32, False), (36, True)):
         # At 32 and 45 pixels the mean of its logits is -1.5, at 36 and 50 it is 3; both are below 0 at the first.
-        model = TrainedModel(segmenter, ("dog",), image_size, ByWidth())  # type: ignore[arg-type]
+        model = TrainedModel(segmenter, ("dog",), image_size, ByWidth())
         masks = model(torch.full((3, 72, 72), 90, dtype=torch.uint8)).masks
         assert bool(masks[1].any()) is found
         torch.testing.assert_close(masks.sum(dim=0), torch.ones(72, 72))

@@ -21,7 +21,7 @@ from decomprec.evaluation.verdict import (
 
 def verdict(**values: object) -> Verdict:
     known = {"images_with": 50, "images_without": 50, "accuracy": 0.95, "usual": 0.5, "area": 0.2}
-    return Verdict(**{"name": "crack", **known, **values})  # type: ignore[arg-type]
+    return Verdict(**{"name": "crack", **known, **values})
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 4)), min_size=1, max_size=30))

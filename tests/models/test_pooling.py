@@ -84,4 +84,4 @@ def test_wrong_levels_raise(levels: tuple[int, ...]) -> None:
 
 def test_an_unknown_pooling_raises() -> None:
     with pytest.raises(ValueError, match="`pooling` to be one of mean, top, lse, gem"):
-        PooledClassifier(SmallEncoder((4, 8)), 3, pooling="max")  # type: ignore[arg-type]
+        PooledClassifier(SmallEncoder((4, 8)), 3, pooling="max")

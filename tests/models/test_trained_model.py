@@ -22,8 +22,8 @@ def small_model(bias: float = 5.0) -> TrainedModel:
     segmenter = DecompositionSegmenter(3, SmallEncoder((4, 8)), decoder_widths=(8, 4))
     for module in segmenter.modules():
         if isinstance(module, nn.BatchNorm2d):  # as after some training
-            nn.init.normal_(module.running_mean, std=0.1)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.02, 0.1)  # type: ignore[arg-type]
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.02, 0.1)
     classifier = PooledClassifier(SmallEncoder((4,)), 3)
     nn.init.zeros_(classifier.head.weight)
     nn.init.constant_(classifier.head.bias, bias)

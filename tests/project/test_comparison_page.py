@@ -14,6 +14,7 @@ import torchmetrics
 from packaging.version import Version
 from pytorch_grad_cam.base_cam import BaseCAM
 
+import decomprec
 from decomprec.trained_model import TrainedModel
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,15 @@ def table() -> dict[str, dict[str, str]]:
     return {name: dict(zip(head, row, strict=True)) for name, *row in rows if name.strip("- ")}
 
 
+def first_contact(number: int) -> dict[str, dict[str, str]]:
+    """One of the tables of first contact: the cells by library and column."""
+    blocks = re.findall(r"(?:^\|.*\n)+", TEXT.partition("## First contact")[2].partition("## ")[0], re.MULTILINE)
+    (_, *head), _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in blocks[number].splitlines()
+    )
+    return {name: dict(zip(head, cells, strict=True)) for name, *cells in rows}
+
+
 def row(name: str) -> dict[str, str]:
     """A row, without the paper's repository, which is no package."""
     cells = table()[name]
@@ -44,7 +54,7 @@ def row(name: str) -> dict[str, str]:
 
 def test_versions() -> None:
     looked_at = row("version looked at")
-    assert looked_at.pop("decomprec") == PROJECT["version"]
+    assert looked_at.pop("decomprec") == decomprec.__version__
     # A later release alone is no fault of the page: the other tests see what it changed.
     for name, version in looked_at.items():
         assert Version(distribution(PEERS[name]).version) >= Version(version), name
@@ -103,6 +113,28 @@ def test_number_of_maps() -> None:
     exported = [value for value in vars(pytorch_grad_cam).values() if isinstance(value, type)]
     maps = {value for value in exported if issubclass(value, BaseCAM)}
     assert row("baselines in the same run")["pytorch-grad-cam"] == f"{len(maps)} kinds of maps"
+
+
+def test_first_contact_installs() -> None:
+    cells = {name: cells["install"] for name, cells in first_contact(0).items()}
+    assert all(cells[name].startswith(f"`pip install {package}`") for name, package in PEERS.items())
+
+
+def test_first_contact_of_this_library() -> None:
+    ours = first_contact(0)["decomprec"] | first_contact(1)["decomprec"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert int(ours["badges"]) == len(re.findall(r"assets/badges/\w+\.svg", readme))
+    models, notebooks = (ROOT / "examples" / "models").iterdir(), (ROOT / "examples").glob("*.ipynb")
+    assert int(ours["trained models"].split(",")[0]) == len(list(models))
+    assert int(ours["tutorials"].split()[0]) == len(list(notebooks))
+    forms = {*(ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")} - {
+        ROOT / ".github" / "ISSUE_TEMPLATE" / "config.yml"
+    }
+    assert ours["issue templates"] == f"{len(forms)}, and pull requests"
+    assert (ROOT / ".github" / "pull_request_template.md").is_file()
+    assert (ROOT / "CHANGELOG.md").is_file()
+    assert (ROOT / "CITATION.cff").is_file()
+    assert "bibtex" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
 
 
 def test_names_exist() -> None:

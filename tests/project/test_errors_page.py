@@ -87,7 +87,7 @@ def collapsed() -> None:
         callbacks=[StopCollapsed(["dog"])],
         **BARE,
     )
-    batches = DataLoader(items, batch_size=8)  # type: ignore[arg-type]
+    batches = DataLoader(items, batch_size=8)
     trainer.fit(SegmenterModule(Nothing(), loss, num_classes=2), batches, batches)
 
 

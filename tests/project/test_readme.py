@@ -12,6 +12,8 @@ import torch
 import yaml
 from PIL import Image
 
+import decomprec
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -91,7 +93,7 @@ def test_badges_are_true() -> None:
 
 def test_citation_is_of_this_version() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert cited["version"] == PROJECT["version"]
+    assert cited["version"] == decomprec.__version__
     assert cited["license"] == PROJECT["license"]
     assert [author["name"] for author in cited["authors"]] == [author["name"] for author in PROJECT["authors"]]
 

@@ -54,7 +54,7 @@ def test_images_shrink_in_training_and_validation_and_the_iou_is_measured_at_ful
     segmenter.encoder.register_forward_pre_hook(lambda _, args: sizes.append(tuple(args[0].shape[-2:])))
     loss = DecompositionLoss(cls_loss=lambda out, images, tags: out.mask_logits.mean())
     module = SegmenterModule(segmenter, loss, num_classes=2, settings=SegmenterSettings(image_size=16))
-    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]  # no trainer is attached
+    module.log = lambda *args, **kwargs: None  # no trainer is attached
     torch.manual_seed(0)
     images, mask = torch.rand(2, 3, 32, 32), torch.randint(2, (2, 32, 32))
     batch = {"image": images, "tags": torch.ones(2, 1), "mask": mask}

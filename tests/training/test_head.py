@@ -86,7 +86,7 @@ def test_training_ends_with_the_head_of_all_images_that_it_saw(
     classifier.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
 
     class Watched(GuideModule):
-        def training_step(self, batch, batch_idx):  # type: ignore[no-untyped-def]
+        def training_step(self, batch, batch_idx):
             tags.append(batch["tags"])
             return super().training_step(batch, batch_idx)
 
@@ -130,7 +130,7 @@ def test_the_validation_judges_the_fitted_head(classifier: PooledClassifier, dat
     seen: list[Tensor] = []
 
     class Watched(GuideModule):
-        def validation_step(self, batch, batch_idx):  # type: ignore[no-untyped-def]
+        def validation_step(self, batch, batch_idx):
             seen.append(self.classifier.head.weight.detach().clone())
             super().validation_step(batch, batch_idx)
 

@@ -144,7 +144,7 @@ def test_a_seed_file_gives_back_what_was_written(tmp_path: Path, dtype: torch.dt
 
 
 def test_a_broken_computation_leaves_no_file(tmp_path: Path) -> None:
-    def broken():  # type: ignore[no-untyped-def]
+    def broken():
         yield torch.zeros(2, 2, dtype=torch.uint8)
         raise ValueError("an image can't be read")
 
@@ -185,7 +185,7 @@ def test_a_stopped_run_takes_the_seeds_that_are_there(tmp_path: Path, monkeypatc
     whole = train(PRESET, *options(), tmp_path / "whole", trainer_options=QUIET)
     setup = ComputeSeeds.setup
 
-    def killed(self, *arguments, **named):  # type: ignore[no-untyped-def]
+    def killed(self, *arguments, **named):
         setup(self, *arguments, **named)
         raise KeyError("killed")
 

@@ -12,6 +12,7 @@ from decomprec.cli.export import export
 from decomprec.cli.predict import predict
 from decomprec.cli.report import report
 from decomprec.cli.train import train
+from decomprec.cli.version import main
 
 HELP = """Train a segmenter from image tags.
 
@@ -44,5 +45,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain text, which reads the same in a log
     pretty_exceptions_enable=False,
 )
+app.callback()(main)
 for command in (demo, check, train, predict, evaluate, report, export):
     app.command(cls=PreparedCommand)(command)

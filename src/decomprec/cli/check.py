@@ -67,7 +67,7 @@ def check(
     DIR gets doubts.json, which lists all images that each doubt is about, and contact_sheets/, with up to 12 training
     images of each class and of none.
 
-    Finding images that look alike requires one more package: pip install "decomprec[check]"
+    Finding images that look alike requires one more package: pip install imagehash
     """  # noqa: D301
     from decomprec.data import load_images
     from decomprec.data.detect import detect_format
@@ -99,7 +99,7 @@ def check(
     ]
     typer.echo(_printed(doubts, images))
     if not can_compare():
-        typer.echo('\nimages that look alike were not searched: pip install "decomprec[check]"')
+        typer.echo("\nimages that look alike were not searched: pip install imagehash")
     if out is not None:
         _write(out, found, seen, images, doubts)
         save_config(context, out / CONFIG, format=found)

@@ -41,7 +41,7 @@ def evaluate(
     matched to them by name, and so are those in a TRUTH/classes.txt; other objects are background. Without it, equal
     numbers mean equal classes.
 
-    COCO files require one more package: pip install "decomprec[coco]"
+    COCO files require one more package: pip install pycocotools
     """  # noqa: D301
     import json
 

@@ -26,7 +26,7 @@ def export(
     width), which sum to one over the classes, background first. Class names and the image size of the training are
     in the file's metadata. The classifier and the refinement of predict are not part of it.
 
-    .onnx needs more packages: pip install "decomprec[onnx]"
+    .onnx needs more packages: pip install onnx onnxscript onnxruntime
     """  # noqa: D301
     from decomprec.export import export_masks
     from decomprec.trained_model import load

@@ -79,7 +79,7 @@ def predict(
 
     Images in a folder keep their path below it. An image that can't be read is reported, the others are drawn, and the
     exit code is 1. Images of one shape are segmented together; --batch bounds how many, and so the memory.
-    --coco needs one more package: pip install "decomprec[coco]"
+    --coco needs one more package: pip install pycocotools
     """  # noqa: D301
     import torch
     from tqdm import tqdm

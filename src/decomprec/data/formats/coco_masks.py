@@ -80,7 +80,7 @@ def mask_api() -> Any:
         from pycocotools import mask
     except ImportError as error:
         raise ValueError(
-            'Expected pycocotools to be installed, which COCO\'s masks need; do pip install "decomprec[coco]".'
+            "Expected pycocotools to be installed, which COCO's masks need; do pip install pycocotools."
         ) from error
     return mask
 
