@@ -1,12 +1,15 @@
 """Where the folders of classes, the splits and the masks are in a folder of images."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from decomprec.data.formats.cures import cures
 from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
 from decomprec.data.mask_files import MaskFiles, without_masks
 from decomprec.data.names import (
+    empty_tags,
     has_role,
     holds_images,
     holds_masks,
@@ -17,7 +20,9 @@ from decomprec.data.names import (
     split_of,
     subfolders,
 )
-from decomprec.data.notes import say
+from decomprec.data.notices import say
+
+_CITYSCAPES = "leftImg8bit"  # folders of cities, which are no classes
 
 UNSPLIT = ""
 """The split of folders that have none."""
@@ -59,15 +64,19 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
         FileNotFoundError: if there is no folder per class, or it can't be told which folders are classes.
     """
     children = subfolders(root)
+    if _CITYSCAPES in (root.name, *(child.name for child in children)):
+        raise FileNotFoundError(_untold(root))
     if loose := [file for file in root.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not is_system(file.name)]:
         say(f"{root}: {len(loose)} images lie in no folder of a class, and are not used.")
-    split_folders = [child for child in children if split_of(child.name) and _candidates(child, classes)]
-    if split_folders:
-        parts = {child.name: _candidates(child, classes) for child in children if not has_role(child.name)}
+    in_splits = {child.name: _of_split(child, classes) for child in children if split_of(child.name)}
+    if any(in_splits.values()):
+        others = [child for child in children if not split_of(child.name) and not has_role(child.name)]
+        parts = {**in_splits, **{child.name: _candidates(child, classes) for child in others}}
         _check_beside_splits(root, {name for name, folders in parts.items() if not folders}, parts)
         parts = {name: folders for name, folders in parts.items() if folders}
-        for name, folders in parts.items():
-            _check_doubtful(root / name, folders, classes)
+        for folders in parts.values():
+            _check_doubtful(next(iter(folders.values())).parent, folders, classes)
+        _check_trained(root, parts)
     else:
         parts = _unsplit(root, classes)
     if not any(parts.values()):
@@ -77,6 +86,7 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
         found = find_class_folders(inner, classes)
         masks = {part: [*found.masks[part], *_mask_folders(root, part)] for part in found.parts}
         return ClassFolders(root, found.parts, masks)
+    _check_twins([folder for folders in parts.values() for folder in folders.values()])
     return ClassFolders(root, parts, {part: list(_mask_folders(root, part)) for part in parts})
 
 
@@ -114,8 +124,20 @@ def _candidates(folder: Path, classes: Collection[str]) -> dict[str, Path]:
     return {child.name: child for child in subfolders(folder) if child.name in classes or not has_role(child.name)}
 
 
+def _of_split(folder: Path, classes: Collection[str]) -> dict[str, Path]:
+    """The folders of classes in a split, or in its folder of images; a split in itself, ``train/train``, is none."""
+    found = _candidates(folder, classes)
+    if len(found) == 1 and split_of(next(iter(found))) == split_of(folder.name):
+        return {}
+    if found:
+        return found
+    images = (child for child in subfolders(folder) if holds_images(child.name))
+    return next((found for child in images if (found := _candidates(child, classes))), {})
+
+
 def _unsplit(root: Path, classes: Collection[str]) -> dict[str, dict[str, Path]]:
     folders = _candidates(root, classes)
+    _check_data_sets(root, [folder for name, folder in folders.items() if name not in classes])
     inner = {name: [f for f in subfolders(folder) if split_of(f.name)] for name, folder in folders.items()}
     if any(inner.values()):
         return _split_below_classes(root, folders, inner)
@@ -130,6 +152,57 @@ def _unsplit(root: Path, classes: Collection[str]) -> dict[str, dict[str, Path]]
     _check_doubtful(root, folders, classes)
     _check_nested(root, [folder for name, folder in folders.items() if name not in classes])
     return {UNSPLIT: {name: folder for name, folder in folders.items() if name not in unused}}
+
+
+def _check_data_sets(root: Path, folders: list[Path]) -> None:
+    """Refuse folders of data sets: they hold folders of images or masks, or splits of classes, and no images."""
+    sets = []
+    for folder in folders:
+        children = subfolders(folder)
+        inner = [child for child in children if holds_images(child.name)]
+        inner += [child for child in children if split_of(child.name) and _of_split(child, ()) and _is_empty(child)]
+        if inner and _is_empty(folder):
+            sets.append(folder.name)
+    if sets:
+        raise FileNotFoundError(
+            f"Expected {root} to hold a folder per class, but data sets of their own are in {', '.join(sets)}; "
+            f"give one of them as `path`, or move the folders of the classes into train/ and val/ of {root}."
+        )
+
+
+def _check_twins(folders: list[Path]) -> None:
+    """Refuse a folder where each name is that of two files, such as a.jpg and a.png: one of them may be a mask."""
+    for folder in folders:
+        files = class_images(folder)
+        names = Counter(file.with_suffix("") for file in files)
+        if files and min(names.values()) > 1:
+            raise FileNotFoundError(
+                f"Expected images in {folder}, but each name is that of two files, {files[0].name} and "
+                f"{files[1].name}; if one is a mask, move the masks into masks/, or call them {files[0].stem}_mask.png."
+            )
+
+
+def _untold(root: Path) -> str:
+    return f"Expected {root} to hold a folder per class, but got {cures(root)}"
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds no image itself."""
+    return not any(file.suffix.lower() in IMAGE_SUFFIXES and not is_system(file.name) for file in folder.iterdir())
+
+
+def _check_trained(root: Path, parts: dict[str, dict[str, Path]]) -> None:
+    """Refuse splits whose images to train on are all without defects, as of MVTec AD."""
+    names = {split_of(part): set(folders) for part, folders in parts.items()}
+    train, test = names.get("train", set()), names.get("test", set()) | names.get("val", set())
+    if train and train == empty_tags(train) and (tagged := sorted(test - empty_tags(test))):
+        good = sorted(train)[0]
+        raise FileNotFoundError(
+            f"Expected {root} to hold images to train on of each class, but train has only {', '.join(sorted(train))}, "
+            f"and {', '.join(tagged)} are in other splits. Tags of what is to be found are needed: make a folder of "
+            f"{good}/ and of each of these, with images of all splits, of which a fifth is then held out; or list the "
+            "images with their tags and splits in tags.csv."
+        )
 
 
 def _check_nested(root: Path, folders: list[Path]) -> None:
@@ -223,12 +296,3 @@ def _same(name: str, split: str | None) -> bool:
 
 def _lies_aside(file: Path) -> bool:
     return any(holds_masks(name) or is_aside(name) for name in file.parent.parts)
-
-
-def _untold(root: Path) -> str:
-    names = [child.name for child in subfolders(root)]
-    return (
-        f"Expected {root} to hold a folder per class, but got {names}. Put the images of each class into a folder "
-        "(dog/*.jpg and other/*.jpg, or train/dog/*.jpg), or list the images with their tags in tags.csv, or put masks "
-        "of the same names in masks/ next to images/."
-    )

@@ -123,13 +123,11 @@ def _pair_in(folder: Path) -> tuple[Path, Path, Kind] | None:
 def _named_pairs(children: list[Path]) -> Iterator[Pair]:
     """Pairs such as train_images and train_masks, or train and train_masks."""
     for child in children:
-        first, _, last = child.name.replace("-", "_").rpartition("_")
-        split = first if holds_images(last) and split_of(first) else child.name
         for other in children:
-            if split_of(split) and (of := masks_of(other.name)) and split_of(of) == split_of(split):
+            if split_of(child.name) and (of := masks_of(other.name)) and split_of(of) == split_of(child.name):
                 kind = label_kind(other)
                 if kind and _direct_images(child) and not _may_hold_classes(child):
-                    yield Pair(split, child, other, kind)
+                    yield Pair(child.name, child, other, kind)
 
 
 def _split_inside(root: Path, images: Path) -> tuple[Path, Path, Kind] | None:
