@@ -108,7 +108,7 @@ def value_names(names: Sequence[str], where: object) -> tuple[str, ...]:
     """
     classes = list(names[1:] if names and is_nothing(names[0]) else names)
     if not classes or len(set(classes)) < len(classes):
-        raise ValueError(f"Expected {where} to name each class once, but got {list(names)}.")
+        raise ValueError(f"Expected {where} to name at least one class, and each once, but got {list(names)}.")
     return ("background", *classes)
 
 

@@ -109,7 +109,8 @@ def _images_of(file: Path, split: str) -> Path | None:
     """The folder of a file's images, such as train2017 for instances_train2017.json; None for the usual ones."""
     root = file.parent.parent if file.parent.name == "annotations" else file.parent
     name = file.stem.removeprefix("instances_")
-    folders = (root / name, root / "images" / name, root / split, root / "images" / split, root / "images")
+    folders = [root / name, root / "images" / name, root / split, root / "images" / split, root / "images"]
+    folders.append(file.parent / "images")
     return next((folder for folder in folders if folder.is_dir()), root if root != file.parent else None)
 
 

@@ -64,7 +64,7 @@ class PairedImages(TaggedImages):
         colours = read_colours(find_class_list(*folders)) if pairs[0].kind == "masks" else None
         labelled = {pair.split: _labelled(root, pair, colours) for pair in pairs}
         names = _class_names(folders, pairs, labelled)
-        known = classes_in(names.values(), classes, root, lambda names: filter(is_nothing, names))
+        known = classes_in(names.values(), classes, root, lambda names: list(filter(is_nothing, names)))
         class_names = choose_classes(classes, known, root)
         records = [
             Record(
