@@ -5,6 +5,7 @@ from pathlib import Path
 
 from decomprec.data.formats.coco_splits import find_coco_files
 from decomprec.data.formats.pairs import find_pairs
+from decomprec.data.formats.pets import is_pets
 from decomprec.data.formats.tables import SUFFIXES, find_tables
 from decomprec.data.formats.voc_devkit import find_devkit
 from decomprec.data.image_io import IMAGE_SUFFIXES
@@ -19,7 +20,7 @@ def detect_format(path: str | Path) -> str:
     holds:
 
     - "voc": JPEGImages with ImageSets, masks or annotations, also below ``VOC2012`` or ``VOCdevkit``;
-    - "pets": ``oxford-iiit-pet``;
+    - "pets": ``oxford-iiit-pet``, or its ``images`` and ``annotations/trimaps``;
     - "coco": ``instances*.json`` or other COCO files, itself, in ``annotations``, or in each folder of a split;
     - "csv": ``tags.csv``, or another table of images and tags, also one for each split or in each split's folder;
     - "paired": ``images`` next to ``masks`` or ``labels``, with or without splits;
@@ -59,7 +60,7 @@ def detect_format(path: str | Path) -> str:
     path = unwrapped(path)
     if find_devkit(path):
         return "voc"
-    if (path / "oxford-iiit-pet").is_dir():
+    if (path / "oxford-iiit-pet").is_dir() or is_pets(path):
         return "pets"
     if find_coco_files(path):
         return "coco"
