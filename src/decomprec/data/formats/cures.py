@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from decomprec.data.formats.tables import columns_of_tables
+from decomprec.data.formats.tables import unused_tables
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.names import in_system, subfolders
 
@@ -21,7 +21,7 @@ _PACKED = {
 def cures(root: Path) -> str:
     """Say what a folder holds and what to do, the likeliest first."""
     names = [child.name for child in subfolders(root)]
-    return f"{names}. " + " ".join([*_of_tools(root, names), *_of_tables(root), *_of_files(root), _USUAL])
+    return f"{names}. " + " ".join([*_of_tools(root, names), *unused_tables(root), *_of_files(root), _USUAL])
 
 
 def _of_tools(root: Path, names: list[str]) -> list[str]:
@@ -37,14 +37,6 @@ def _of_tools(root: Path, names: list[str]) -> list[str]:
     if "leftImg8bit" in (root.name, *names):
         found.append("For Cityscapes, list the images with their tags in tags.csv.")
     return found
-
-
-def _of_tables(root: Path) -> list[str]:
-    return [
-        f"{name} has the columns {', '.join(columns)}: call that of the images image and that of the tags tags."
-        for name, columns in columns_of_tables(root).items()
-        if columns
-    ]
 
 
 def _of_files(root: Path) -> list[str]:

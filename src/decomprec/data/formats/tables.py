@@ -41,11 +41,13 @@ def find_tables(folder: Path) -> dict[str, Path]:
     by_split: dict[str, list[Path]] = {}
     for file in files:
         by_split.setdefault(split_of(_WORDS.sub("", file.stem)) or "", []).append(file)
-    if "train" not in by_split and len(by_split.get("", ())) == 1:
-        return {"train": by_split[""][0]}
-    several = next((found for split, found in by_split.items() if split and len(found) > 1), by_split.get("", []))
-    if by_split.keys() & {"train"} and several == by_split.get("", []):
-        return {split: found[0] for split, found in by_split.items() if split}
+    unsplit = by_split.pop("", [])
+    repeated = next((found for found in by_split.values() if len(found) > 1), None)
+    if "train" in by_split and repeated is None:
+        return {split: found[0] for split, found in by_split.items()}
+    if "train" not in by_split and len(unsplit) == 1:
+        return {"train": unsplit[0]}
+    several = repeated or unsplit
     if several and all(has_role(child.name) or split_of(child.name) for child in children):
         raise ValueError(
             f"Expected {folder} to hold one table of images and tags for each split, but got "
@@ -54,15 +56,17 @@ def find_tables(folder: Path) -> dict[str, Path]:
     return {}
 
 
-def columns_of_tables(folder: Path) -> dict[str, list[str]]:
-    """List the columns of all tables in a folder, for messages."""
-    found = {}
+def unused_tables(folder: Path) -> list[str]:
+    """Say why the tables in a folder do not list images with tags, in a sentence each."""
+    said = []
     for file in _files(folder):
         try:
-            found[file.name] = list(read_table(file))
-        except (ValueError, OSError):
-            found[file.name] = []
-    return found
+            columns = ", ".join(read_table(file))
+        except (ValueError, OSError) as error:
+            said.append(str(error))
+        else:
+            said.append(f"{file.name} has the columns {columns}: call that of the images image, that of the tags tags.")
+    return said
 
 
 def _tables(folder: Path) -> list[Path]:
