@@ -82,6 +82,8 @@ def read_colours(path: Path | None) -> Colours | None:
         return None
     names = read_class_list(path)
     values = [(colour, names.index(name) if name in names else 0) for name, colour in coloured]
+    if len(names) > 255:  # masks have 8 bits
+        raise ValueError(f"Expected {path} to name at most 254 classes, but got {len(names) - 1}.")
     if len(dict(values)) < len(set(values)):
         raise ValueError(f"Expected {path} to give each class a colour of its own, but two share one; change it.")
     return Colours(path, tuple(dict.fromkeys(values)))

@@ -41,8 +41,8 @@ def match_label_files(masks: str | Path, truth: str | Path, on_error: OnError = 
         on_error: "raise" an error for a truth without a prediction, or with several, or "skip" it.
 
     Raises:
-        FileNotFoundError: if a source is missing or empty, or no truth has a prediction.
-        ValueError: if `truth` lacks a class of `masks`.
+        FileNotFoundError: if a source is missing or empty, or truths have no prediction.
+        ValueError: if `truth` lacks a class of `masks`, or several predictions fit a truth.
     """
     masks, truth = Path(masks), Path(truth)
     class_names, predicted = read_label_maps(masks)
@@ -67,20 +67,21 @@ def _pair(
     """Pairs of a prediction and its truth, and what is wrong with the other truths."""
     by_name = _ByName(predicted)
     pairs: list[tuple[LabelMap, LabelMap]] = []
-    problems = []
+    problems: list[ValueError | FileNotFoundError] = []
     for expected in true:
         fitting = by_name.find(expected.name)
         if len(fitting) == 1:
             pairs.append((fitting[0], expected))
         elif fitting:
-            problems.append(
-                f"Expected one mask for {expected.where}, but got {len(fitting)}, {fitting[0].where} first."
-            )
+            first = fitting[0].where
+            text = f"Expected one mask for {expected.where}, but got {len(fitting)}, {first} first."
+            problems.append(ValueError(text))
         else:
-            problems.append(f"Expected {masks} to hold a mask for each truth, but got none for {expected.where}.")
+            text = f"Expected {masks} to hold a mask for each truth, but got none for {expected.where}."
+            problems.append(FileNotFoundError(text))
     if problems and (on_error == "raise" or not pairs):
-        raise FileNotFoundError(problems[0])
-    return pairs, problems
+        raise problems[0]
+    return pairs, list(map(str, problems))
 
 
 class _ByName:
