@@ -195,3 +195,7 @@ def test_numbers_may_be_classes_if_the_user_says_so(tmp_path: Path) -> None:
         image(tmp_path / f"{i}.jpg")
     path = text(tmp_path / "train.csv", "id,label,fold\n0,0,3\n1,1,3\n2,0,4\n3,1,4\n")
     assert TaggedCSV(path, classes=["1"]).tags.tolist() == [[0], [1], [0], [1]]
+    assert set(tags_by_name(TaggedCSV(path, split="4", classes=["1"]))) == {"2", "3"}
+    parts = [set(tags_by_name(TaggedCSV(path, split=split, classes=["1"]))) for split in ("train", "val")]
+    assert [len(part) for part in parts] == [3, 1]
+    assert parts[0] | parts[1] == set("0123")

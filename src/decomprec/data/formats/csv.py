@@ -9,6 +9,8 @@ from decomprec.data.dataset import MaskValues, Record, TaggedImages
 from decomprec.data.formats.table_rows import Columns, Row, read_rows
 from decomprec.data.formats.tables import TABLE, find_tables
 from decomprec.data.mask_files import MaskFiles
+from decomprec.data.names import SPLITS
+from decomprec.data.notices import say
 from decomprec.data.paths import check_once, images_folder, inside
 from decomprec.data.samples import Transform
 from decomprec.data.splits import choose_part, in_part
@@ -116,6 +118,9 @@ def _of_split(rows: list[Row], split: str | None, where: Path) -> list[Row]:
     """The rows of a split; a fifth is held out for "val" if no row is meant for it."""
     if split is None:
         return rows
+    if split in SPLITS and all(row.split.isdigit() for row in rows):
+        say(f"{where}: its splits are numbers, such as {rows[0].split}, and are not used; `split` may name one.")
+        rows = [row._replace(split="train") for row in rows]
     part = choose_part(dict.fromkeys(row.split for row in rows), split, where)
     rows = [row for row in rows if row.split == part.source]
     return [rows[i] for i in in_part([row.name for row in rows], part, where)]

@@ -94,9 +94,6 @@ def _read(path: Path, part: str, columns: Columns, named: Collection[str]) -> _R
                 f"Expected line {number} of {path} to name an image, but got "
                 f"{[cells[number - 2] for cells in table.values()]}."
             )
-    if split is not None and columns.split is None and all(cell.isdigit() for cell in table[split]):
-        say(f"{path}: {split!r} holds numbers, and is not used as a split.")
-        split = None
     if tags is not None and any(table[tags]) and only_flags(table[tags]) and not set(table[tags]) & set(named):
         raise ValueError(
             f"Expected {tags!r} of {path} to hold the names of classes, but got only 0 and 1; if 1 means that a class "
@@ -125,7 +122,8 @@ def _rows(read: _Read, tags: Sequence[tuple[str, ...]], images: Path | None) -> 
     table, box = read.table, box_column(read.table)
     names = table[read.image]
     splits = [read.part] * len(names) if read.split is None else table[read.split]
-    finders = {split: ImageFinder(*_image_folders(read.path, split, images)) for split in set(splits)}
+    of_split = {split: split if split_of(split) else read.part for split in set(splits)}
+    finders = {split: ImageFinder(*_image_folders(read.path, of, images)) for split, of in of_split.items()}
     rows = [Row(read.path, name, s, found, finders[s]) for name, s, found in zip(names, splits, tags, strict=True)]
     if box is None:
         return rows
