@@ -64,11 +64,14 @@ class Failure:
     mended: bool = False
 
 
-def targets() -> list[str]:
-    """The fuzz tests, as pytest calls them."""
+def targets(only: str = "") -> list[str]:
+    """The fuzz tests whose names match a pattern, as pytest calls them."""
     files = sorted((ROOT / "tests" / "robustness").glob("test_fuzz*.py"))
     return [
-        f"tests/robustness/{file.name}::{name}" for file in files for name in TARGET.findall(file.read_text("utf-8"))
+        f"tests/robustness/{file.name}::{name}"
+        for file in files
+        for name in TARGET.findall(file.read_text("utf-8"))
+        if re.search(only, name)
     ]
 
 
@@ -179,6 +182,7 @@ def processor_seconds(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60, metavar="N", help="how long")
+    parser.add_argument("--only", default="", metavar="REGEX", help="tests whose names match, such as 'csv|coco|voc'")
     parser.add_argument("--examples", type=int, default=300, metavar="N", help="of a test in one turn")
     parser.add_argument("--seconds", type=float, default=60, metavar="N", help="a case may take")
     parser.add_argument("--gib", type=float, default=4, metavar="N", help="memory that a turn may take")
@@ -195,7 +199,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as storage:
         while minutes() < args.minutes:
-            for target, seed in zip(targets(), seeds, strict=False):
+            for target, seed in zip(targets(args.only), seeds, strict=False):
                 if minutes() >= args.minutes:
                     break
                 tried, found = take_turn(target, seed, args.examples, Path(storage, str(seed)), args)

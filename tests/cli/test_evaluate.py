@@ -78,6 +78,40 @@ def test_evaluate_by_number_path_or_name(tmp_path: Path) -> None:
     assert "| class 3         | -     | 0 " in result.stdout
 
 
+def named_at_the_end(*words: str | Path) -> str:
+    """The one file that is not compared, of a call that compares the others."""
+    result = call(*words)
+    assert result.exit_code == 1, result.output
+    table, _, last = result.stdout.partition("1 others are not compared:\n")
+    assert "| mean" in table
+    (line,) = last.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_file_that_cannot_be_compared_stops_no_other(listed: bool, tmp_path: Path) -> None:
+    truths = random_labels(tmp_path / "truth", list("abcdef"), 1, ignored=True)
+    masks = random_labels(tmp_path / "masks", list("abcdef"), 2, ignored=False)
+    (tmp_path / "masks" / "b.png").write_text("no image")
+    save(tmp_path / "truth" / "c.png", np.zeros((3, 3), dtype=np.uint8))
+    (tmp_path / "masks" / "e.png").unlink()
+    if listed:
+        (tmp_path / "masks" / "classes.txt").write_text("background\none\ntwo\nthree\nfour\n")
+    result = call("evaluate", tmp_path / "masks", tmp_path / "truth", "--json", tmp_path / "s.json")
+    assert result.exit_code == 1
+    found = json.loads((tmp_path / "s.json").read_text())
+    kept = [0, 3, 5]
+    expected = jaccard([masks[i] for i in kept], [truths[i] for i in kept], 5)
+    there = [k for k in range(5) if found["iou"][k] is not None]
+    np.testing.assert_allclose([found["iou"][k] for k in there], expected[there], atol=1e-6)
+    assert found["images"] == 3
+    assert [name for name, _ in found["per_image"]] == ["a", "d", "f"]
+    assert len(found["problems"]) == 3
+    for file, problem in zip(("truth/e.png", "masks/b.png", "masks/c.png"), found["problems"], strict=True):
+        assert str(tmp_path / file) in problem
+        assert problem in result.stdout
+
+
 def test_what_evaluate_refuses(tmp_path: Path) -> None:
     masks, truth = tmp_path / "masks", tmp_path / "truth"
     masks.mkdir()
@@ -226,7 +260,7 @@ def test_truth_of_a_voc_devkit(tmp_path: Path) -> None:
 def test_what_evaluate_refuses_of_coco(tmp_path: Path) -> None:
     masks = folder_of(tmp_path / "masks", random_masks(1, [0, 1]), ["a", "b", "c"], ["dog"])
     truth = coco_of(tmp_path / "true.json", random_masks(2, [0, 1]), ["a", "b", "d"], {1: "dog"})
-    assert f"got none for d.jpg in {truth}" in sentence("evaluate", masks, truth)
+    assert f"got none for d.jpg in {truth}" in named_at_the_end("evaluate", masks, truth)
     small = coco_of(tmp_path / "small.json", [np.ones((9, 7), dtype=np.uint8)], ["a"], {1: "dog"})
     save(masks / "a.png", np.zeros((4, 4), dtype=np.uint8))
     assert f"{masks / 'a.png'} to have the size of a.jpg in {small}, 7 x 9, but got 4 x 4" in sentence(
@@ -244,26 +278,26 @@ def test_what_evaluate_refuses_names_the_file_that_was_given(tmp_path: Path) -> 
     maps = random_masks(1, [0, 1])
     truth = folder_of(tmp_path / "truth", maps, ["a", "b", "c"], ["dog"])
     masks = coco_of(tmp_path / "masks.json", [np.ones((9, 7), dtype=np.uint8)] * 2, ["a", "b"], {1: "dog"})
-    assert f"{masks} to hold a mask for each truth, but got none for {truth / 'c.png'}" in sentence(
+    assert f"{masks} to hold a mask for each truth, but got none for {truth / 'c.png'}" in named_at_the_end(
         "evaluate", masks, truth
     )
     content = json.loads(masks.read_text())
     content["images"] += [{"id": 7, "file_name": "deep/c.jpg", "height": 9, "width": 7}]
     content["images"] += [{"id": 8, "file_name": "deeper/c.jpg", "height": 9, "width": 7}]
     masks.write_text(json.dumps(content))
-    assert f"one mask for {truth / 'c.png'}, but got 2, deep/c.jpg in {masks} first" in sentence(
+    assert f"one mask for {truth / 'c.png'}, but got 2, deep/c.jpg in {masks} first" in named_at_the_end(
         "evaluate", masks, truth
     )
     (truth / "c.png").unlink()
     save(truth / "a.png", np.zeros((4, 4), dtype=np.uint8))
-    assert f"a.jpg in {masks} to have the size of {truth / 'a.png'}, 4 x 4, but got 7 x 9" in sentence(
+    assert f"a.jpg in {masks} to have the size of {truth / 'a.png'}, 4 x 4, but got 7 x 9" in named_at_the_end(
         "evaluate", masks, truth
     )
     save(truth / "a.png", np.full((9, 7), 2, dtype=np.uint8))
-    assert f"{truth / 'a.png'} to hold labels of 0 to 1, but got 2" in sentence("evaluate", masks, truth)
+    assert f"{truth / 'a.png'} to hold labels of 0 to 1, but got 2" in named_at_the_end("evaluate", masks, truth)
     content["annotations"][0]["segmentation"] = [[1, 2, 3]]
     masks.write_text(json.dumps(content))
-    assert f"a segmentation of a.jpg in {masks} to be polygons or RLE" in sentence("evaluate", masks, truth)
+    assert f"a segmentation of a.jpg in {masks} to be polygons or RLE" in named_at_the_end("evaluate", masks, truth)
 
 
 def test_classes_that_voc_lacks(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Doubts are about just what was put into the data."""
 
+import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
+from support.bad_cases import PAGE
 
 from decomprec.data import Record, TaggedImages
 from decomprec.data.doubts import FEWEST, Doubt, constant_doubts, tag_doubts
@@ -172,3 +175,32 @@ def test_masks_that_cannot_be_used_are_found(tmp_path: Path) -> None:
     images = inspect_images(TaggedImages(records, ["dog"], masks=True), "val")
     assert images[0].problem is None
     assert "to have its image's width and height (96, 72)" in str(images[1].problem)
+
+
+def test_the_page_lists_all_findings() -> None:
+    """Of data with every fault that is looked for."""
+    tagged = [(["cat dog", ""], [""]), (["cat", "cat"], ["cat"]), (["cat", "dog"], ["cat dog"])]
+    sets: list[tuple[Any, Any]] = [
+        (Tagged(["cat", "dog"], train), Tagged(["cat", "dog"], val)) for train, val in tagged
+    ]
+    sets[0][1].tags[:] = 1
+    sets[0][1].records = [SimpleNamespace(mask=None)]
+    unmasked: Any = Tagged(["cat", "dog"], ["cat", "dog"])
+    unmasked.records = [SimpleNamespace(mask=None), SimpleNamespace(mask=Path("dog.png"))]
+    sets.append((unmasked, unmasked))
+    zeros, ones = torch.zeros(128, dtype=torch.uint8), torch.ones(128, dtype=torch.uint8)
+    files = [
+        Inspected("train", "a", (), problem="damaged"),
+        Inspected("train", "b", ("cat",), size=(9, 9), content=b"1", look=zeros),
+        Inspected("val", "c", (), size=(9, 9), content=b"1", look=zeros),
+        Inspected("train", "d", (), size=(9, 9), content=b"1", look=zeros),
+        Inspected("val", "e", (), size=(9, 9), content=b"2", look=zeros),
+        Inspected("val", "f", (), size=(9, 9), content=b"3", look=ones),
+        Inspected("val", "g", (), size=(9, 9), content=b"4", look=ones),
+    ]
+    found = [doubt for pair in sets for doubt in (*tag_doubts(*pair), *constant_doubts(pair[0]))]
+    found += [*file_doubts(files, 32), *duplicate_doubts(files)]
+    section = PAGE.read_text(encoding="utf-8").split("\n## What `decomprec check` finds\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^ *\| (.+?) \| (error|warning|note) \| .+ \|$", section, re.MULTILINE)
+    assert len(rows) == 15
+    assert set(rows) == {(doubt.check, doubt.level) for doubt in found}

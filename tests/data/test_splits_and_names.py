@@ -118,7 +118,7 @@ def test_names_of_nothing(name: str, tmp_path: Path, caplog: pytest.LogCaptureFi
             data = read(tmp_path, split)
             assert data.class_names == ("dog",)
             assert data.tags.sum() * 2 == len(data)
-    assert sum(f"{name!r} have no class" in record.message for record in caplog.records) == 1
+    assert sum(f"{name!r} is no class" in record.message for record in caplog.records) == 1
     insisted = TaggedFolder(tmp_path, classes=("dog", name))
     assert insisted.tags.sum(dim=0).tolist() == [5, 5]
 

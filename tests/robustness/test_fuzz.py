@@ -20,6 +20,7 @@ from decomprec import DecompositionSegmenter
 from decomprec.cli import app
 from decomprec.cli.config import parse_settings
 from decomprec.data import CocoInstances, TaggedCSV, VOCDevkit
+from decomprec.data.class_lists import read_colours
 from decomprec.data.image_io import read_image, read_labels, read_mask
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.weights import load_local
@@ -57,6 +58,27 @@ def test_csv(folder: Path, data: bytes, split: str | None) -> None:
         (folder / f"{name}.png").write_bytes(IMAGES[0])
     (folder / "tags.csv").write_bytes(data)
     survives(lambda: TaggedCSV(folder / "tags.csv", split=split))
+
+
+JSON_LINES = b'{"file_name": "a.png", "tags": ["dog", "cat"]}\n{"file_name": "b.png", "tags": null}\n'
+
+
+@fuzzed
+@given(data=mutated_bytes(JSON_LINES))
+@example(data=b"[" * 100_000)
+def test_json_lines(folder: Path, data: bytes) -> None:
+    for name in "ab":
+        (folder / f"{name}.png").write_bytes(IMAGES[0])
+    (folder / "metadata.jsonl").write_bytes(data)
+    survives(lambda: TaggedCSV(folder / "metadata.jsonl"))
+
+
+@fuzzed
+@given(data=mutated_bytes(b"# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\n"))
+def test_colours_of_masks(folder: Path, data: bytes) -> None:
+    (folder / "labelmap.txt").write_bytes(data)
+    (folder / "mask.png").write_bytes(IMAGES[0])
+    survives(lambda: read_labels(folder / "mask.png", read_colours(folder / "labelmap.txt")))
 
 
 COCO = {

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from support.bad_cases import Case, Cases, table_of_page
 from support.layouts import coco, image, mask, masked, read, tags_by_name, text, xml
 
@@ -72,6 +73,94 @@ def _(folder: Path) -> None:
     assert set(tags_by_name(read(folder, "train", splits=("train_aug", "val")))) == {"3", "4"}
 
 
+@CASES("Kaggle's train.csv and test.csv")
+def _(folder: Path) -> None:
+    numbered(folder / "train_images")
+    text(folder / "train.csv", "image_id,label\n" + "\n".join(f"{i},{('cat', 'dog')[i % 2]}" for i in range(5)))
+    text(folder / "test.csv", "image_id\n7\n")
+    text(folder / "sample_submission.csv", "image_id,label\n7,cat\n")
+    data = read(folder, "train")
+    assert all(tags == {("cat", "dog")[int(name) % 2]} for name, tags in tags_by_name(data).items())
+
+
+@CASES("Hugging Face's metadata")
+def _(folder: Path) -> None:
+    lines = [f'{{"file_name": "{name}.jpg", "tags": ["dog", "red"]}}' for name in numbered(folder / "train")]
+    text(folder / "train" / "metadata.jsonl", "\n".join(lines))
+    assert read(folder, "train").tags.tolist() == [[1, 1]] * 4
+
+
+@CASES("Roboflow's tables")
+def _(folder: Path) -> None:
+    for split in ("train", "valid"):
+        rows = [f"{name}.jpg, {int(name) % 2}, 0" for name in numbered(folder / split)]
+        text(folder / split / "_classes.csv", "\n".join(["filename, dog, cat", *rows]))
+    assert read(folder, "val").tags[:, 0].tolist() == [0, 1, 0, 1, 0]
+
+
+@CASES("COCO files of all splits in one folder")
+def _(folder: Path) -> None:
+    for split in ("train", "val"):
+        coco(folder / split, {f"{split}.jpg": ["dog"]}, [{"id": 1, "name": "dog"}], "a.json").rename(
+            folder / f"{split}.json"
+        )
+    assert [tags_by_name(read(folder, split)) for split in ("train", "val")] == [{"train": {"dog"}}, {"val": {"dog"}}]
+
+
+def coloured(path: Path, colour: tuple[int, int, int]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 6), colour).save(path)
+
+
+LABELMAP = "# label:color_rgb:parts:actions\ncat:250,50,83::\nbackground:0,0,0::\ndog:51,221,255::\n"
+
+
+@CASES("CVAT's segmentation masks")
+def _(folder: Path) -> None:
+    names = numbered(folder / "JPEGImages")
+    for name in names:
+        coloured(
+            folder / "SegmentationClass" / f"{name}.png", ((51, 221, 255), (250, 50, 83), (0, 0, 0))[int(name) % 3]
+        )
+        coloured(folder / "SegmentationObject" / f"{name}.png", (128, 0, 0))
+    text(folder / "ImageSets/Segmentation/default.txt", "\n".join(names))
+    text(folder / "labelmap.txt", LABELMAP)
+    train, val = (read(folder, split) for split in ("train", "val"))
+    assert train.class_names == ("cat", "dog")
+    assert {**tags_by_name(train), **tags_by_name(val)} == {
+        name: ({"dog"}, {"cat"}, set())[int(name) % 3] for name in names
+    }
+    assert [int(item["mask"].unique()) for item in val] == [(2, 1, 0)[int(r.name) % 3] for r in val.records]
+
+
+@CASES("masks of colours")
+def _(folder: Path) -> None:
+    for name in numbered(folder / "images"):
+        coloured(folder / "masks" / f"{name}.png", (64, 128, 64) if int(name) % 2 else (0, 0, 0))
+    text(folder / "class_dict.csv", "name,r,g,b\nAnimal,64,128,64\nVoid,0,0,0\n")
+    for split in ("train", "val"):
+        assert all(bool(tags) == int(name) % 2 for name, tags in tags_by_name(read(folder, split)).items())
+
+
+@CASES("colour that no list has", "refused", r"mask .*0\.png to have the 3 colours in .*labelmap\.txt, .* are 9,9,9;")
+def _(folder: Path) -> None:
+    for name in numbered(folder / "images"):
+        coloured(folder / "masks" / f"{name}.png", (9, 9, 9))
+    text(folder / "labelmap.txt", LABELMAP)
+    read(folder, "train")
+
+
+@CASES(
+    "column of 0 and 1 called label",
+    "refused",
+    r"'label' of .*train\.csv to hold the names of classes, .* only 0 and 1",
+)
+def _(folder: Path) -> None:
+    numbered(folder / "train")
+    text(folder / "train.csv", "id,label\n0,0\n1,1\n")
+    read(folder, "train")
+
+
 @CASES("images next to masks")
 def _(folder: Path) -> None:
     for name in numbered(folder / "images"):
@@ -105,6 +194,35 @@ def _(folder: Path) -> None:
     for year in ("VOC2007", "VOC2012"):
         numbered(folder / year / "JPEGImages")
         (folder / year / "ImageSets").mkdir()
+    read(folder, "train")
+
+
+@CASES("several data sets in a folder", "refused", r"data sets of their own are in bottle, cable; give one of them")
+def _(folder: Path) -> None:
+    for name in ("bottle", "cable"):
+        folders(folder / name, "train/good", "test/good", "test/broken")
+    read(folder, "train")
+
+
+@CASES("defects in test alone", "refused", r"train has only good, and broken, hole are in other splits.* tags\.csv")
+def _(folder: Path) -> None:
+    read(folders(folder, "train/good", "test/good", "test/broken", "test/hole"), "train")
+
+
+@CASES(
+    "each name twice in a folder of a class", "refused", r"0\.jpg and 0\.png; if one is a mask, .*masks/.*0_mask\.png"
+)
+def _(folder: Path) -> None:
+    folders(folder, "dog", "other")
+    for name in range(5):
+        image(folder / "dog" / f"{name}.png")
+    read(folder, "train")
+
+
+@CASES("exports that are not read", "refused", r'For CVAT, export as "COCO 1\.0" or "Segmentation mask 1\.1"')
+def _(folder: Path) -> None:
+    numbered(folder / "images")
+    text(folder / "annotations.xml", "<annotations/>")
     read(folder, "train")
 
 
@@ -186,6 +304,12 @@ def _(folder: Path) -> None:
         text(folder / side / "classes.txt", f"background\n{order}\n")
     scores, names = score_label_files(folder / "drawn", folder / "truth")
     assert (names, scores.iou[:2]) == (("background", "dog", "cat"), (1, 1))
+
+
+@CASES("image named without folder or ending")
+def _(folder: Path) -> None:
+    numbered(folder / "photos" / "day1")
+    assert len(read(text(folder / "list.csv", "id,label\n0,dog\n1,cat\n2,dog\n"), "train")) == 2
 
 
 @CASES("tags of two words")

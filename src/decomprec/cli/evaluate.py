@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from decomprec.cli.common import printable
 from decomprec.cli.config import ConfigOption, config_beside, save_config
+
+_NAMED = 20
 
 
 def evaluate(
@@ -41,20 +44,28 @@ def evaluate(
     matched to them by name, and so are those in a TRUTH/classes.txt; other objects are background. Without it, equal
     numbers mean equal classes.
 
+    A file that cannot be compared does not stop the others: it is named at the end, and the exit code is 1.
+
     COCO files require one more package: pip install pycocotools
     """  # noqa: D301
     import json
 
     from decomprec._files import write_text
-    from decomprec.evaluation.label_files import label_table, match_label_files, score_pairs
+    from decomprec.evaluation.label_files import label_table, score_pairs
+    from decomprec.evaluation.label_pairs import match_label_files
 
-    matched = match_label_files(masks, truth)
+    matched = match_label_files(masks, truth, on_error="skip")
     typer.echo("\n".join(matched.notes) + "\n")
-    scores, names = score_pairs(matched)
+    scores, names, problems = score_pairs(matched, on_error="skip")
     typer.echo(f"{label_table(scores, names)}\n\n{scores.images} images")
     if scores.images_without_mask:
         typer.echo(f"{scores.images_without_mask} others are not measured: every pixel of their truth is 255")
     if json_file is not None:
-        text = json.dumps({"class_names": list(names[1:]), **scores.to_dict()}, indent=2, allow_nan=False)
-        write_text(json_file, text + "\n")
+        content = {"class_names": list(names[1:]), **scores.to_dict(), "problems": list(problems)}
+        write_text(json_file, json.dumps(content, indent=2, allow_nan=False) + "\n")
         save_config(context, config_beside(json_file))
+    if problems:
+        more = [f"and {len(problems) - _NAMED} more"] if len(problems) > _NAMED else []
+        lines = [f"{len(problems)} others are not compared:", *problems[:_NAMED], *more]
+        typer.echo("\n" + printable("\n".join(lines)))
+        raise typer.Exit(1)

@@ -1,16 +1,26 @@
 """Lists of class names that labelling tools write next to masks: the number of a class is its place in the list."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from decomprec.data.names import is_nothing, plain
+from decomprec.data.mask_colours import Colour, Colours
+from decomprec.data.names import empty_tags, is_nothing, plain
+from decomprec.data.notices import say
 from decomprec.data.paths import read_text
 
-LISTS = ("class_names.txt", "classes.txt", "labelmap.txt", "labels.txt", "label_names.txt", "names.txt", "obj.names")
+LISTS = (
+    *("class_names.txt", "classes.txt", "labelmap.txt", "labels.txt", "label_names.txt", "names.txt", "obj.names"),
+    *("class_dict.csv", "label_colors.txt"),
+)
 """Names of such files, the most telling first."""
 
 _IGNORED = "ignore"
+_COLOURED = (
+    re.compile(r"(?P<name>[^:]+):\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)\s*(:.*)?"),
+    re.compile(r"(?P<name>.+?)\s*,\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)"),
+    re.compile(r"(?P<red>\d+)\s+(?P<green>\d+)\s+(?P<blue>\d+)\s+(?P<name>\S.*)"),
+)
 
 
 def find_class_list(*folders: Path) -> Path | None:
@@ -35,7 +45,8 @@ def read_class_list(path: Path) -> tuple[str, ...]:
     r"""Read a list of classes by their mask values: the background first.
 
     One name a line, as labelme and most tools write, or CVAT's ``name:colour:parts:actions``. A first line that means
-    nothing, such as ``_background_``, is the background; without one, the first class has the value 1.
+    nothing, such as ``_background_``, is the background; without one, the first class has the value 1. In a list with
+    colours the background may stand anywhere.
 
     Raises:
         ValueError: if the file is not UTF-8, names no class, or names one twice.
@@ -47,15 +58,45 @@ def read_class_list(path: Path) -> tuple[str, ...]:
         >>> read_class_list(path)
         ('background', 'cat', 'dog')
     """
-    return value_names(listed_names(path), path)
+    names = listed_names(path)
+    if _coloured(path):
+        names = ["background", *(name for name in names if not is_nothing(name))]
+    return value_names(names, path)
+
+
+def read_colours(path: Path | None) -> Colours | None:
+    r"""Read the colours in a list of classes, with the mask values of `read_class_list`; None if it has none.
+
+    Raises:
+        ValueError: as `read_class_list`, or if two classes have one colour.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "labelmap.txt"
+        >>> _ = path.write_text("# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\n")
+        >>> read_colours(path).values
+        (((0, 0, 0), 0), ((250, 50, 83), 1))
+    """
+    coloured = [] if path is None else _coloured(path)
+    if path is None or not coloured:
+        return None
+    names = read_class_list(path)
+    values = [(colour, names.index(name) if name in names else 0) for name, colour in coloured]
+    if len(names) > 255:  # masks have 8 bits
+        raise ValueError(f"Expected {path} to name at most 254 classes, but got {len(names) - 1}.")
+    if len(dict(values)) < len(set(values)):
+        raise ValueError(f"Expected {path} to give each class a colour of its own, but two share one; change it.")
+    return Colours(path, tuple(dict.fromkeys(values)))
 
 
 def listed_names(path: Path) -> list[str]:
-    """Read the names in a list of classes, unchanged, without those to be ignored."""
-    lines = [line.strip() for line in read_text(path).splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
+    """Read the names in a list of classes, as they stand there but for those to be ignored."""
+    lines = _lines(path)
+    coloured = _coloured(path)
     numbered = [re.fullmatch(r"(\d+)[\s:,=]+(.*[^\s:,=\d].*)", line) for line in lines]
-    if all(numbered):
+    if coloured:
+        lines = [name for name, _ in coloured]
+    elif all(numbered):
         lines = [match[2] for match in sorted(filter(None, numbered), key=lambda match: int(match[1]))]
     names = [line.split(":")[0].strip() for line in lines]
     return [name for name in names if name and plain(name) != _IGNORED]
@@ -69,5 +110,51 @@ def value_names(names: Sequence[str], where: object) -> tuple[str, ...]:
     """
     classes = list(names[1:] if names and is_nothing(names[0]) else names)
     if not classes or len(set(classes)) < len(classes):
-        raise ValueError(f"Expected {where} to name each class once, but got {list(names)}.")
+        raise ValueError(f"Expected {where} to name at least one class, and each once, but got {list(names)}.")
     return ("background", *classes)
+
+
+def classes_in(
+    names: Iterable[str],
+    chosen: Collection[str] | None,
+    where: object,
+    nothing: Callable[[list[str]], Collection[str]] = empty_tags,
+) -> list[str]:
+    """Return the names that are classes, and say which others mean that there is none.
+
+    Args:
+        names: of tags, folders or objects.
+        chosen: names that the user gives as classes, whatever they mean.
+        where: the data set, for messages.
+        nothing: selects the names that mean that there is no class.
+
+    Examples:
+        >>> classes_in(["cat", "none"], None, "tags.csv"), classes_in(["cat", "none"], ["none"], "tags.csv")
+        (['cat'], ['cat', 'none'])
+    """
+    names = list(dict.fromkeys(names))
+    none = sorted(set(nothing(names)) - set(chosen or ()))
+    if none:
+        say(f"{where}: {', '.join(map(repr, none))} is no class; `classes` can say that it is one.")
+    return [name for name in names if name not in none]
+
+
+def _lines(path: Path) -> list[str]:
+    lines = (line.strip() for line in read_text(path).splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _coloured(path: Path) -> list[tuple[str, Colour]]:
+    """The names and colours in a list; none unless each line has a colour, but for a header of a table."""
+    lines = _lines(path)
+    for form in _COLOURED:
+        matches = [form.fullmatch(line) for line in lines]
+        matches = matches[1:] if path.suffix.lower() == ".csv" and matches and matches[0] is None else matches
+        found = [match for match in matches if match is not None]
+        if found and len(found) == len(matches):
+            return [
+                (match["name"].strip(), (int(match["red"]), int(match["green"]), int(match["blue"])))
+                for match in found
+                if plain(match["name"]) != _IGNORED
+            ]
+    return []

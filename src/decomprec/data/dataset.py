@@ -24,6 +24,7 @@ from decomprec.data.checks import (
     readable,
 )
 from decomprec.data.image_io import TRAINING_PIXELS, read_image, read_mask
+from decomprec.data.mask_colours import Colours
 from decomprec.data.paths import check_once
 from decomprec.data.samples import IGNORE, ImageError, Transform, make_item
 
@@ -228,6 +229,7 @@ class TaggedImages(TaggedRecords[Record]):
         class_names: foreground classes; tag `j` is class ``j + 1`` in label maps.
         masks: whether samples hold a ``mask``.
         decode_mask: the meaning of mask values; by default value `j` is class `j`, and 255 ignore.
+        mask_colours: values of the colours of masks in RGB or with a palette; None if masks hold values.
         transform: joint transform of image and mask, as in ``torchvision.transforms.v2``.
         on_error: "raise" or "skip".
 
@@ -251,6 +253,7 @@ class TaggedImages(TaggedRecords[Record]):
         *,
         masks: bool = False,
         decode_mask: MaskDecoder | None = None,
+        mask_colours: Colours | None = None,
         transform: Transform | None = None,
         on_error: OnError = "raise",
     ) -> None:
@@ -262,6 +265,7 @@ class TaggedImages(TaggedRecords[Record]):
             raise ValueError(f"Expected tags to be among {tuple(class_names)}, but got {sorted(unknown)}.")
         check_once([record.image for record in records], "`records`")
         self.decode_mask = decode_mask or MaskValues({j: j for j in range(len(class_names) + 1)})
+        self._colours = mask_colours
         self._decoded: Mapping[Path, Tensor] = {}
         super().__init__(records, class_names, masks=masks, transform=transform, on_error=on_error)
 
@@ -317,7 +321,9 @@ class TaggedImages(TaggedRecords[Record]):
         return unlabelled(image, bool(record.tags)) if labels is None else labels
 
     def _labels(self, record: Record) -> Tensor | None:
-        return None if record.mask is None else self.decode_mask(read_mask(record.mask, record.image), record)
+        if record.mask is None:
+            return None
+        return self.decode_mask(read_mask(record.mask, record.image, self._colours), record)
 
     def _mask_name(self, record: Record) -> object:
         return record.mask

@@ -3,28 +3,26 @@
 import re
 from pathlib import Path
 
-from decomprec.data.formats.coco_export import coco_file, split_files
-from decomprec.data.formats.coco_splits import instance_files
-from decomprec.data.formats.csv_table import is_table
+from decomprec.data.formats.coco_splits import find_coco_files
 from decomprec.data.formats.pairs import find_pairs
+from decomprec.data.formats.pets import is_pets
+from decomprec.data.formats.tables import SUFFIXES, find_tables
 from decomprec.data.formats.voc_devkit import find_devkit
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.names import has_role, is_system, split_of, subfolders
-from decomprec.data.notes import say
-
-TABLE = "tags.csv"
-"""Name of a folder's table of tags."""
+from decomprec.data.notices import say
 
 
 def detect_format(path: str | Path) -> str:
     """Detect the format of a data set.
 
-    A file is told by its ending, .csv or .json (COCO). A folder is told by the first of these that it holds:
+    A file is told by its ending: .csv, .tsv, .jsonl, or .json (COCO). A folder is told by the first of these that it
+    holds:
 
     - "voc": JPEGImages with ImageSets, masks or annotations, also below ``VOC2012`` or ``VOCdevkit``;
-    - "pets": ``oxford-iiit-pet``;
-    - "coco": ``instances*.json``, itself or in ``annotations``, or a COCO file, itself or in each folder of a split;
-    - "csv": ``tags.csv``, or a single other table of images and tags;
+    - "pets": ``oxford-iiit-pet``, or its ``images`` and ``annotations/trimaps``;
+    - "coco": ``instances*.json`` or other COCO files, itself, in ``annotations``, or in each folder of a split;
+    - "csv": ``tags.csv``, or another table of images and tags, also one for each split or in each split's folder;
     - "paired": ``images`` next to ``masks`` or ``labels``, with or without splits;
     - "folder": anything else, a folder per class.
 
@@ -53,35 +51,22 @@ def detect_format(path: str | Path) -> str:
     path = Path(path)
     check_exists(path)
     if path.is_file():
-        format = {".csv": "csv", ".tsv": "csv", ".json": "coco"}.get(path.suffix.lower())
-        if format is None:
+        ending = path.suffix.lower()
+        if ending not in (*SUFFIXES, ".json"):
             raise ValueError(
                 f"Expected `path` to be a folder or end in .csv or .json, but got {path}; name its `format`."
             )
-        return format
+        return "coco" if ending == ".json" else "csv"
     path = unwrapped(path)
     if find_devkit(path):
         return "voc"
-    if (path / "oxford-iiit-pet").is_dir():
+    if (path / "oxford-iiit-pet").is_dir() or is_pets(path):
         return "pets"
-    if instance_files(path) or split_files(path) or coco_file(path):
+    if find_coco_files(path):
         return "coco"
-    if find_table(path):
+    if find_tables(path):
         return "csv"
     return "paired" if find_pairs(path) else "folder"
-
-
-def find_table(folder: Path) -> Path | None:
-    """Return a folder's table of tags: tags.csv, or the only other table of images and tags; None if there is none.
-
-    Other tables next to folders of classes in splits, such as an index of all files, say nothing that these do not.
-    """
-    if (folder / TABLE).is_file():
-        return folder / TABLE
-    if any(subfolders(split) for split in subfolders(folder) if split_of(split.name)):
-        return None
-    files = [file for file in sorted(folder.glob("*.[ct]sv")) if not is_system(file.name) and is_table(file)]
-    return files[0] if len(files) == 1 else None
 
 
 def unwrapped(path: Path) -> Path:
@@ -104,11 +89,7 @@ def check_exists(path: Path) -> None:
 
 
 def _is_data(file: Path) -> bool:
-    return (
-        file.is_file()
-        and not is_system(file.name)
-        and file.suffix.lower() in (*IMAGE_SUFFIXES, ".csv", ".tsv", ".json")
-    )
+    return file.is_file() and not is_system(file.name) and file.suffix.lower() in (*IMAGE_SUFFIXES, *SUFFIXES, ".json")
 
 
 def _is_layout(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from decomprec.data.mask_colours import Colours, values_of_colours
 from decomprec.data.names import in_system
 from decomprec.data.pixels import QUARTER_TURNS, orientation, reduction, rgb_pixels
 from decomprec.data.unidentified import why_unidentified
@@ -164,11 +165,12 @@ def rgb_image(image: ImageLike) -> Tensor:
     return image
 
 
-def read_labels(path: Path) -> Tensor:
+def read_labels(path: Path, colours: Colours | None = None) -> Tensor:
     """Read a mask's raw values (palette indices in VOC's files).
 
     Args:
         path: a file of one channel, whose values are at most 255.
+        colours: of the classes; a mask in RGB or with a palette is then read by its colours.
 
     Returns:
         (H, W), uint8.
@@ -179,11 +181,14 @@ def read_labels(path: Path) -> Tensor:
     """
     with _opened(path) as mask:
         mode, steps = mask.mode, _steps(mask)
-        values = np.array(upright(mask)) // steps
+        coloured = colours is not None and mode in ("RGB", "RGBA", "P")
+        values = np.array(upright(mask).convert("RGB")) if coloured else np.array(upright(mask)) // steps
+    if colours is not None and coloured:
+        return torch.from_numpy(values_of_colours(values, colours, path))
     if mode not in ("L", "P", "1") and not mode.startswith("I"):
         raise ValueError(
             f"Expected mask {path} to have one 8-bit channel, but got mode {mode}; write the number of each pixel's "
-            "class, not a colour."
+            "class, not a colour, or list the colours in labelmap.txt (NAME:RED,GREEN,BLUE)."
         )
     if values.min() < 0 or values.max() > 255:
         raise ValueError(
@@ -199,12 +204,13 @@ def _steps(mask: Any) -> int:
     return {"L;2": 85, "L;4": 17}.get(str(raw_mode), 1)
 
 
-def read_mask(path: Path, image_path: Path) -> Tensor:
+def read_mask(path: Path, image_path: Path, colours: Colours | None = None) -> Tensor:
     """Read a mask's raw values (palette indices in VOC's files), in the same orientation as its image.
 
     Args:
         path: a single-channel 8-bit file.
         image_path: its image, whose EXIF orientation also turns a mask of the stored size, see `turn_with`.
+        colours: see `read_labels`.
 
     Returns:
         (H, W), uint8.
@@ -212,7 +218,7 @@ def read_mask(path: Path, image_path: Path) -> Tensor:
     Raises:
         ValueError: if the file has several channels or another size than the image.
     """
-    labels = read_labels(path)
+    labels = read_labels(path, colours)
     with _opened(image_path) as image:
         labels = turn_with(image, labels)
         width, height = image.size[::-1] if orientation(image) in QUARTER_TURNS else image.size

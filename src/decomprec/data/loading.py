@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from decomprec.data.checks import OnError
-from decomprec.data.detect import TABLE, check_exists, detect_format, find_table, unwrapped
-from decomprec.data.formats.coco_export import load_coco_files
+from decomprec.data.detect import check_exists, detect_format, unwrapped
+from decomprec.data.formats.coco_splits import load_coco
 from decomprec.data.formats.csv import TaggedCSV
 from decomprec.data.formats.folder import TaggedFolder
 from decomprec.data.formats.imagenet import load_imagenet_dogs
@@ -14,20 +14,15 @@ from decomprec.data.formats.paired import PairedImages
 from decomprec.data.formats.pets import OxfordPets
 from decomprec.data.formats.voc import VOCDevkit
 from decomprec.data.names import system_files
-from decomprec.data.notes import say
+from decomprec.data.notices import say
 from decomprec.data.samples import Transform
 from decomprec.protocols import LoadData
 
-
-def _load_csv(path: Path, split: str, **options: Any) -> TaggedCSV:
-    return TaggedCSV((find_table(path) or path / TABLE) if path.is_dir() else path, split=split, **options)
-
-
 _LOADERS: dict[str, Callable[..., Any]] = {
     "folder": TaggedFolder,
-    "csv": _load_csv,
+    "csv": TaggedCSV,
     "voc": VOCDevkit,
-    "coco": load_coco_files,
+    "coco": load_coco,
     "paired": PairedImages,
     "pets": OxfordPets,
     "imagenet": load_imagenet_dogs,
@@ -103,6 +98,6 @@ def load_images(
     names = dict(zip(("train", "val"), splits or ("train", "val"), strict=True))
 
     def load(split: str, *, transform: Transform | None, masks: bool) -> Any:
-        return _LOADERS[format](path, names.get(split, split), transform=transform, masks=masks, **options)
+        return _LOADERS[format](path, split=names.get(split, split), transform=transform, masks=masks, **options)
 
     return load

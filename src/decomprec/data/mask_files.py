@@ -89,9 +89,11 @@ def without_masks(files: Iterable[Path]) -> list[Path]:
     Examples:
         >>> [file.name for file in without_masks([Path("a.jpg"), Path("a_mask.png"), Path("b_mask.png")])]
         ['a.jpg', 'b_mask.png']
+        >>> [file.name for file in without_masks([Path("1_sat.jpg"), Path("1_mask.png")])]
+        ['1_sat.jpg']
     """
     files = list(files)
-    images = {(file.parent, _normal(file.stem)) for file in files}
+    images = {(file.parent, name) for file in files for name in _image_names(file)}
     return [
         file
         for file in files
@@ -150,11 +152,16 @@ def _mask_keys(mask: PurePath) -> Iterator[tuple[int, str]]:
 
 def _image_keys(image: PurePath) -> list[str]:
     """The paths of an image's mask, the likeliest first; "./" stands for no folder."""
-    stem = _normal(image.stem)
-    names = [stem, *([shorter] if (shorter := _IMAGE_WORD.sub("", stem)) not in ("", stem) else [])]
+    names = _image_names(image)
     folders = [_normal("/".join(image.parent.parts[i:])) for i in range(len(image.parent.parts))]
     inside = [f"{folder}/{name}" for folder in folders for name in names]
     return [*inside, *names] if folders else [f"./{name}" for name in names]
+
+
+def _image_names(image: PurePath) -> list[str]:
+    """The normalised name of an image, also without a word such as "sat" behind it."""
+    stem = _normal(image.stem)
+    return [stem, *([shorter] if (shorter := _IMAGE_WORD.sub("", stem)) not in ("", stem) else [])]
 
 
 def _normal(text: str) -> str:

@@ -29,11 +29,24 @@ _SYSTEM = {
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@tmp", "#snapshot", "network trash folder"),
     *("temporary items", "found.000"),
 }
-_IMAGES = {"image", "images", "img", "imgs", "jpegimage", "jpegimages", "photo", "photos", "picture", "pictures", "rgb"}
+_IMAGES = {
+    *("image", "images", "img", "imgs", "jpegimage", "jpegimages", "photo", "photos", "picture", "pictures", "rgb"),
+    *("original", "originals", "originalimages", "rawimages", "inputimages"),
+}
 _MASKS = {
     *("mask", "masks", "label", "labels", "annotation", "annotations", "ann", "anns", "annot", "annots", "gt", "gts"),
     *("groundtruth", "groundtruths", "seg", "segs", "segmentation", "segmentations", "segmentationmask", "labelmap"),
-    *("segmentationmasks", "labelmaps", "maskimages", "semanticmask", "semanticmasks", "target", "targets"),
+    *(
+        "gtfine",
+        "gtcoarse",
+        "segmentationmasks",
+        "labelmaps",
+        "maskimages",
+        "semanticmask",
+        "semanticmasks",
+        "target",
+        "targets",
+    ),
     *("segmentationclass", "segmentationclasspng", "segmentationclassaug", "segmentationclassraw", "labeltxt"),
 }
 _ASIDE = {
@@ -61,11 +74,11 @@ def split_of(name: str) -> str | None:
     """Return the split that a name means, "train", "val" or "test"; None if it is no name of a split.
 
     Examples:
-        >>> [split_of(name) for name in ("TRAIN", "valid", "Test set", "val2017", "trainval", "dog")]
-        ['train', 'val', 'test', 'val', None, None]
+        >>> [split_of(name) for name in ("TRAIN", "valid", "Test set", "val2017", "train_images", "trainval", "dog")]
+        ['train', 'val', 'test', 'val', 'train', None, None]
     """
     word = re.sub(r"\d+$", "", plain(name))
-    for ending in ("", "set", "split", "data"):
+    for ending in ("", "set", "split", "data", "crop", *_IMAGES):
         if word.endswith(ending) and (split := _SPLITS_BY_WORD.get(word.removesuffix(ending))):
             return split
     return None

@@ -1,7 +1,8 @@
-"""Lines in the log about how unusual files are read, each said once."""
+"""Lines in the log about how data are read, each said once."""
 
 import logging
 import sys
+from functools import cache
 
 from torch.utils.data import get_worker_info
 from tqdm import tqdm
@@ -11,8 +12,14 @@ log = logging.getLogger(__name__)
 _said: set[str] = set()
 
 
+@cache
+def say(text: str) -> None:
+    """Log a sentence about a data set, once in a process: each split of a data set is made more than once."""
+    log.info(text)
+
+
 def say_once(kind: str, message: str, *args: object) -> None:
-    """Log a warning, unless one of its kind was logged before.
+    """Log a warning about unusual files, unless one of its kind was logged before.
 
     Of the processes that load images for a DataLoader, only the first logs.
 

@@ -55,11 +55,6 @@ def below(folder: Path, entry: str | Path) -> Path:
     return path
 
 
-def mask_below(folder: Path, entry: str | Path, masks: bool) -> Path | None:
-    """Return the path of a mask as `below` does; None if there is no such file, or `masks` are not wanted."""
-    return below(folder, entry) if masks and (folder / entry).is_file() else None
-
-
 def images_folder(listing: Path, images: str | Path | None) -> Path:
     """Return the folder of a list's images: as given, else `images` next to the list, else the list's own folder."""
     if images is not None:
@@ -68,9 +63,9 @@ def images_folder(listing: Path, images: str | Path | None) -> Path:
     return folder if folder.is_dir() else listing.parent
 
 
-def relative(path: Path, folder: Path) -> Path:
-    """Return a path relative to its folder, or its name alone if an absolute entry spells the folder differently."""
-    return path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+def inside(file: Path, *folders: Path) -> Path:
+    """Return a file's path below the first folder that holds it, or its name alone if none does."""
+    return next((file.relative_to(folder) for folder in folders if file.is_relative_to(folder)), Path(file.name))
 
 
 def check_once(entries: Iterable[object], where: object) -> None:

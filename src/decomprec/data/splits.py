@@ -2,11 +2,11 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from decomprec.data.names import SPLITS, plain, split_of
-from decomprec.data.notes import say
+from decomprec.data.notices import say
 
 HELD_OUT = 0.2
 """Share of the images that are kept for validation if a data set has no split for that."""
@@ -64,6 +64,26 @@ def choose_part(available: Collection[str], split: str, where: object) -> Part:
         return Part(source, "all")
     cure = "; rename the folder or value of the images to train on" if split == "train" else ""
     raise ValueError(f"Expected `split` to be one of {sorted(available)} or None, but got {split!r}{cure}.")
+
+
+def in_part(names: Sequence[str], part: Part, where: object) -> list[int]:
+    """Return the indices of the images of a part, by the names of all images of its source.
+
+    Raises:
+        ValueError: if there is none.
+
+    Examples:
+        >>> in_part(["a", "b", "c"], Part("train", "all"), "images")
+        [0, 1, 2]
+        >>> len(in_part(["a", "b", "c"], Part("train", "val"), "images"))
+        1
+    """
+    out = held_out(names) if part.share != "all" else set()
+    indices = [i for i, name in enumerate(names) if part.share == "all" or (name in out) == (part.share == "val")]
+    if not indices:
+        share = part.source if part.share == "all" else f"{part.share}, a share of {part.source}"
+        raise ValueError(f"Expected {where} to hold images for the split {share}, but got none.")
+    return indices
 
 
 def held_out(names: Iterable[str], fraction: float = HELD_OUT, seed: int | str = 0) -> set[str]:

@@ -4,20 +4,22 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
-from decomprec.data.mask_files import MaskFiles, without_masks
-from decomprec.data.names import (
-    has_role,
-    holds_images,
-    holds_masks,
-    is_aside,
-    is_system,
-    masks_of,
-    may_be_class,
-    split_of,
-    subfolders,
+from decomprec.data.formats.class_candidates import candidates, candidates_of_split, class_images
+from decomprec.data.formats.class_checks import (
+    check_beside_splits,
+    check_data_sets,
+    check_doubtful,
+    check_nested,
+    check_trained,
+    check_twins,
 )
-from decomprec.data.notes import say
+from decomprec.data.formats.cures import cures
+from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
+from decomprec.data.mask_files import MaskFiles
+from decomprec.data.names import has_role, holds_images, holds_masks, is_system, masks_of, split_of, subfolders
+from decomprec.data.notices import say
+
+_CITYSCAPES = "leftImg8bit"  # folders of cities, which are no classes
 
 UNSPLIT = ""
 """The split of folders that have none."""
@@ -59,15 +61,19 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
         FileNotFoundError: if there is no folder per class, or it can't be told which folders are classes.
     """
     children = subfolders(root)
+    if _CITYSCAPES in (root.name, *(child.name for child in children)):
+        raise FileNotFoundError(_untold(root))
     if loose := [file for file in root.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not is_system(file.name)]:
         say(f"{root}: {len(loose)} images lie in no folder of a class, and are not used.")
-    split_folders = [child for child in children if split_of(child.name) and _candidates(child, classes)]
-    if split_folders:
-        parts = {child.name: _candidates(child, classes) for child in children if not has_role(child.name)}
-        _check_beside_splits(root, {name for name, folders in parts.items() if not folders}, parts)
+    in_splits = {child.name: candidates_of_split(child, classes) for child in children if split_of(child.name)}
+    if any(in_splits.values()):
+        others = [child for child in children if not split_of(child.name) and not has_role(child.name)]
+        parts = {**in_splits, **{child.name: candidates(child, classes) for child in others}}
+        check_beside_splits(root, {name for name, folders in parts.items() if not folders}, parts)
         parts = {name: folders for name, folders in parts.items() if folders}
-        for name, folders in parts.items():
-            _check_doubtful(root / name, folders, classes)
+        for folders in parts.values():
+            check_doubtful(next(iter(folders.values())).parent, folders, classes)
+        check_trained(root, parts)
     else:
         parts = _unsplit(root, classes)
     if not any(parts.values()):
@@ -77,12 +83,8 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
         found = find_class_folders(inner, classes)
         masks = {part: [*found.masks[part], *_mask_folders(root, part)] for part in found.parts}
         return ClassFolders(root, found.parts, masks)
+    check_twins([folder for folders in parts.values() for folder in folders.values()])
     return ClassFolders(root, parts, {part: list(_mask_folders(root, part)) for part in parts})
-
-
-def class_images(folder: Path) -> list[Path]:
-    """List the images in a class folder and below it, without the masks and visualizations among them."""
-    return without_masks(file for file in image_files(folder) if not _lies_aside(file.relative_to(folder)))
 
 
 def masks_by_image(found: ClassFolders) -> dict[Path, Path]:
@@ -109,46 +111,23 @@ def masks_by_image(found: ClassFolders) -> dict[Path, Path]:
     return masks
 
 
-def _candidates(folder: Path, classes: Collection[str]) -> dict[str, Path]:
-    """The folders in a folder whose names may be those of classes."""
-    return {child.name: child for child in subfolders(folder) if child.name in classes or not has_role(child.name)}
-
-
 def _unsplit(root: Path, classes: Collection[str]) -> dict[str, dict[str, Path]]:
-    folders = _candidates(root, classes)
+    folders = candidates(root, classes)
+    check_data_sets(root, [folder for name, folder in folders.items() if name not in classes and not split_of(name)])
     inner = {name: [f for f in subfolders(folder) if split_of(f.name)] for name, folder in folders.items()}
     if any(inner.values()):
         return _split_below_classes(root, folders, inner)
     held = {name: folder for name, folder in folders.items() if class_images(folder)}
-    if held and all(split_of(name) and name not in classes for name in held):
+    if all(split_of(name) and name not in classes for name in held) and (held or (folders and not image_files(root))):
         raise FileNotFoundError(_untold(root))
     # "train" may be a class of vehicles; nobody calls a class "val" or "test".
     unused = [name for name in folders if split_of(name) not in (None, "train") and name not in classes]
     for name in unused:
         if name in held:
             say(f"{root / name} holds images without folders of classes, and is not used.")
-    _check_doubtful(root, folders, classes)
-    _check_nested(root, [folder for name, folder in folders.items() if name not in classes])
+    check_doubtful(root, folders, classes)
+    check_nested(root, [folder for name, folder in folders.items() if name not in classes])
     return {UNSPLIT: {name: folder for name, folder in folders.items() if name not in unused}}
-
-
-def _check_nested(root: Path, folders: list[Path]) -> None:
-    """Refuse folders that hold no images but the same folders each: parts of a data set, or classes in parts?
-
-    Raises:
-        FileNotFoundError: says how to tell.
-    """
-    inner = {
-        folder.name: {child.name for child in subfolders(folder) if not has_role(child.name)} for folder in folders
-    }
-    shared = set.intersection(*inner.values()) if len(inner) > 1 else set()
-    loose = any(file.parent == folder for folder in folders for file in class_images(folder))
-    if shared and not loose:
-        names, parts = (", ".join(sorted(some)) for some in (shared, inner))
-        raise FileNotFoundError(
-            f"Expected {root} to hold a folder per class, but its folders {parts} all hold folders of the same names, "
-            f"{names}. If these are the classes, put them into train/ and val/; if {parts} are, give them as `classes`."
-        )
 
 
 def _split_below_classes(
@@ -166,39 +145,6 @@ def _split_below_classes(
         for child in inner[name]:
             parts.setdefault(child.name, {})[name] = child
     return parts
-
-
-def _check_beside_splits(root: Path, others: Collection[str], parts: dict[str, dict[str, Path]]) -> None:
-    with_images = sorted(name for name in others if class_images(root / name))
-    if not with_images:
-        return
-    if all(split_of(name) for name in with_images):
-        for name in with_images:
-            say(f"{root / name} holds images without folders of classes, and is not used.")
-        if any(split_of(name) == "train" for name in parts if parts[name]):
-            return
-    if any(split_of(name) == "train" for name, folders in parts.items() if folders):
-        say(f"{root} has splits: its folders {', '.join(with_images)} are not used.")
-        return
-    raise FileNotFoundError(
-        f"Expected {root} to hold the splits train and val, but got {sorted(parts)}; move the folders of the "
-        "classes to train on into train."
-    )
-
-
-def _check_doubtful(root: Path, folders: dict[str, Path], classes: Collection[str]) -> None:
-    """Refuse a folder "mask" that fits no image (faces with and without one), or "photos" next to other classes."""
-    named = [child for child in subfolders(root) if holds_images(child.name) or may_be_class(child.name)]
-    for child in named if folders else ():
-        if child.name in folders or child.name in classes or not class_images(child):
-            continue
-        masks = MaskFiles(child)
-        images = [file for folder in folders.values() for file in class_images(folder)]
-        if holds_images(child.name) or not any(masks.find(Path(file.name)) for file in images):
-            raise FileNotFoundError(
-                f"Expected {root} to hold a folder per class, but {child.name!r} may be one or hold annotations; name "
-                "the `classes` to say so, or rename it."
-            )
 
 
 def _mask_folders(root: Path, part: str) -> Iterator[Path]:
@@ -221,14 +167,5 @@ def _same(name: str, split: str | None) -> bool:
     return split is not None and split_of(name) == split
 
 
-def _lies_aside(file: Path) -> bool:
-    return any(holds_masks(name) or is_aside(name) for name in file.parent.parts)
-
-
 def _untold(root: Path) -> str:
-    names = [child.name for child in subfolders(root)]
-    return (
-        f"Expected {root} to hold a folder per class, but got {names}. Put the images of each class into a folder "
-        "(dog/*.jpg and other/*.jpg, or train/dog/*.jpg), or list the images with their tags in tags.csv, or put masks "
-        "of the same names in masks/ next to images/."
-    )
+    return f"Expected {root} to hold a folder per class, but got {cures(root)}"

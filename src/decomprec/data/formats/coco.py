@@ -8,11 +8,12 @@ from torch import Tensor
 
 from decomprec.data.checks import OnError, check_class_names, choose_classes
 from decomprec.data.dataset import Record, TaggedImages
-from decomprec.data.formats.coco_file import CocoFile, CocoImage, find_image
+from decomprec.data.formats.coco_file import CocoFile, CocoImage
 from decomprec.data.formats.coco_masks import has_segmentation, label_map, mask_api, short_polygons
+from decomprec.data.image_finder import ImageFinder
 from decomprec.data.image_io import stored_size, turn_with
 from decomprec.data.notices import say_once
-from decomprec.data.paths import images_folder, relative
+from decomprec.data.paths import images_folder, inside
 from decomprec.data.samples import Transform
 
 
@@ -25,7 +26,7 @@ class CocoInstances(TaggedImages):
     with an EXIF orientation may fit the turned image or the stored one.
 
     Files of other tools are read too: ids may be text, sizes may be missing, and paths of another machine count by
-    their last parts, see `find_image`.
+    their last parts, see `ImageFinder`.
 
     Args:
         annotations: the JSON file.
@@ -78,14 +79,15 @@ class CocoInstances(TaggedImages):
             mask_api()  # raises now, before any training
             _say_short_polygons(file, path)
         folder = images_folder(path, images)
+        find_image = ImageFinder(folder)
         records = []
         self._entries: dict[Path, CocoImage] = {}
         for entry in file.images:
-            image = find_image(folder, entry.file_name)
+            image = find_image(entry.file_name)
             present = {self._labels_by_category.get(instance["category_id"], 0) for instance in entry.instances}
             tags = tuple(name for label, name in enumerate(class_names, 1) if label in present)
             drawn = any(has_segmentation(instance) for instance in entry.instances)
-            name = relative(image, folder).with_suffix("").as_posix()
+            name = inside(image, folder).with_suffix("").as_posix()
             records.append(Record(image, tags, name, path if masks and drawn else None))
             self._entries[image] = entry
         _say_moved(file, records, folder)
@@ -146,7 +148,7 @@ def coco_readers(
 
 def _draw(image: CocoImage, labels: dict[str, int]) -> Tensor:
     """Draw a label map without its image, or with the size of the image where the file does not state it."""
-    size = image.size or _size_of(find_image(images_folder(image.path, None), image.file_name))
+    size = image.size or _size_of(ImageFinder(images_folder(image.path, None))(image.file_name))
     if size is None:
         raise ValueError(
             f"Expected {image.path} to state the height and width of {image.file_name}, or the image to lie next to "

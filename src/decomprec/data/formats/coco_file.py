@@ -2,17 +2,16 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from PIL import Image
 
-from decomprec.data.notices import say_once
-from decomprec.data.paths import below, read_text
+from decomprec.data.names import is_nothing
+from decomprec.data.notices import say, say_once
+from decomprec.data.paths import read_text
 
 
 @dataclass
@@ -36,8 +35,9 @@ class CocoImage:
 class CocoFile:
     """The images and categories of a COCO file.
 
-    Ids may be numbers or text. Categories of one name are one class. A category that is only the `supercategory` of
-    others, and that no object has, is left out. Annotations of images that are not listed are left out and counted.
+    Ids may be numbers or text. Categories of one name are one class. A category that no object has is left out if it is
+    only the `supercategory` of others, or called "background" or the like. Annotations of images that are not listed
+    are left out and counted.
 
     Attributes:
         images: in the file's order.
@@ -72,7 +72,7 @@ class CocoFile:
             images = _images(_entries(content, "images"), path)
             categories = _categories(_entries(content, "categories"))
             used = _attach(_entries(content, "annotations"), images, categories)
-            unused = _groups(_entries(content, "categories")) - used
+            unused = _no_classes(_entries(content, "categories")) - used
         except (ValueError, OverflowError, RecursionError) as error:
             reason = (
                 f"{type(error).__name__}: {error}"
@@ -80,38 +80,10 @@ class CocoFile:
                 else error
             )
             raise ValueError(f"Expected {path} to hold COCO's instance annotations, but: {reason}.") from error
+        if unused:
+            say(f"{path}: {', '.join(repr(categories[key]) for key in sorted(unused))} has no object and is no class.")
         kept = {key: name for key, name in categories.items() if key not in unused}
-        return cls(list(images.values()), dict(sorted(kept.items(), key=lambda pair: _order(pair[0]))))
-
-
-def find_image(folder: Path, file_name: str) -> Path:
-    r"""Return the path of a file's image, which must lie below a folder.
-
-    Paths of other machines, absolute or with backslashes, count by as many of their last parts as lead to an image.
-
-    Raises:
-        ValueError: if it leads out of the folder, and its last parts lead to no image there.
-
-    Examples:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> (folder / "day1").mkdir()
-        >>> (folder / "day1" / "a.jpg").touch()
-        >>> find_image(folder, r"C:\photos\day1\a.jpg").relative_to(folder).as_posix()
-        'day1/a.jpg'
-    """
-    parts = file_name.replace("\\", "/").split("/")
-    tails = ("/".join(parts[i:]) for i in range(len(parts)))
-    spellings = dict.fromkeys([file_name, *(spelt for tail in tails for spelt in (tail, unquote(tail)))])
-    for entry in spellings:
-        try:
-            path = below(folder, entry)
-            if entry and path.is_file():
-                plain = Path(os.path.normpath(path)) if ".." in Path(entry).parts else path
-                return plain if plain.is_file() else path
-        except (ValueError, OSError):  # leads out of the folder, or is too long
-            continue
-    return below(folder, file_name)
+        return cls(list(images.values()), dict(sorted(kept.items(), key=lambda pair: id_order(pair[0]))))
 
 
 def id_of(value: Any) -> str | None:
@@ -128,7 +100,8 @@ def is_crowd(instance: Mapping[str, Any]) -> bool:
     return instance.get("iscrowd") in (1, True, "1", "true", "True")
 
 
-def _order(key: str) -> tuple[float, str]:
+def id_order(key: str) -> tuple[float, str]:
+    """Return what sorts ids as numbers, and those that are text behind them."""
     return (float(key) if key.lstrip("-").isdecimal() else math.inf), key
 
 
@@ -185,11 +158,12 @@ def _categories(entries: Sequence[dict[str, Any]]) -> dict[str, str]:
     return categories
 
 
-def _groups(entries: Sequence[dict[str, Any]]) -> set[str]:
-    """Ids of categories that have none above them, and are named by others as theirs."""
+def _no_classes(entries: Sequence[dict[str, Any]]) -> set[str]:
+    """Ids of categories that only group others, or whose names mean nothing."""
     above = {str(entry.get("supercategory")) for entry in entries if entry.get("supercategory") != entry["name"]}
-    tops = (entry for entry in entries if entry.get("supercategory") in (None, "", "none"))
-    return {str(id_of(entry["id"])) for entry in tops if str(entry["name"]) in above}
+    tops = [entry for entry in entries if entry.get("supercategory") in (None, "", "none")]
+    groups = {str(id_of(entry["id"])) for entry in tops if str(entry["name"]) in above}
+    return groups | {str(id_of(entry["id"])) for entry in entries if is_nothing(str(entry["name"]))}
 
 
 def _attach(

@@ -1,10 +1,12 @@
-"""Reading a table of images: its delimiter, its columns under their usual names, and its rows."""
+"""Reading a table of images: its cells, and its columns under their usual names."""
 
 import csv
 import io
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from decomprec.data.names import plain
 from decomprec.data.paths import read_text
@@ -15,14 +17,24 @@ _USUAL = {
     "split": ("split", "subset", "set", "partition", "usage", "fold"),
     "tags": ("tags", "tag", "labels", "label", "classes", "class", "categories", "category", "classname"),
 }
-_MORE = {"image": ("imgpath", "imgname", "imageid", "name", "id"), "split": (), "tags": ("species", "target")}
+_MORE = {
+    "image": ("imgpath", "imgname", "imageid", "imageindex", "name", "id"),
+    "split": (),
+    "tags": ("species", "breed", "target", "choice", "diagnosis", "findinglabels", "labelname", "classid"),
+}
+_FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+_BOXES = {"xmin", "bbox", "encodedpixels", "segmentation"}
+_SENTENCES = {"text", "caption", "captions", "description", "prompt", "comment", "title", "url"}
+_NUMBERS_OF_ROWS = ("", "unnamed0", "index")
 
 Table = dict[str, list[str]]
 """Cells by column."""
 
 
 def read_table(path: Path) -> Table:
-    r"""Read a table with a header: UTF-8 or UTF-16, its cells separated by commas, semicolons, tabs or bars.
+    r"""Read a table: CSV with a header, or JSON lines.
+
+    CSV is UTF-8 or UTF-16, its cells separated by commas, semicolons, tabs or bars.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -38,6 +50,8 @@ def read_table(path: Path) -> Table:
     """
     if not path.is_file():
         raise FileNotFoundError(f"Expected `csv` to be a file, but got {path}.")
+    if path.suffix.lower() == ".jsonl":
+        return _read_json_lines(path)
     text = read_text(path)
     delimiter, text = _delimiter(text)
     try:
@@ -61,17 +75,43 @@ def read_table(path: Path) -> Table:
     return {name: [cells[i].strip() for _, cells in lines[1:]] for i, name in enumerate(header)}
 
 
-def is_table(path: Path) -> bool:
-    """Tell whether a file is a table with a column of images and one of tags, or one for each class."""
-    try:
-        table = read_table(path)
-        image = find_column(table, "image", None)
-        tags = find_column(table, "tags", None) or one_column_per_class(
-            table, [image, find_column(table, "split", None)]
-        )
-    except (ValueError, OSError):
-        return False
-    return image is not None and bool(tags)
+def _read_json_lines(path: Path) -> Table:
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        try:
+            row = json.loads(line) if line.strip() else {}
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"Expected line {number} of {path} to be JSON, but: {type(error).__name__}.") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"Expected line {number} of {path} to be a JSON object, but got {line[:80]!r}.")
+        rows += [row] if row else []
+    if not rows:
+        raise ValueError(f"Expected {path} to list at least one image, but got none.")
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return {name: [_cell(row.get(name)) for row in rows] for name in columns}
+
+
+def _cell(value: Any) -> str:
+    """A value of JSON as a cell of CSV; names in a list are put in quotes."""
+    if isinstance(value, list) and all(isinstance(name, str | int) and '"' not in str(name) for name in value):
+        return ", ".join(f'"{name}"' for name in value)
+    return value.strip() if isinstance(value, str) else "" if value is None else json.dumps(value)
+
+
+def tags_column(table: Table, others: Iterable[str | None], name: str | None = None) -> str | None:
+    """Find the column of the tags: `find_column`'s, else the only one besides `others` whose words repeat.
+
+    Examples:
+        >>> tags_column({"id": ["a", "b"], "animal": ["dog", "dog"]}, ["id"])
+        'animal'
+    """
+    column = find_column(table, "tags", name)
+    rest = [column for column in table if column not in others]
+    if column is None and len(rest) == 1 and plain(rest[0]) not in _SENTENCES:
+        words = set(table[rest[0]]) - {""}
+        if 2 * len(words) <= len(table[rest[0]]) and not any(re.fullmatch(r"[-+.\d]*", word) for word in words):
+            return rest[0]
+    return column
 
 
 def find_column(table: Table, kind: str, name: str | None) -> str | None:
@@ -107,15 +147,31 @@ def find_column(table: Table, kind: str, name: str | None) -> str | None:
     return None
 
 
-def one_column_per_class(table: Table, others: Sequence[str | None]) -> list[str]:
-    """List the columns that are classes, with 1 in the rows of their images and else 0, as Roboflow writes; or none.
+def class_columns(table: Table, others: Sequence[str | None]) -> dict[str, list[bool]]:
+    """Find columns that are classes, with 1 in the rows of their images and else 0, as Roboflow writes.
+
+    Returns:
+        For each class, whether it is in the image of each row; nothing if other columns are left.
 
     Examples:
-        >>> one_column_per_class({"image": ["a"], "dog": ["1"], "cat": ["0"]}, ["image"])
-        ['dog', 'cat']
+        >>> class_columns({"image": ["a"], "dog": ["1"], "cat": ["0.0"]}, ["image"])
+        {'dog': [True], 'cat': [False]}
     """
-    columns = [column for column in table if column not in others]
-    return columns if all(set(table[column]) <= {"0", "1"} for column in columns) else []
+    columns = [name for name in table if name not in others and plain(name) not in _NUMBERS_OF_ROWS]
+    flags = {name: [_FLAGS.get(cell.casefold()) for cell in table[name]] for name in columns}
+    if any(flag is None for column in flags.values() for flag in column):
+        return {}
+    return {name: [bool(flag) for flag in column] for name, column in flags.items()}
+
+
+def only_flags(cells: Iterable[str]) -> bool:
+    """Tell whether the cells of a column are 0 and 1, or the like, and no names."""
+    return {cell.casefold() for cell in cells} - {""} <= set(_FLAGS)
+
+
+def box_column(table: Table) -> str | None:
+    """Find a column that says where an object is: the table has a row for each object then, not for each image."""
+    return next((column for column in table if plain(column) in _BOXES), None)
 
 
 def _delimiter(text: str) -> tuple[str, str]:

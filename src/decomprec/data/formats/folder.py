@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from decomprec.data.checks import OnError, choose_classes
-from decomprec.data.class_lists import find_class_list, read_class_list
+from decomprec.data.class_lists import classes_in, find_class_list, read_class_list, read_colours
 from decomprec.data.dataset import MaskValues, Record, TaggedImages
 from decomprec.data.formats.class_folders import UNSPLIT, ClassFolders, find_class_folders, masks_by_image
 from decomprec.data.names import empty_tags
-from decomprec.data.notes import say
 from decomprec.data.paths import below
 from decomprec.data.samples import Transform
 from decomprec.data.splits import HELD_OUT, choose_part
@@ -85,11 +84,13 @@ class TaggedFolder(TaggedImages):
             below(root, record.image.relative_to(root))
         if not records:
             raise ValueError(f"Expected split {split!r} of {root} to hold images, but got none.")
+        names, listed = _mask_names(found, known)
         super().__init__(
             records,
             class_names,
             masks=masks,
-            decode_mask=MaskValues.from_names(_mask_names(found, known), class_names),
+            decode_mask=MaskValues.from_names(names, class_names),
+            mask_colours=read_colours(listed),
             transform=transform,
             on_error=on_error,
         )
@@ -97,18 +98,13 @@ class TaggedFolder(TaggedImages):
 
 def _known_classes(found: ClassFolders, background: Sequence[str] | None, classes: Sequence[str] | None) -> list[str]:
     """The class folders, without those of images that show no class."""
-    chosen = classes or ()
-    nothing = sorted(
-        empty_tags(found.names) - set(chosen) if background is None else set(found.names) & set(background)
-    )
-    known = [name for name in found.names if name not in nothing]
+    named = None if background is None else set(background)
+    known = classes_in(found.names, classes, found.root, empty_tags if named is None else named.intersection)
     if not known:
         raise FileNotFoundError(
             f"Expected {found.root} to hold a folder per class, but got {found.names}, whose names mean that no class "
             "is in their images; add a folder for the class."
         )
-    if nothing:
-        say(f"{found.root}: images in {', '.join(map(repr, nothing))} have no class; `classes` can say that it is one.")
     return known
 
 
@@ -132,17 +128,17 @@ def _files(found: ClassFolders, split: str | None, val_fraction: float, seed: in
     return files
 
 
-def _mask_names(found: ClassFolders, known: Sequence[str]) -> tuple[str, ...]:
+def _mask_names(found: ClassFolders, known: Sequence[str]) -> tuple[tuple[str, ...], Path | None]:
     """Names of the mask values: of a list next to the masks that has all classes, else in alphabetical order."""
     folders = [folder for folders in found.masks.values() for folder in folders]
     for file in filter(None, (find_class_list(*folders), find_class_list(found.root))):
         names = read_class_list(file)
         if set(known) <= set(names):
-            return names
+            return names, file
         if file.parent != found.root:
             missing = sorted(set(known) - set(names))
             raise ValueError(f"Expected {file} to name the classes of the masks, but it lacks {missing}; add them.")
-    return ("background", *known)
+    return ("background", *known), None
 
 
 def _draw(files: list[Path], split: str, val_fraction: float, seed: str) -> list[Path]:

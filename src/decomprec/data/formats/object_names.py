@@ -5,6 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from decomprec.data.image_io import read_mask
+from decomprec.data.mask_colours import Colours
 from decomprec.data.paths import read_text
 from decomprec.data.samples import IGNORE
 
@@ -36,14 +37,14 @@ def yolo_numbers(labels: Path) -> frozenset[int]:
     return frozenset(numbers)
 
 
-def mask_values(mask: Path, image: Path) -> frozenset[int]:
+def mask_values(mask: Path, image: Path, colours: Colours | None = None) -> frozenset[int]:
     """Return the values of a mask's objects: all but 0, the background, and 255, which is ignored.
 
     Raises:
         ValueError: if the mask can't be read or has another size than its image.
     """
     state = mask.stat()
-    return _mask_values(mask, image, state.st_mtime_ns, state.st_size)
+    return _mask_values(mask, image, colours, state.st_mtime_ns, state.st_size)
 
 
 @cache  # a run makes its training set more than once
@@ -56,5 +57,5 @@ def _xml_names(annotation: Path, modified: int, size: int) -> frozenset[str]:
 
 
 @cache
-def _mask_values(mask: Path, image: Path, modified: int, size: int) -> frozenset[int]:
-    return frozenset(read_mask(mask, image).unique().tolist()) - {0, IGNORE}
+def _mask_values(mask: Path, image: Path, colours: Colours | None, modified: int, size: int) -> frozenset[int]:
+    return frozenset(read_mask(mask, image, colours).unique().tolist()) - {0, IGNORE}

@@ -9,17 +9,18 @@ from typing import NamedTuple
 
 from decomprec._yaml import load_yaml
 from decomprec.data.checks import OnError, choose_classes
-from decomprec.data.class_lists import find_class_list, listed_names, read_class_list
+from decomprec.data.class_lists import classes_in, find_class_list, listed_names, read_class_list, read_colours
 from decomprec.data.dataset import MaskValues, Record, TaggedImages
 from decomprec.data.formats.class_folders import UNSPLIT
 from decomprec.data.formats.object_names import mask_values, xml_names, yolo_numbers
 from decomprec.data.formats.pairs import Pair, find_pairs, pair_images
+from decomprec.data.mask_colours import Colours
 from decomprec.data.mask_files import MaskFiles, normal_path
 from decomprec.data.names import is_nothing, is_system
-from decomprec.data.notes import say
+from decomprec.data.notices import say
 from decomprec.data.paths import below, read_text
 from decomprec.data.samples import IGNORE, Transform
-from decomprec.data.splits import choose_part, held_out
+from decomprec.data.splits import choose_part, in_part
 
 _MOST_VALUES = 64
 
@@ -59,9 +60,11 @@ class PairedImages(TaggedImages):
         pairs = find_pairs(root) if root.is_dir() else []
         if not pairs:
             raise FileNotFoundError(f"Expected {root} to hold images/ next to masks/ or labels/, but got none.")
-        labelled = {pair.split: _labelled(root, pair) for pair in pairs}
-        names = _class_names(root, pairs, labelled)
-        known = _known_classes(names, classes, root)
+        folders = _folders(root, pairs)
+        colours = read_colours(find_class_list(*folders)) if pairs[0].kind == "masks" else None
+        labelled = {pair.split: _labelled(root, pair, colours) for pair in pairs}
+        names = _class_names(folders, pairs, labelled)
+        known = classes_in(names.values(), classes, root, lambda names: list(filter(is_nothing, names)))
         class_names = choose_classes(classes, known, root)
         records = [
             Record(
@@ -79,6 +82,7 @@ class PairedImages(TaggedImages):
             class_names,
             masks=masks,
             decode_mask=MaskValues({0: 0, **{int(key): labels.get(name, 0) for key, name in values}}),
+            mask_colours=colours,
             transform=transform,
             on_error=on_error,
         )
@@ -92,13 +96,18 @@ class _Labelled(NamedTuple):
     found: frozenset[int] | frozenset[str]
 
 
-def _labelled(root: Path, pair: Pair) -> list[_Labelled]:
+def _folders(root: Path, pairs: list[Pair]) -> list[Path]:
+    """Where a list of the classes may lie."""
+    return list(dict.fromkeys([root, *(p for pair in pairs for p in (pair.labels, pair.labels.parent, pair.images))]))
+
+
+def _labelled(root: Path, pair: Pair, colours: Colours | None) -> list[_Labelled]:
     """The images of a pair of folders whose tags are known."""
     images = pair_images(pair.images)
     labels = _label_finder(root, pair)
     inside = [below(root, image.relative_to(root)) for image in images]
     with ThreadPool(os.cpu_count()) as pool:
-        read = pool.map(lambda image: _read(pair, image, labels(image)), inside)
+        read = pool.map(lambda image: _read(pair, image, labels(image), colours), inside)
     entries = [entry for entry in read if entry is not None]
     missing = len(images) - len(entries)
     if not entries:
@@ -127,21 +136,20 @@ def _label_finder(root: Path, pair: Pair) -> Callable[[Path], Path | None]:
     return find
 
 
-def _read(pair: Pair, image: Path, label: Path | None) -> _Labelled | None:
+def _read(pair: Pair, image: Path, label: Path | None, colours: Colours | None) -> _Labelled | None:
     """Read what is in an image; None if that is unknown."""
     if label is None:
         return _Labelled(image, None, frozenset()) if pair.kind == "yolo" else None
     if pair.kind == "masks":
-        return _Labelled(image, label, mask_values(label, image))
+        return _Labelled(image, label, mask_values(label, image, colours))
     return _Labelled(image, label, xml_names(label) if pair.kind == "xml" else yolo_numbers(label))
 
 
-def _class_names(root: Path, pairs: list[Pair], labelled: Mapping[str, list[_Labelled]]) -> dict[int | str, str]:
-    """The names of the classes by their values in masks, numbers in YOLO, or names in XML."""
+def _class_names(
+    folders: list[Path], pairs: list[Pair], labelled: Mapping[str, list[_Labelled]]
+) -> dict[int | str, str]:
+    """The names of the classes by what stands for them: values of masks, numbers of YOLO, names in XML."""
     found = sorted({value for entries in labelled.values() for entry in entries for value in entry.found}, key=str)
-    folders = list(
-        dict.fromkeys([root, *(p for pair in pairs for p in (pair.labels, pair.labels.parent, pair.images))])
-    )
     match pairs[0].kind:
         case "xml":
             return {name: str(name) for name in found}
@@ -187,18 +195,8 @@ def _yolo_names(folders: Sequence[Path]) -> list[str]:
     return listed_names(listing)
 
 
-def _known_classes(names: Mapping[int | str, str], chosen: Sequence[str] | None, root: Path) -> list[str]:
-    nothing = sorted({name for name in names.values() if is_nothing(name) and name not in (chosen or ())})
-    if nothing:
-        say(f"{root}: {', '.join(map(repr, nothing))} is no class; `classes` can say that it is one.")
-    return [name for name in dict.fromkeys(names.values()) if name not in nothing]
-
-
 def _of_split(labelled: Mapping[str, list[_Labelled]], split: str, root: Path) -> list[_Labelled]:
     available = {"train" if name == UNSPLIT else name: entries for name, entries in labelled.items()}
     part = choose_part(available, split, root)
     entries = available[part.source]
-    if part.share == "all":
-        return entries
-    out = held_out(entry.image.as_posix() for entry in entries)
-    return [entry for entry in entries if (entry.image.as_posix() in out) == (part.share == "val")]
+    return [entries[i] for i in in_part([entry.image.as_posix() for entry in entries], part, root)]

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from decomprec.data.formats.class_candidates import is_empty
 from decomprec.data.formats.class_folders import UNSPLIT
-from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.mask_files import is_mask_name, mask_images, without_masks
 from decomprec.data.names import (
     has_role,
     holds_images,
     holds_masks,
     in_system,
-    is_system,
     masks_of,
     plain,
     split_of,
@@ -111,7 +110,7 @@ def _pair_in(folder: Path) -> tuple[Path, Path, Kind] | None:
     images = next((child for child in children if holds_images(child.name)), None)
     others = [child for child in children if not has_role(child.name)]
     images = images or (folder if not others else None)
-    if images is None or not _direct_images(images) or _may_hold_classes(images):
+    if images is None or is_empty(images) or _may_hold_classes(images):
         return None
     for child in sorted(children, key=lambda child: "mask" not in plain(child.name)):
         if holds_masks(child.name) and (kind := label_kind(child)):
@@ -123,28 +122,22 @@ def _pair_in(folder: Path) -> tuple[Path, Path, Kind] | None:
 def _named_pairs(children: list[Path]) -> Iterator[Pair]:
     """Pairs such as train_images and train_masks, or train and train_masks."""
     for child in children:
-        first, _, last = child.name.replace("-", "_").rpartition("_")
-        split = first if holds_images(last) and split_of(first) else child.name
         for other in children:
-            if split_of(split) and (of := masks_of(other.name)) and split_of(of) == split_of(split):
+            if split_of(child.name) and (of := masks_of(other.name)) and split_of(of) == split_of(child.name):
                 kind = label_kind(other)
-                if kind and _direct_images(child) and not _may_hold_classes(child):
-                    yield Pair(split, child, other, kind)
+                if kind and not is_empty(child) and not _may_hold_classes(child):
+                    yield Pair(child.name, child, other, kind)
 
 
 def _split_inside(root: Path, images: Path) -> tuple[Path, Path, Kind] | None:
     """The images of a split with the labels of the same split: images/train and labels/train."""
-    if split_of(images.name) is None or not _direct_images(images):
+    if split_of(images.name) is None or is_empty(images):
         return None
     for child in sorted(subfolders(root), key=lambda child: "mask" not in plain(child.name)):
         for labels in subfolders(child) if holds_masks(child.name) else ():
             if split_of(labels.name) == split_of(images.name) and (kind := label_kind(labels)):
                 return images, labels, kind
     return None
-
-
-def _direct_images(folder: Path) -> bool:
-    return any(f.suffix.lower() in IMAGE_SUFFIXES and not is_system(f.name) for f in folder.iterdir())
 
 
 def _may_hold_classes(folder: Path) -> bool:

@@ -21,7 +21,8 @@ class OxfordPets(TaggedImages):
     """Cats and dogs, with masks from the trimaps: their border is 255 (ignore).
 
     Args:
-        root: the folder that holds ``oxford-iiit-pet``, or that it is downloaded to.
+        root: the folder that holds ``oxford-iiit-pet``, or that it is downloaded to; or one with its ``images`` and
+            ``annotations``.
         split: "train" (trainval of the original) or "val" (its test).
         classes: "cat", "dog" or both; the other animal is then background.
         download: whether to download missing files.
@@ -48,9 +49,10 @@ class OxfordPets(TaggedImages):
         if split not in _SPLITS:
             raise ValueError(f"Expected `split` to be one of {list(_SPLITS)}, but got {split!r}.")
         class_names = choose_classes(classes, tuple(_SPECIES.values()), "Oxford-IIIT Pet")
-        base = Path(root) / "oxford-iiit-pet"
+        base = Path(root) if is_pets(Path(root)) else Path(root) / "oxford-iiit-pet"
         try:
-            OxfordIIITPet(root, split=_SPLITS[split], download=download)
+            if base != Path(root):
+                OxfordIIITPet(root, split=_SPLITS[split], download=download)
         except ValueError:
             pass  # a damaged list: the error below names the line
         except (RuntimeError, OSError) as error:
@@ -86,3 +88,9 @@ class OxfordPets(TaggedImages):
             labels[trimap == _PET] = self.class_names.index(record.tags[0]) + 1
             labels[trimap == _BORDER] = IGNORE
         return labels
+
+
+def is_pets(folder: Path) -> bool:
+    """Tell whether a folder holds the images and trimaps of Oxford-IIIT Pet itself."""
+    listed = [folder / "annotations" / f"{name}.txt" for name in _SPLITS.values()]
+    return (folder / "annotations" / "trimaps").is_dir() and all(file.is_file() for file in listed)

@@ -14,7 +14,7 @@ from decomprec.data.mask_files import MaskFiles
 from decomprec.data.names import is_nothing, is_system
 from decomprec.data.paths import below
 from decomprec.data.samples import Transform
-from decomprec.data.splits import choose_part, held_out
+from decomprec.data.splits import choose_part, in_part
 
 __all__ = ["VOC_CLASSES", "VOCDevkit"]
 
@@ -88,6 +88,7 @@ class VOCDevkit(TaggedImages):
             class_names,
             masks=masks,
             decode_mask=MaskValues.from_names(known.values or ("background",), class_names),
+            mask_colours=known.colours,
             transform=transform,
             on_error=on_error,
         )
@@ -102,12 +103,9 @@ def _source(devkit: Path, lists: VOCLists) -> str:
 def _of_split(every: dict[str, list[Entry]], split: str, devkit: Path) -> list[Entry]:
     part = choose_part(every, split, devkit)
     entries = every[part.source]
-    if part.share != "all":
-        out = held_out(entry.name for entry in entries)
-        entries = [entry for entry in entries if (entry.name in out) == (part.share == "val")]
     if not entries:
         raise ValueError(f"Expected the list {part.source}.txt to list at least one image, but got none.")
-    return entries
+    return [entries[i] for i in in_part([entry.name for entry in entries], part, devkit)]
 
 
 def _image(devkit: Path, name: str) -> Path:
@@ -144,7 +142,7 @@ def _xml_tags(devkit: Path, name: str, known: Classes) -> frozenset[str]:
 def _mask_tags(devkit: Path, mask: Path | None, image: Path, known: Classes) -> set[str]:
     if mask is None:
         raise FileNotFoundError(f"Expected a mask of {image} in {mask_folder(devkit)}, but got none.")
-    names, values = known.values or (), mask_values(mask, image)
+    names, values = known.values or (), mask_values(mask, image, known.colours)
     if unknown := sorted(value for value in values if value >= len(names)):
         raise ValueError(f"Expected mask {mask} to hold known values, but got {unknown}; name them in class_names.txt.")
     return {names[value] for value in values}

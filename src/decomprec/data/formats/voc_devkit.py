@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from decomprec.data.class_lists import find_class_list, read_class_list
+from decomprec.data.class_lists import find_class_list, read_class_list, read_colours
 from decomprec.data.formats.object_names import xml_names
 from decomprec.data.image_io import image_files
+from decomprec.data.mask_colours import Colours
 from decomprec.data.names import is_nothing
-from decomprec.data.notes import say
+from decomprec.data.notices import say
 
 VOC_CLASSES = (
     *["aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"],
@@ -26,11 +27,13 @@ class Classes(NamedTuple):
         names: of the foreground classes.
         values: names by mask values, the background first; None if the values are unknown.
         where: what says so, for messages.
+        colours: of the classes in masks, if a list states them.
     """
 
     names: tuple[str, ...]
     values: tuple[str, ...] | None
     where: str
+    colours: Colours | None = None
 
 
 def find_devkit(root: Path) -> Path | None:
@@ -66,7 +69,7 @@ def devkit_classes(devkit: Path, annotated: Iterable[str] = (), chosen: Sequence
     file = find_class_list(devkit, devkit.parent)
     if file is not None:
         values = read_class_list(file)
-        return Classes(values[1:], values, str(file))
+        return Classes(values[1:], values, str(file), read_colours(file))
     annotations = [devkit / "Annotations" / f"{name}.xml" for name in annotated]
     names = {name for path in annotations if path.is_file() for name in xml_names(path)}
     own = sorted(name for name in names if not is_nothing(name) or name in chosen)

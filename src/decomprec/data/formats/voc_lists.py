@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from decomprec.data.image_io import image_files
 from decomprec.data.names import in_system, plain
-from decomprec.data.notes import say
+from decomprec.data.notices import say
 from decomprec.data.paths import read_text
 
 _FLAGS = {"1", "-1", "0"}

@@ -1,0 +1,159 @@
+"""The rows of tables that list images with their tags."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from decomprec.data.formats.csv_table import (
+    Table,
+    box_column,
+    class_columns,
+    find_column,
+    only_flags,
+    read_table,
+    tags_column,
+)
+from decomprec.data.formats.tag_cells import find_separator, split_tags
+from decomprec.data.image_finder import ImageFinder
+from decomprec.data.names import plain, split_of, subfolders
+from decomprec.data.notices import say
+from decomprec.data.paths import images_folder
+
+
+class Row(NamedTuple):
+    """An image that a table lists.
+
+    Attributes:
+        table: that lists it.
+        name: as listed.
+        split: as listed, else that of the table.
+        tags: of the image.
+        find: finds it.
+    """
+
+    table: Path
+    name: str
+    split: str
+    tags: tuple[str, ...]
+    find: ImageFinder
+
+
+class Columns(NamedTuple):
+    """Columns as the user names them; None for a usual name."""
+
+    image: str | None = None
+    split: str | None = None
+    tags: str | None = None
+
+
+class _Read(NamedTuple):
+    """A table with its columns; `tags` is None if columns of 0 and 1 are the classes."""
+
+    path: Path
+    part: str
+    table: Table
+    image: str
+    split: str | None
+    tags: str | None
+
+
+def read_rows(tables: Mapping[str, Path], columns: Columns, images: Path | None, named: Collection[str]) -> list[Row]:
+    """Read the rows of tables; of a table with a row for each object, one for each image.
+
+    Args:
+        tables: by the split of their images, unless they have a column of splits.
+        columns: that the user names.
+        images: folder of the images; None for the usual ones.
+        named: tags that the user names, which may then be 0 and 1.
+
+    Raises:
+        ValueError: if one is no such table, or cells have different signs between tags.
+    """
+    read = [_read(path, part, columns, named) for part, path in tables.items()]
+    cells = [cell for one in read if one.tags is not None for cell in one.table[one.tags]]
+    separated = iter(_separated(cells, next(iter(tables.values()))))
+    rows = []
+    for one in read:
+        tags = _flagged(one) if one.tags is None else [next(separated) for _ in one.table[one.tags]]
+        rows += _rows(one, tags, images)
+    return rows
+
+
+def _read(path: Path, part: str, columns: Columns, named: Collection[str]) -> _Read:
+    table = read_table(path)
+    try:
+        image, split = find_column(table, "image", columns.image), find_column(table, "split", columns.split)
+        tags = tags_column(table, (image, split), columns.tags)
+    except ValueError as error:
+        raise ValueError(f"{str(error).removesuffix('.')}, in {path}.") from error
+    if image is None:
+        raise ValueError(f"Expected {path} to have a column 'image', but got {list(table)}; name it in the first line.")
+    for number, cell in enumerate(table[image], 2):
+        if not cell:
+            raise ValueError(
+                f"Expected line {number} of {path} to name an image, but got "
+                f"{[cells[number - 2] for cells in table.values()]}."
+            )
+    if tags is not None and any(table[tags]) and only_flags(table[tags]) and not set(table[tags]) & set(named):
+        raise ValueError(
+            f"Expected {tags!r} of {path} to hold the names of classes, but got only 0 and 1; if 1 means that a class "
+            "is in the image, call the column like the class, else write the names."
+        )
+    doubt = next((column for column in table if plain(column) == "confidence"), None)
+    if doubt is not None and columns.tags is None:
+        raise ValueError(
+            f"Expected {path} to hold tags that are sure, but got a column {doubt!r}; keep the rows whose tag is in "
+            "the image, join those of an image into one with ';' between tags, and leave out the column."
+        )
+    return _Read(path, part, table, image, split, tags)
+
+
+def _flagged(read: _Read) -> list[tuple[str, ...]]:
+    flags = class_columns(read.table, [read.image, read.split])
+    if not flags:
+        raise ValueError(
+            f"Expected {read.path} to have a column 'tags', but got {list(read.table)}; name it in the first line, or "
+            "have a column of 0 and 1 for each class, and no others."
+        )
+    return [tuple(name for name in flags if flags[name][row]) for row in range(len(read.table[read.image]))]
+
+
+def _rows(read: _Read, tags: Sequence[tuple[str, ...]], images: Path | None) -> list[Row]:
+    table, box = read.table, box_column(read.table)
+    names = table[read.image]
+    splits = [read.part] * len(names) if read.split is None else table[read.split]
+    of_split = {split: split if split_of(split) else read.part for split in set(splits)}
+    finders = {split: ImageFinder(*_image_folders(read.path, of, images)) for split, of in of_split.items()}
+    rows = [Row(read.path, name, s, found, finders[s]) for name, s, found in zip(names, splits, tags, strict=True)]
+    if box is None:
+        return rows
+    say(f"{read.path} lists objects: the tags of an image are those of all its objects.")
+    merged: dict[str, Row] = {}
+    for row, place in zip(rows, table[box], strict=True):
+        known = merged.setdefault(row.name, row._replace(tags=()))
+        tags_now = dict.fromkeys([*known.tags, *(row.tags if place else ())])
+        merged[row.name] = known._replace(tags=tuple(tags_now))
+    return list(merged.values())
+
+
+def _image_folders(table: Path, split: str, images: Path | None) -> list[Path]:
+    """Where the images of a table's split may start, the likeliest first."""
+    if images is not None:
+        return [images]
+    images = images_folder(table, None)
+    places = [child for folder in dict.fromkeys((table.parent, images)) for child in subfolders(folder)]
+    own = [place for place in places if split_of(split) and split_of(place.name) == split_of(split)]
+    return [*own, images, table.parent]
+
+
+def _separated(cells: Sequence[str], path: Path) -> list[tuple[str, ...]]:
+    """The tags in the cells; says how they are separated."""
+    tags, separator = split_tags(cells), find_separator(cells)
+    several = next((cell for cell, found in zip(cells, tags, strict=True) if len(found) > 1), None)
+    words = next((cell for cell in cells if len(cell.split()) > 1), None)
+    if separator is not None and several is not None:
+        sign = "spaces" if separator == " " else repr(separator)
+        say(f"{path}: tags are separated by {sign}, as in {several!r}.")
+    elif separator is None and words is not None:
+        say(f"{path}: each cell is one tag, such as {words!r}; separate several tags by ';'.")
+    return tags

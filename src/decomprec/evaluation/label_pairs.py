@@ -1,0 +1,109 @@
+"""Predicted label maps with their ground truth, paired by name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from decomprec.data.checks import OnError
+from decomprec.data.formats.voc_devkit import find_devkit
+from decomprec.data.mask_files import names_of_images, normal_path
+from decomprec.evaluation.label_maps import LabelMap, read_label_maps
+
+
+@dataclass(frozen=True)
+class MatchedLabels:
+    """Predicted label maps with their ground truth.
+
+    Attributes:
+        pairs: a prediction and its truth each.
+        class_names: of the K-1 classes, if either side has a list of them.
+        truth: where the ground truth is.
+        notes: what was understood of both sides, in sentences.
+        problems: why other truths have no prediction, in a sentence each.
+    """
+
+    pairs: tuple[tuple[LabelMap, LabelMap], ...]
+    class_names: tuple[str, ...] | None
+    truth: Path
+    notes: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+
+
+def match_label_files(masks: str | Path, truth: str | Path, on_error: OnError = "raise") -> MatchedLabels:
+    """Pair predicted with true label maps, see `score_label_files`; none is read yet.
+
+    Args:
+        masks: predictions.
+        truth: ground truth.
+        on_error: "raise" an error for a truth without a prediction, or with several, or "skip" it.
+
+    Raises:
+        FileNotFoundError: if a source is missing or empty, or truths have no prediction.
+        ValueError: if `truth` lacks a class of `masks`, or several predictions fit a truth.
+    """
+    masks, truth = Path(masks), Path(truth)
+    class_names, predicted = read_label_maps(masks)
+    true_names, true = read_label_maps(truth, class_names)
+    pairs, problems = _pair(predicted, true, masks, on_error)
+    both = class_names is not None and (true_names is not None or find_devkit(truth) is not None)
+    known = true_names if class_names is None else class_names
+    notes = [
+        f"{len(predicted)} masks and {len(true)} true label maps, {len(pairs)} of them paired by name",
+        "classes are matched by name"
+        if both
+        else "equal numbers mean equal classes: one side has no list of their names",
+    ]
+    if known is not None:
+        notes.append(f"classes: {', '.join(known)}")
+    return MatchedLabels(tuple(pairs), known, truth, tuple(notes), tuple(problems))
+
+
+def _pair(
+    predicted: Sequence[LabelMap], true: Sequence[LabelMap], masks: Path, on_error: OnError
+) -> tuple[list[tuple[LabelMap, LabelMap]], list[str]]:
+    """Pairs of a prediction and its truth, and what is wrong with the other truths."""
+    by_name = _ByName(predicted)
+    pairs: list[tuple[LabelMap, LabelMap]] = []
+    problems: list[ValueError | FileNotFoundError] = []
+    for expected in true:
+        fitting = by_name.find(expected.name)
+        if len(fitting) == 1:
+            pairs.append((fitting[0], expected))
+        elif fitting:
+            first = fitting[0].where
+            text = f"Expected one mask for {expected.where}, but got {len(fitting)}, {first} first."
+            problems.append(ValueError(text))
+        else:
+            text = f"Expected {masks} to hold a mask for each truth, but got none for {expected.where}."
+            problems.append(FileNotFoundError(text))
+    if problems and (on_error == "raise" or not pairs):
+        raise problems[0]
+    return pairs, list(map(str, problems))
+
+
+class _ByName:
+    """Label maps by their path, else by their file name, else by what the usual spellings of both share."""
+
+    def __init__(self, label_maps: Sequence[LabelMap]) -> None:
+        self._tables = [defaultdict[str, list[LabelMap]](list) for _ in _spellings("")]
+        for label_map in label_maps:
+            for table, keys in zip(self._tables, _spellings(label_map.name), strict=True):
+                for key in keys:
+                    table[key].append(label_map)
+
+    def find(self, name: str) -> list[LabelMap]:
+        for table, keys in zip(self._tables, _spellings(name), strict=True):
+            if fitting := [label_map for key in keys for label_map in table.get(key, ())]:
+                return list(dict.fromkeys(fitting))
+        return []
+
+
+def _spellings(name: str) -> list[list[str]]:
+    """Keys of a label map, from its whole path to its bare name."""
+    path = Path(name)
+    bare = [key for _, key in names_of_images(Path(f"{path.name}.png"))]
+    folder = normal_path(path.parent)
+    return [[name], [path.name], [normal_path(path)], [f"{folder}/{key}" for key in bare], bare]
