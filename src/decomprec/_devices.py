@@ -37,8 +37,7 @@ def check_count(device: str, devices: int) -> None:
         device: as torch names it; any number of processes can share "cpu".
         devices: of this machine; 0 for all.
     """
-    found = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device, devices)
-    if devices > found:
+    if devices > 1 and device != "cpu" and devices > (found := torch.accelerator.device_count()):
         raise ValueError(f"Expected `devices` to be at most {found}, the GPUs of this machine, but got {devices}.")
 
 

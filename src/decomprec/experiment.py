@@ -114,8 +114,8 @@ def run_experiment(
         compile=compile,
         trainer_options=options,
     )
-    if rank_zero_only.rank and number_of_processes() == 1:  # both stages were finished: the first measures alone
-        return model
+    if getattr(rank_zero_only, "rank", 0) and number_of_processes() == 1:
+        return model  # both stages were finished, so the processes have not met: the first measures alone
     model.to(device)
     _draw_figures(run_dir, model, seen, unseen, device)
     run = {

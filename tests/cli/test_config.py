@@ -181,7 +181,7 @@ def test_the_report_finds_the_data_of_the_run(run: Path, tmp_path: Path) -> None
             "set in FILE to be a list, each text, but got 'guide.epochs=1'",
         ),
         ("command: train\nset: [1]", "Expected set in FILE to be a list, each text, but got [1]"),
-        ("command: train\ndevice: tpu", "Expected device in FILE to be one of auto, cpu, cuda, but got 'tpu'"),
+        ("command: train\ndevice: tpu", "Expected device in FILE to be one of auto, cpu, gpu, mps, but got 'tpu'"),
         ("command: train\npreset: [demo]", "Expected preset in FILE to be text, but got ['demo']"),
         ("command: [train", "Expected FILE to be a config in YAML, but it is not YAML"),
         ("command: !!python/object/apply:os.getcwd []", "it has values that are not plain"),

@@ -242,7 +242,8 @@ def run(
     from decomprec.training import StoppedRunError
 
     logging.basicConfig(level=logging.INFO if is_first(os.environ) else logging.ERROR, format="%(message)s")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     found = torch_device(device)
     devices = devices or launched(os.environ) // nodes
     check_count(found, devices)

@@ -73,7 +73,7 @@ def train(
         typer.Option(
             parser=parse_devices,
             metavar="N|auto",
-            help="GPUs of each machine, or processes on CPUs; auto is every GPU.",
+            help="GPUs of each machine, or processes on CPUs; auto: every GPU.",
         ),
     ] = 1,
     nodes: Annotated[int, typer.Option(min=1, metavar="N", help="Machines, which torchrun or srun starts.")] = 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -96,7 +97,7 @@ class VerdictAccumulator:
     def gather(self) -> None:
         """Add the images of all processes that compute together; all must call it."""
         parts = gathered((self._tags, self._right, self._areas))
-        self._tags, self._right, self._areas = (sum(lists, []) for lists in zip(*parts, strict=True))
+        self._tags, self._right, self._areas = ([*chain(*lists)] for lists in zip(*parts, strict=True))
 
     def compute(self) -> tuple[Verdict, ...]:
         """One verdict for each class.
