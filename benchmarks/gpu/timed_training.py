@@ -58,8 +58,8 @@ _WRITE_EVERY = 3.0  # seconds
 
 
 def chosen(name: str, tiny: bool) -> Preset:
-    """A preset that needs no download: `paper` starts from random weights."""
-    preset = PRESETS[name]
+    """A preset that needs no download, as `paper` starts from random weights, and takes each batch at once."""
+    preset = PRESETS[name].override({"accumulate": 1})
     if tiny:
         return preset.override({**TINY, **TINY_NETWORKS, "guide.encoder_weights": None})
     return preset.override({"guide.encoder_weights": None} if name == "paper" else {})
@@ -110,7 +110,7 @@ class Pace(Callback):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now, images = time.monotonic(), len(args[2]["image"])
-        self.row["steps"] += 1
+        self.row["steps"] = trainer.global_step
         self.row["images"] += images
         if self._last is not None:
             self.row["timed images"] += images

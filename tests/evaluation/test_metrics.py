@@ -334,6 +334,7 @@ def test_the_shares_of_processes_add_up(processes, monkeypatch):
     for rank in range(processes):  # the last one gets what all have sent
         found = compare(*words, data[rank::processes], ["cat", "dog"], per_image=True, distributed=True)
     assert len(parts) == processes
+    assert found.guide.pop("per_class") == pytest.approx(whole.guide.pop("per_class"))
     assert found.guide == pytest.approx(whole.guide)
     for row, expected in zip(found.rows, whole.rows, strict=True):
         assert (row.method, row.settings) == (expected.method, expected.settings)
