@@ -62,8 +62,10 @@ def settle_ranks(environment: MutableMapping[str, str], devices: int = 1, nodes:
     if several and launcher:
         _check_number(launcher, started, devices, nodes)
         kept = _KEPT[launcher]
-        if launcher == "srun":  # Lightning wants it, and it is missing with --ntasks
+        if launcher == "srun":  # Lightning needs the one, which --ntasks leaves out, and passes over jobs named so
             environment["SLURM_NTASKS_PER_NODE"] = str(started // nodes)
+            if environment.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+                del environment["SLURM_JOB_NAME"]
     elif nodes > 1:
         if not {"MASTER_ADDR", "NODE_RANK"} <= environment.keys():
             raise ValueError(
