@@ -37,8 +37,8 @@ def main(imagenet: Path | None, out: Path, resume: bool) -> None:
     val_set = load("val", transform=transform, masks=imagenet is None)
 
     # First the guide on the tags (Eq. 9); then, with the guide frozen, the segmenter (Eq. 7 and 8).
-    model = train(preset, train_set, val_set, out, resume=resume)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = train(preset, train_set, val_set, out, resume=resume, trainer_options={"devices": 1})
+    device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     model.to(device)
 
     # Figures 2 and 3: images and label maps; then one of decompositions: masks, image-lets and what they rebuild.

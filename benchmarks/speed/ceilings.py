@@ -21,9 +21,9 @@ def copy_bandwidth(device: str, mebibytes: int) -> float:
 
 
 @cache
-def matmul_rate(device: str, width: int) -> float:
+def matmul_rate(device: str, width: int, dtype: torch.dtype = DTYPE) -> float:
     """Floating-point operations each second in a product of two square matrices, two for each multiply-add."""
-    a, b = (torch.rand(width, width, device=device, dtype=DTYPE) for _ in range(2))
+    a, b = (torch.rand(width, width, device=device, dtype=dtype) for _ in range(2))
     return 2 * width**3 / best_seconds(lambda: a @ b)
 
 
@@ -38,7 +38,7 @@ def convolution_rate(device: str, batch: int, channels: int, size: int) -> float
 
 
 def ceilings(machine: str) -> dict[str, float]:
-    """All three, by name, at sizes that fit "cuda", "cpu" or the "quick" smoke test."""
+    """All, by name, at sizes that fit "cuda", "cpu" or the "quick" smoke test."""
     device = "cuda" if machine == "cuda" else "cpu"
     mebibytes, width, convolution = {
         "cuda": (2048, 8192, (64, 256, 56)),
@@ -48,6 +48,7 @@ def ceilings(machine: str) -> dict[str, float]:
     return {
         "copy": copy_bandwidth(device, mebibytes),
         "matmul": matmul_rate(device, width),
+        "matmul, bf16": matmul_rate(device, width, torch.bfloat16),
         "convolution": convolution_rate(device, *convolution),
     }
 

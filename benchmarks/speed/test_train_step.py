@@ -102,4 +102,5 @@ def test_train_step(benchmark: BenchmarkFixture, machine: Machine, case: Case) -
         optimizer.zero_grad()
 
     counted = flops(forward_backward) / PART
-    measure(benchmark, machine, case, step, Work("convolution", counted * case.batch))
+    work = Work("convolution", counted * case.batch, "matmul, bf16" if way.bf16 else "matmul")
+    measure(benchmark, machine, case, step, work)

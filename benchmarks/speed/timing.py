@@ -31,6 +31,7 @@ class Work:
 
     ceiling: str
     amount: float  # bytes for "copy", floating-point operations for "convolution"
+    matmul: str | None = None  # the rate of products in the dtype of the step, as another yardstick
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,9 @@ def measure(
     benchmark.extra_info.update(value=value, images=images, images_per_s=images / seconds, peak_bytes=peak)
     if work is not None:
         share = work.amount / seconds / machine.ceilings[work.ceiling]
-        benchmark.extra_info.update(vars(work), share_of_ceiling=share)
+        benchmark.extra_info.update(ceiling=work.ceiling, amount=work.amount, share_of_ceiling=share)
+        if work.matmul is not None:
+            benchmark.extra_info["share_of_matmul"] = work.amount / seconds / machine.ceilings[work.matmul]
 
 
 def _time(benchmark: BenchmarkFixture, machine: Machine, step: Callable[[], Tensor]) -> None:

@@ -27,6 +27,7 @@ from pathlib import Path
 from benchmarks.files import RESULTS, ROOT
 from benchmarks.tables.charts import CHARTS, draw, is_fresh
 from benchmarks.tables.domains import domains_table, trials_table
+from benchmarks.tables.gpu import stages_table, timed_trainings_table
 from benchmarks.tables.headlines import HEADLINES
 from benchmarks.tables.quality import (
     ablation_table,
@@ -89,6 +90,8 @@ def render(files: Sequence[Path]) -> str:
         "contention": contention_table,
         "imports": imports_table,
         "scale": scale_table,
+        "gpu_stages": stages_table,
+        "timed_training": timed_trainings_table,
         "question": question_table,
         "ablation": ablation_table,
         "sets": domains_table,

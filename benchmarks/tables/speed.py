@@ -27,8 +27,9 @@ def speed_table(runs: Sequence[dict[str, Any]]) -> str:
 
 def _machine(machine: str, rows: Sequence[dict[str, Any]]) -> str:
     ceilings = rows[0]["run"]["machine_info"]["ceilings"]
-    units = {"copy": "GB/s", "matmul": "GFLOP/s", "convolution": "GFLOP/s"}
-    measured = "; ".join(f"{name} {figure(rate / 1e9)} {units[name]}" for name, rate in ceilings.items())
+    measured = "; ".join(
+        f"{name} {figure(rate / 1e9)} {'GB/s' if name == 'copy' else 'GFLOP/s'}" for name, rate in ceilings.items()
+    )
     steps: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         steps.setdefault(row["name"].partition("[")[0].removeprefix("test_"), []).append(row)
@@ -39,7 +40,11 @@ def _machine(machine: str, rows: Sequence[dict[str, Any]]) -> str:
 def _step(rows: Sequence[dict[str, Any]]) -> str:
     head = ["sizes", "way", "time", "rounds", "images/s", "peak memory", "speed-up", "less memory"]
     ceiling = next((row["extra_info"]["ceiling"] for row in rows if "ceiling" in row["extra_info"]), "ceiling")
-    shares = {"share_of_ceiling": f"of {ceiling} rate", "waiting_share": "waiting for data"}
+    shares = {
+        "share_of_ceiling": f"of {ceiling} rate",
+        "share_of_matmul": "of matmul rate",
+        "waiting_share": "waiting for data",
+    }
     shown = [key for key in shares if any(key in row["extra_info"] for row in rows)]
     head[-2:-2] = [shares[key] for key in shown]
     first: dict[str, dict[str, Any]] = {}

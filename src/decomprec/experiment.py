@@ -6,44 +6,32 @@ import dataclasses
 import json
 import os
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
+from lightning.pytorch.utilities import rank_zero_only
 
+from decomprec._devices import machine_name, torch_device
 from decomprec._files import write_text
+from decomprec._measuring import Measured, measure
+from decomprec._processes import number_of_processes
 from decomprec.data import SyntheticScenes, collate, eval_transform, train_transform
 from decomprec.data.doubts import tag_doubts
 from decomprec.data.overview import heading, overview_rows
 from decomprec.data.samples import Transform
-from decomprec.decomposition import labels_from_logits
-from decomprec.evaluation import Results, compare
 from decomprec.evaluation.comparison import text_table
-from decomprec.evaluation.diagnostics import Diagnostics
-from decomprec.evaluation.verdict import VerdictAccumulator, verdict_table, verdicts_as_json
+from decomprec.evaluation.verdict import verdict_table, verdicts_as_json
 from decomprec.guide import FrozenGuide
 from decomprec.models.card import CARD, model_card
 from decomprec.protocols import LoadData
-from decomprec.refine import (
-    RefinedPredictor,
-    guided_filter,
-    half_pamr,
-    multi_scale_tags,
-    once,
-    remembering,
-    rescale,
-    resize,
-)
 from decomprec.trained_model import TrainedModel
-from decomprec.training import Preset, train
+from decomprec.training import Preset, StoppedRunError, train
 from decomprec.training.callbacks import PanelEveryEpoch
+from decomprec.training.interruptions import lost_process
 from decomprec.training.progress import RunProgress
 from decomprec.viz import figure_pairs, panel, save_image
 
@@ -71,16 +59,15 @@ def run_experiment(
     resume: bool = False,
     seed: int = 0,
     workers: int | None = None,
-    accelerator: str = "auto",
-    precision: str = "32-true",
     compile: bool = False,
     callbacks: Sequence[Callback] = (),
     in_memory: bool = False,
+    trainer_options: Mapping[str, Any] | None = None,
 ) -> TrainedModel:
     """Train, draw the figures and, if there are true masks, measure the model.
 
     In addition to what `train` writes, the run folder gets progress/, figures/, diagnostics.json, verdicts.json and
-    results.json.
+    results.json. Several processes share the training and the measuring; the first prints and writes.
 
     Args:
         preset: all settings.
@@ -89,29 +76,28 @@ def run_experiment(
         data: name of the data, for readers of the results.
         resume: go on where an earlier run in this folder stopped.
         seed: of everything that is random.
-        workers: processes that load images; None is one for each core with a GPU, else 0.
-        accelerator: as in Lightning.
-        precision: as in Lightning.
+        workers: processes that load images; None is the number of cores, shared by the GPUs, or 0 without a GPU.
         compile: train through `torch.compile`.
         callbacks: further Lightning callbacks, for both stages.
         in_memory: decode the training images once and keep them, reduced to about twice the size that is trained at
             (`TaggedImages.in_memory`).
+        trainer_options: as for `train`; one device by default, whatever job this process is part of.
 
     Raises:
         ValueError, StoppedRunError, OSError, KeyboardInterrupt: see `train`.
     """
     started = time.monotonic()
-    device = "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
+    options: dict[str, Any] = {"accelerator": "auto", "devices": 1, "precision": "32-true", **(trainer_options or {})}
+    if options["devices"] == 1 and options.get("num_nodes", 1) == 1:
+        options.setdefault("plugins", [LightningEnvironment()])
+    device = torch_device(options["accelerator"])
     if workers is None:
-        workers = (os.cpu_count() or 0) if device == "cuda" else 0
+        workers = _workers(device, options["devices"])
     evaluated = eval_transform(preset.image_size)
     seen = load("train", transform=evaluated, masks=False)
     unseen = load("val", transform=evaluated, masks=True)
     train_set = load("train", transform=train_transform(preset.image_size), masks=False) if preset.augment else seen
-    print(f"{heading(data, seen)}\n\n{text_table(overview_rows(seen, unseen))}\n")
-    for doubt in tag_doubts(seen, unseen):
-        if doubt.level != "note":
-            print(f"warning: {doubt.text}\n")
+    _print_overview(data, seen, unseen)
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
     panels = PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")
@@ -126,14 +112,10 @@ def run_experiment(
         num_workers=workers,
         callbacks=[panels, progress, *callbacks],
         compile=compile,
-        # One process, whatever job it is part of.
-        trainer_options={
-            "accelerator": accelerator,
-            "precision": precision,
-            "devices": 1,
-            "plugins": [LightningEnvironment()],
-        },
+        trainer_options=options,
     )
+    if getattr(rank_zero_only, "rank", 0) and number_of_processes() == 1:
+        return model  # both stages were finished, so the processes have not met: the first measures alone
     model.to(device)
     _draw_figures(run_dir, model, seen, unseen, device)
     run = {
@@ -143,21 +125,44 @@ def run_experiment(
         or "as they are",
         "image_size": preset.image_size,
         "seed": seed,
-        "precision": precision,
+        "precision": options["precision"],
         "minutes": round((time.monotonic() - started) / 60, 1),
-        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
+        "machine": machine_name(),
         "torch": torch.__version__,
     }
+    if number_of_processes() > 1:
+        run["processes"] = number_of_processes()
     # Images are shown at the size that the segmenter was trained at, and whole.
     whole = load("val", transform=eval_transform(preset.image_size, crop=False), masks=True)
-    results = _measure(run_dir, model, whole, run, device, scale=model.image_size / preset.image_size)
+    try:
+        measured = measure(model, whole, device, masks=_has_masks(whole), scale=model.image_size / preset.image_size)
+    except RuntimeError as error:
+        if said := lost_process(error):
+            raise StoppedRunError(f"{said} The model is in {run_dir / 'model'}; resume to measure it.") from error
+        raise
+    results = measured.results and dataclasses.replace(measured.results, run=run)
     facts = [f"Trained on {data} with the preset {preset.name} and the seed {seed}."]
     if results is not None:
         facts.append(f"Figures: {results.rows[0].scores.images} validation images at {preset.image_size} pixels.")
     model.card = model_card(model.class_names, model.image_size, facts, results.table() if results else "")
-    write_text(run_dir / "model" / CARD, model.card)
-    print(f"figures, checkpoints, results and model: {run_dir}")
+    _write(run_dir, model.card, dataclasses.replace(measured, results=results))
     return model
+
+
+def _workers(device: str, devices: int | str) -> int:
+    """Processes that load images, for each process that trains."""
+    if device == "cpu":
+        return 0
+    sharing = devices if isinstance(devices, int) else torch.accelerator.device_count()
+    return max(1, (os.cpu_count() or 1) // sharing)
+
+
+@rank_zero_only
+def _print_overview(data: str, seen: Any, unseen: Any) -> None:
+    print(f"{heading(data, seen)}\n\n{text_table(overview_rows(seen, unseen))}\n")
+    for doubt in tag_doubts(seen, unseen):
+        if doubt.level != "note":
+            print(f"warning: {doubt.text}\n")
 
 
 def _has_masks(dataset: Any) -> bool:
@@ -173,6 +178,7 @@ def _pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
     return collate([dataset[i] for i in chosen])
 
 
+@rank_zero_only
 def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, device: str) -> None:
     """Figures 2 and 3, and a panel of five decompositions with the guide's opinion of each component."""
     segmenter, guide = model.segmenter, FrozenGuide(model.guide)
@@ -189,47 +195,20 @@ def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, de
     save_image(figure, run_dir / "figures" / "panel.png")
 
 
-def _measure(
-    run_dir: Path, model: TrainedModel, unseen: Any, run: dict[str, Any], device: str, scale: float
-) -> Results | None:
-    """The table of results with its baselines, diagnostics and verdicts, in one pass over the images."""
-    loader = DataLoader(unseen, batch_size=1, collate_fn=collate)  # of various shapes
-    decompose = once(lambda images: model.segmenter(rescale(images, scale)))
-    diagnostics, verdicts = Diagnostics(model.guide), VerdictAccumulator(model.class_names)
-
-    def described() -> Iterator[dict[str, Any]]:
-        for batch in tqdm(loader, "evaluating", disable=None):
-            images, tags = batch["image"].to(device), batch["tags"].to(device)
-            diagnostics.update(decompose(images), rescale(images, scale), tags)
-            drawn = labels_from_logits(mask_logits(images), tags)
-            verdicts.update(tags, model.guide(images), drawn)
-            yield {**batch, "image": images}
-
-    def mask_logits(images: Tensor) -> Tensor:
-        return resize(decompose(images).mask_logits, images.shape[-2:])
-
-    predictors = {
-        "decomprec": RefinedPredictor(mask_logits),
-        "decomprec, guided filter": RefinedPredictor(mask_logits, guided_filter),
-        # What `decomprec predict` draws.
-        "decomprec, PAMR, guide's tags": RefinedPredictor(mask_logits, half_pamr, multi_scale_tags(model.guide)),
-    }
-    results = None
-    with torch.inference_mode(), remembering(model.guide.encoder):
-        if _has_masks(unseen):
-            results = compare(predictors, model.guide, described(), unseen.class_names, device)
-        else:
-            deque(described(), maxlen=0)
-    write_text(run_dir / "diagnostics.json", json.dumps(diagnostics.compute(), indent=2) + "\n")
-    write_text(run_dir / "verdicts.json", json.dumps(verdicts_as_json(verdicts.compute()), indent=2) + "\n")
+@rank_zero_only
+def _write(run_dir: Path, card: str, measured: Measured) -> None:
+    """Write what was measured, and print it."""
+    results, verdicts = measured.results, measured.verdicts
+    write_text(run_dir / "diagnostics.json", json.dumps(measured.diagnostics, indent=2) + "\n")
+    write_text(run_dir / "verdicts.json", json.dumps(verdicts_as_json(verdicts), indent=2) + "\n")
+    write_text(run_dir / "model" / CARD, card)
     if results is None:
         print("no masks to evaluate with: see figures/, and the areas in diagnostics.json")
     else:
-        results = dataclasses.replace(results, run=run)
         results.save(run_dir / "results.json")
         print(f"\n{results.table()}")
         if results.without_mask:
             print(f"\n{results.without_mask} validation images have no mask and are not measured")
         print(f"\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")
-    print(f"\nhow far to trust the masks, by the tags alone:\n\n{verdict_table(verdicts.compute())}")
-    return results
+    print(f"\nhow far to trust the masks, by the tags alone:\n\n{verdict_table(verdicts)}")
+    print(f"figures, checkpoints, results and model: {run_dir}")

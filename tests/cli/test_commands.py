@@ -160,8 +160,8 @@ def test_ctrl_c_that_python_drops(then: str, monkeypatch: pytest.MonkeyPatch, tm
     ("given", "precision", "on_a_gpu", "on_a_cpu"),
     [
         ([], "32-true", 6, 0),
-        (["--workers", "2", "--precision", "float32"], "32-true", 2, 2),
-        (["--workers", "0", "--precision", "bf16"], "bf16-mixed", 0, 0),
+        (["--workers", "2", "--precision", "32-true"], "32-true", 2, 2),
+        (["--workers", "0", "--precision", "bf16-mixed"], "bf16-mixed", 0, 0),
     ],
 )
 def test_how_training_is_run(
@@ -186,6 +186,48 @@ def test_how_training_is_run(
         assert call("train", data, "--out", tmp_path / "run", "--preset", "demo", *given).exit_code == 130
     assert call("train", data, "--out", tmp_path / "run", "--device", "cpu", *given).exit_code == 130
     assert calls == [(precision, on_a_gpu), (precision, on_a_cpu), (precision, on_a_cpu)]
+
+
+@pytest.mark.parametrize(
+    ("given", "gpu", "expected"),
+    [
+        ([], "cuda", ("gpu", 1, 1, "auto")),
+        ([], "mps", ("mps", 1, 1, "auto")),
+        (["--device", "gpu"], "mps", ("mps", 1, 1, "auto")),
+        (["--device", "mps"], "mps", ("mps", 1, 1, "auto")),
+        (["--device", "cpu", "--devices", "3"], "mps", ("cpu", 3, 1, "auto")),
+        (["--devices", "auto"], "cuda", ("gpu", "auto", 1, "auto")),
+        (["--devices", "2", "--strategy", "ddp_spawn"], "cuda", ("gpu", 2, 1, "ddp_spawn")),
+        (["--device", "mps"], "cuda", "Expected a GPU of a Mac for --device mps, but torch finds none; use cpu."),
+        (["--device", "gpu"], "", "Expected a GPU for --device gpu, but torch finds none; use cpu."),
+        (["--devices", "5"], "cuda", "Expected --devices to be at most 4, the GPUs of this machine, but got 5."),
+        (["--strategy", "fsdp"], "cuda", "Expected --strategy to be auto or of the ddp family, such as"),
+        (
+            ["--nodes", "2"],
+            "cuda",
+            "Expected a launcher to start the processes of 2 --nodes, but found none; use torch",
+        ),
+    ],
+)
+def test_devices_go_to_lightning(
+    given: list[str], gpu: str, expected: Any, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = []
+
+    def stop(*_: object, trainer_options: dict[str, Any], **__: object) -> None:
+        calls.append(tuple(trainer_options[key] for key in ("accelerator", "devices", "num_nodes", "strategy")))
+
+    monkeypatch.setattr(experiment, "run_experiment", stop)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu == "cuda")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: gpu == "mps")
+    monkeypatch.setattr("torch.accelerator.device_count", lambda: 4 if gpu == "cuda" else 1)
+    result = call("train", data, "--out", tmp_path / "run", "--preset", "demo", *given)
+    if isinstance(expected, str):
+        assert f"error: {expected}" in result.stderr
+        assert result.exit_code == 1
+    else:
+        assert result.exit_code == 0, result.output
+        assert calls == [expected]
 
 
 def test_other_exits_stay_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -247,7 +289,7 @@ def test_what_train_refuses(words: list[str], message: str, data: Path, tmp_path
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(run: Path, data: Path, tmp_path: Path) -> None:
-    assert "--device cpu" in sentence("predict", run, data, "--out", tmp_path / "out", "--device", "cuda")
+    assert "torch finds none; use cpu" in sentence("predict", run, data, "--out", tmp_path / "out", "--device", "gpu")
     assert "--device cpu" in sentence("demo", "--out", tmp_path / "run", "--device", "cuda")
 
 

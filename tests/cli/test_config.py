@@ -44,7 +44,7 @@ def test_train_is_repeated(run: Path, data: Path, tmp_path: Path) -> None:
     assert Preset.load(run / "preset.yaml") == PRESETS["demo"].override(CHANGES)
     assert config["preset"] == yaml.safe_load((run / "preset.yaml").read_text())
     kept = {"command": "train", "data": str(data), "format": "folder", "seed": 0, "device": "cpu", "workers": 0}
-    kept["precision"] = "float32"
+    kept |= {"precision": "32-true", "devices": 1, "nodes": 1, "strategy": "auto"}
     kept |= dict.fromkeys(("skip-unreadable", "in-memory", "download", "compile"), False)
     assert {**kept, "out": str(run), "preset": config["preset"]} == config
     again = tmp_path / "again"
@@ -181,7 +181,7 @@ def test_the_report_finds_the_data_of_the_run(run: Path, tmp_path: Path) -> None
             "set in FILE to be a list, each text, but got 'guide.epochs=1'",
         ),
         ("command: train\nset: [1]", "Expected set in FILE to be a list, each text, but got [1]"),
-        ("command: train\ndevice: tpu", "Expected device in FILE to be one of auto, cpu, cuda, but got 'tpu'"),
+        ("command: train\ndevice: tpu", "Expected device in FILE to be one of auto, cpu, gpu, mps, but got 'tpu'"),
         ("command: train\npreset: [demo]", "Expected preset in FILE to be text, but got ['demo']"),
         ("command: [train", "Expected FILE to be a config in YAML, but it is not YAML"),
         ("command: !!python/object/apply:os.getcwd []", "it has values that are not plain"),

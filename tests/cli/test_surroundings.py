@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from PIL import Image
 from support.cli_run import SETTINGS, call, data, red_square, run, save, sentence
 from typer.testing import CliRunner
 
 from decomprec.cli import app
-from decomprec.cli.surroundings import check_apart, forget_ranks
+from decomprec.cli.surroundings import check_apart, is_first, settle_ranks
 from decomprec.data.formats.coco import coco_label_maps
 from decomprec.trained_model import Prediction
 
@@ -29,18 +30,94 @@ RANKS = {
 }
 
 
+LAUNCHED = {  # by as many processes as the command is for: devices, nodes
+    "torchrun": (
+        TorchElasticEnvironment,
+        (2, 2),
+        {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "1"}
+        | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "1"},
+    ),
+    "srun": (
+        SLURMEnvironment,
+        (4, 1),
+        {**JOB, "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "3"}
+        | {"SLURM_NODEID": "0", "SLURM_JOB_NAME": "interactive"},  # that of salloc
+    ),
+    "Lightning": (
+        LightningEnvironment,
+        (2, 1),
+        {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "4"},
+    ),
+}
+
+
 @pytest.mark.parametrize("launcher", RANKS)
 def test_ranks_are_left_out_and_that_is_said(launcher: str) -> None:
     environment = {**JOB, **RANKS[launcher], "HOME": "/root"}
-    said = forget_ranks(environment)
+    said = settle_ranks(environment)
     assert said is not None
     assert said.startswith("one process: ")
     assert environment == {**JOB, "HOME": "/root"}
-    assert forget_ranks(environment) is None
+    assert settle_ranks(environment) is None
 
 
 def test_one_process_of_one_says_nothing() -> None:
-    assert forget_ranks({"RANK": "0", "WORLD_SIZE": "1", "SLURM_NTASKS": "1"}) is None
+    assert settle_ranks({"RANK": "0", "WORLD_SIZE": "1", "SLURM_NTASKS": "1"}) is None
+
+
+@pytest.mark.parametrize("launcher", LAUNCHED)
+def test_the_launcher_that_started_the_processes_is_obeyed(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, (devices, nodes), variables = LAUNCHED[launcher]
+    others = RANKS["mpirun"] | ({} if launcher == "srun" else RANKS["sbatch --ntasks=4"])
+    for chosen in (devices, 0):
+        environment = {**others, **variables}
+        assert settle_ranks(environment, chosen, nodes) is None
+        assert {*variables} - {*environment} <= {"SLURM_JOB_NAME"}
+        assert not {*others} - {*variables} & {*environment} - {"SLURM_NTASKS_PER_NODE"}
+        assert not is_first(environment)
+    for name in {*RANKS["mpirun"], *RANKS["torchrun"], *RANKS["srun"]}:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = next(e for e in (TorchElasticEnvironment, SLURMEnvironment, LightningEnvironment) if e.detect())
+    assert found is kind
+    place = found()
+    place.validate_settings(devices, nodes)
+    assert place.creates_processes_externally
+    assert place.local_rank() == int(variables.get("LOCAL_RANK", variables.get("SLURM_LOCALID", "")))
+    if launcher != "Lightning":  # which is told later
+        assert place.world_size() == devices * nodes
+        assert place.global_rank() == 3
+
+
+@pytest.mark.parametrize("launcher", LAUNCHED)
+def test_another_number_of_processes_is_refused(launcher: str) -> None:
+    _, (devices, nodes), variables = LAUNCHED[launcher]
+    started = devices * nodes
+    message = (
+        f"Expected {launcher} to start .* it has started {started}; choose `devices` times `nodes` to be {started}"
+    )
+    for wrong in ((devices + 1, nodes), (devices, nodes + 1), (0, 3)):
+        with pytest.raises(ValueError, match=message):
+            settle_ranks({**variables}, *wrong)
+    assert str(settle_ranks({**variables})).startswith("one process: ")  # of a command that is for one
+
+
+def test_a_batch_script_is_no_launcher() -> None:
+    environment = {**JOB, **RANKS["sbatch --ntasks=4"]}
+    assert settle_ranks(environment, 2) == "no launcher: SLURM_NTASKS=4 of the job around it is not for this command"
+    assert environment == JOB
+    assert is_first(environment)
+
+
+def test_several_machines_need_a_launcher_or_an_address() -> None:
+    with pytest.raises(ValueError, match="2 `nodes`, but found none; use torchrun or srun, or set MASTER_ADDR"):
+        settle_ranks({}, 4, 2)
+    by_hand = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "4", "NODE_RANK": "1"}
+    environment = dict(by_hand)
+    assert settle_ranks(environment, 4, 2) is None
+    assert environment == by_hand
+    assert not is_first(environment)
 
 
 @pytest.mark.slow

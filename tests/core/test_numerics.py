@@ -289,10 +289,19 @@ def test_a_step_has_only_operations_that_can_be_deterministic(objective: str) ->
     assert not recorded.names & REFUSED_ON_CUDA
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
-def test_cpu_and_gpu_agree() -> None:
+GPUS = {
+    "cuda": pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU"),
+    "mps": pytest.mark.skipif(not torch.backends.mps.is_available(), reason="torch finds no GPU of a Mac"),
+}
+
+
+@pytest.mark.parametrize("gpu", [pytest.param(name, marks=mark) for name, mark in GPUS.items()])
+def test_cpu_and_gpu_agree(gpu: str) -> None:
     """In float32 within 1e-4 of a loss and 1e-3 of a gradient's norm; in float64 within 1e-9 of both."""
-    for dtype, loss_tolerance, grad_tolerance in ((torch.float32, 1e-4, 1e-3), (torch.float64, 1e-9, 1e-9)):
+    tolerances = {torch.float32: (1e-4, 1e-3), torch.float64: (1e-9, 1e-9)}
+    if gpu == "mps":
+        del tolerances[torch.float64]  # which it lacks
+    for dtype, (loss_tolerance, grad_tolerance) in tolerances.items():
         torch.manual_seed(0)
         guide = FrozenGuide(PooledClassifier(SmallEncoder((4, 8)), 3))
         model = DecompositionSegmenter(3, SmallEncoder((4, 8)), decoder_widths=(8, 4))
@@ -300,7 +309,7 @@ def test_cpu_and_gpu_agree() -> None:
         loss = DecompositionLoss(guide, 0.1, 0.1, extra=extra)
         images, tags = torch.rand(4, 3, 32, 32, dtype=dtype), torch.eye(2).repeat(2, 1)
         found = []
-        for device in ("cpu", "cuda"):
+        for device in ("cpu", gpu):
             model, loss = model.to(device, dtype), loss.to(device, dtype)
             model.zero_grad()
             with torch.backends.cudnn.flags(allow_tf32=False):

@@ -1,5 +1,6 @@
 import json
 import math
+import pickle
 
 import pytest
 import torch
@@ -7,13 +8,21 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from decomprec import Decomposition, DecompositionSegmenter, FrozenGuide
+from decomprec._measuring import measure
 from decomprec.data import SyntheticScenes, collate
-from decomprec.evaluation import CamPredictor, Results, SegmentationScores, compare, evaluate, guide_accuracy
+from decomprec.evaluation import (
+    CamPredictor,
+    Results,
+    SegmentationScores,
+    compare,
+    comparison,
+    evaluate,
+    guide_accuracy,
+)
 from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, best_cam_threshold
 from decomprec.evaluation.comparison import Row
 from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.evaluation.metrics import image_iou
-from decomprec.experiment import _measure
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.refine import RefinedPredictor, at_scale, guided_filter, half_pamr, multi_scale_tags, rescale
 from decomprec.trained_model import TrainedModel
@@ -273,7 +282,7 @@ def test_diagnostics_of_a_data_set_without_any_class_are_none_where_nothing_was_
     assert found["mask_entropy"] == pytest.approx(math.log(2))
 
 
-def test_a_run_is_measured_in_one_pass_as_by_many(tmp_path):
+def test_a_run_is_measured_in_one_pass_as_by_many():
     torch.manual_seed(0)
     scenes = SyntheticScenes(11, size=32, seed=2, masks=True)
     segmenter = DecompositionSegmenter(5, SmallEncoder((8, 8)), decoder_widths=(8, 8)).eval()
@@ -287,7 +296,7 @@ def test_a_run_is_measured_in_one_pass_as_by_many(tmp_path):
         classifier.head.bias -= classifier(images).median(dim=0).values
     model, asked = TrainedModel(segmenter, scenes.class_names, 24, classifier), []
     hook = segmenter.encoder.register_forward_hook(lambda *_: asked.append(1))
-    results = _measure(tmp_path, model, scenes, {}, "cpu", scale=0.75)
+    measured = measure(model, scenes, "cpu", masks=True, scale=0.75)
     assert len(asked) == 11  # one at a time
     hook.remove()
 
@@ -298,7 +307,7 @@ def test_a_run_is_measured_in_one_pass_as_by_many(tmp_path):
         "decomprec, guided filter": RefinedPredictor(logits, guided_filter),
         "decomprec, PAMR, guide's tags": RefinedPredictor(logits, half_pamr, decide),
     }
-    rows = {(row.method, row.tags): row.scores for row in results.rows}
+    rows = {(row.method, row.tags): row.scores for row in measured.results.rows}
     assert len(rows) == 12
     for name, predictor in predictors.items():
         for use_tags in (True, False):
@@ -306,8 +315,33 @@ def test_a_run_is_measured_in_one_pass_as_by_many(tmp_path):
             assert rows[name, use_tags].iou == pytest.approx(expected.iou, rel=1e-3, nan_ok=True)
             assert len(set(expected.iou)) > 2
     smaller = [{**batch, "image": rescale(batch["image"], 0.75)} for batch in loader]
-    diagnostics = json.loads((tmp_path / "diagnostics.json").read_text())
-    assert diagnostics == pytest.approx(decomposition_diagnostics(segmenter, classifier, smaller), rel=1e-4)
+    assert measured.diagnostics == pytest.approx(decomposition_diagnostics(segmenter, classifier, smaller), rel=1e-4)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_the_shares_of_processes_add_up(processes, monkeypatch):
+    data = batches([(1, 12, 12), (1, 9, 14), (1, 12, 8), (1, 16, 16)], num_classes=3)  # fewer than five
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3)
+    words = ({"ours": by_brightness(3)}, classifier)
+    whole = compare(*words, data, ["cat", "dog"], per_image=True)
+    parts = []
+
+    def gathered(part):
+        parts.append(pickle.dumps(part))
+        return [pickle.loads(sent) for sent in parts]
+
+    monkeypatch.setattr(comparison, "gathered", gathered)
+    for rank in range(processes):  # the last one gets what all have sent
+        found = compare(*words, data[rank::processes], ["cat", "dog"], per_image=True, distributed=True)
+    assert len(parts) == processes
+    assert found.guide.pop("per_class") == pytest.approx(whole.guide.pop("per_class"))
+    assert found.guide == pytest.approx(whole.guide)
+    for row, expected in zip(found.rows, whole.rows, strict=True):
+        assert (row.method, row.settings) == (expected.method, expected.settings)
+        assert row.scores.iou == pytest.approx(expected.scores.iou, rel=1e-12, nan_ok=True)
+        assert row.scores.images_with == expected.scores.images_with
+        assert row.scores.false_area == (expected.scores.false_area and pytest.approx(expected.scores.false_area))
+        assert sorted(row.scores.per_image or ()) == sorted(expected.scores.per_image or ())
 
 
 def test_compare_saves_all_methods_with_and_without_tags(tmp_path):

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from decomprec import Decomposition, DecompositionLoss, DecompositionSegmenter
-from decomprec.cli.common import Device, torch_device
+from decomprec._devices import check_count, torch_device
 from decomprec.cli.predict import find_images
+from decomprec.cli.surroundings import settle_ranks
 from decomprec.data import SyntheticScenes, TaggedCSV, TaggedFolder, collate, load_images
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.data.formats.coco import mask_api
@@ -129,7 +130,10 @@ ITEMS = [{"image": torch.zeros(3, 4, width), "tags": torch.ones(1), "name": "a"}
 
 CASES: Mapping[str, Callable[[Path], Any]] = {
     "ImageNet weights cannot be downloaded": lambda _: no_download(),
-    "No GPU": lambda _: torch_device(Device.cuda),
+    "No GPU": lambda _: torch_device("gpu"),
+    "Fewer GPUs than asked for": lambda _: check_count("mps", 2),
+    "Another number of processes": lambda _: settle_ranks({"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}, 4),
+    "Several machines without a launcher": lambda _: settle_ranks({}, 4, 2),
     "pycocotools is missing": lambda _: mask_api(),
     "Packages for ONNX are missing": lambda f: export_masks(TrainedModel(small(), ["dog"], 16), f / "dogs.onnx"),
     "No data at the path": lambda folder: load_images(folder / "images"),
@@ -192,6 +196,7 @@ def test_page_and_cases_have_the_same_headings() -> None:
 @pytest.mark.parametrize("heading", CASES)
 def test_message_is_the_one_of_the_page(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     monkeypatch.setattr("decomprec.export.find_spec", lambda name: None)
     with pytest.raises((ValueError, OSError, RuntimeError, UserWarning)) as caught:

@@ -273,7 +273,7 @@ WORDS = st.one_of(
     st.sampled_from(["--out", "--preset", "--set", "--config", "--seed", "--size", "--tags", "--format", "--classes"]),
     st.sampled_from(["--json", "--resume", "--device", "--workers", "--probabilities", "--help", "--coco", "--", "-"]),
     st.sampled_from(
-        ["cpu", "cuda", "image_size=8", "guide.encoder_options={widths: [4]}", "segmenter.fills=3", "voc", "coco"]
+        ["cpu", "gpu", "image_size=8", "guide.encoder_options={widths: [4]}", "segmenter.fills=3", "voc", "coco"]
     ),
     st.text(max_size=6),
 )

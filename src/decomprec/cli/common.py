@@ -6,6 +6,9 @@ import logging
 import os
 import shlex
 import signal
+import sys
+import warnings
+from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from decomprec._memory import keep_freed_memory
 from decomprec.cli.config import CONFIG, check_config, parse_settings, save_config
-from decomprec.cli.surroundings import forget_ranks, print_any_text
+from decomprec.cli.surroundings import is_first, launched, print_any_text, settle_ranks
 from decomprec.cli.threads import set_threads
 
 if TYPE_CHECKING:
@@ -25,18 +28,19 @@ if TYPE_CHECKING:
 
 
 class Device(StrEnum):
-    """Where the networks run."""
+    """Where the networks run, in Lightning's words."""
 
     auto = "auto"
     cpu = "cpu"
-    cuda = "cuda"
+    gpu = "gpu"
+    mps = "mps"
 
 
 class Precision(StrEnum):
-    """Number format of training."""
+    """Number format of training, in Lightning's words."""
 
-    float32 = "float32"
-    bf16 = "bf16"
+    float32 = "32-true"
+    bfloat16 = "bf16-mixed"
 
 
 class Format(StrEnum):
@@ -52,9 +56,9 @@ class Format(StrEnum):
     imagenet = "imagenet"
 
 
-DeviceOption = Annotated[Device, typer.Option(help="auto uses the GPU if there is one.")]
+DeviceOption = Annotated[Device, typer.Option(help="auto uses the GPU if there is one; mps is a Mac's.")]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="bf16 is mixed precision: faster, less memory, if the hardware has it.")
+    Precision, typer.Option(help="bf16-mixed is faster and takes less memory, if the hardware has bfloat16.")
 ]
 RunOption = Annotated[
     Path, typer.Option("--out", metavar="RUN", help="Run folder; must be new unless the run is resumed.")
@@ -87,6 +91,9 @@ ARGUMENTS = {
     "`classes`": "--classes",
     "`splits`": "--splits",
     "`tags`": "--tags",
+    "`device`": "--device",
+    "`devices`": "--devices",
+    "`nodes`": "--nodes",
 }
 """Words of the command line for the arguments that errors of the library name."""
 
@@ -107,19 +114,29 @@ class SentenceErrors(TyperGroup):
             fail(error)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as stop:
-            typer.echo(f"\n{stop}".rstrip() or "\ninterrupted", err=True)
+            if is_first(os.environ):
+                typer.echo(f"\n{stop}".rstrip() or "\ninterrupted", err=True)
             raise typer.Exit(130) from stop
 
 
 class PreparedCommand(TyperCommand):
-    """A command that chooses its threads, keeps freed memory and is one process, before it imports torch."""
+    """A command that finds its place among processes and chooses its threads, before it imports torch."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command; of several processes, only the first speaks, and all say what stops them."""
         keep_freed_memory()
-        for said in (forget_ranks(os.environ), set_threads()):
-            if said:
-                typer.echo(said, err=True)
+        devices, nodes = (ctx.params.get(name, 1) for name in ("devices", "nodes"))
+        said = [settle_ranks(os.environ, devices, nodes)]
+        if devices == 1:  # Lightning shares the cores out among several processes
+            said.append(set_threads())
+        if sys.platform == "darwin":  # what a Mac's GPU lacks runs on its CPU
+            os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+        if not is_first(os.environ):
+            warnings.simplefilter("ignore")
+            with Path(os.devnull).open("w", encoding="utf-8") as nothing, redirect_stdout(nothing):
+                return super().invoke(ctx)
+        for line in filter(None, said):
+            typer.echo(line, err=True)
         return super().invoke(ctx)
 
 
@@ -158,19 +175,6 @@ def fail(error: Exception) -> None:
 def printable(text: str) -> str:
     """Escape the codes that control a terminal, which names of files and classes can contain."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
-
-
-def torch_device(device: Device) -> str:
-    """The device to use.
-
-    Raises:
-        ValueError: if there is no GPU that was asked for.
-    """
-    import torch
-
-    if device is Device.cuda and not torch.cuda.is_available():
-        raise ValueError("Expected a GPU for --device cuda, but torch finds none; use --device cpu.")
-    return "cuda" if device is not Device.cpu and torch.cuda.is_available() else "cpu"
 
 
 def names_of(text: str | None) -> tuple[str, ...] | None:
@@ -219,6 +223,9 @@ def run(
     device: Device,
     precision: Precision,
     *,
+    devices: int = 1,
+    nodes: int = 1,
+    strategy: str = "auto",
     resolved: dict[str, Any] | None = None,
     **options: Any,
 ) -> None:
@@ -230,18 +237,23 @@ def run(
     """
     from lightning.pytorch.callbacks import LambdaCallback
 
+    from decomprec._devices import check_count, torch_device
     from decomprec.experiment import run_experiment
     from decomprec.training import StoppedRunError
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    accelerator = "gpu" if torch_device(device) == "cuda" else "cpu"
+    logging.basicConfig(level=logging.INFO if is_first(os.environ) else logging.ERROR, format="%(message)s")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    found = torch_device(device)
+    devices = devices or launched(os.environ) // nodes
+    check_count(found, devices)
     config = out / CONFIG
     check_config(context, config)
 
-    def save(*_: Any) -> None:
-        # In full: a later version may have other presets.
-        save_config(context, config, **{**(resolved or {}), "preset": preset.model_dump(mode="json"), "set": None})
+    def save(trainer: Any, *_: Any) -> None:
+        if trainer.is_global_zero:
+            # In full: a later version may have other presets.
+            save_config(context, config, **{**(resolved or {}), "preset": preset.model_dump(mode="json"), "set": None})
 
     with Interrupt() as interrupt:
         hooks = LambdaCallback(
@@ -253,9 +265,14 @@ def run(
                 preset,
                 load,
                 out,
-                accelerator=accelerator,
-                precision={"float32": "32-true", "bf16": "bf16-mixed"}[precision],
                 callbacks=[hooks],
+                trainer_options={
+                    "accelerator": {"cuda": "gpu"}.get(found, found),
+                    "devices": devices or "auto",
+                    "num_nodes": nodes,
+                    "strategy": strategy,
+                    "precision": precision.value,
+                },
                 **options,
             )
         except StoppedRunError as error:

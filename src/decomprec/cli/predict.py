@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from decomprec._files import LONGEST_NAME
-from decomprec.cli.common import Device, DeviceOption, fail, names_of, printable, torch_device
+from decomprec.cli.common import Device, DeviceOption, fail, names_of, printable
 from decomprec.cli.config import CONFIG, ConfigOption, save_config
 from decomprec.cli.surroundings import check_apart
 
@@ -84,6 +84,7 @@ def predict(
     import torch
     from tqdm import tqdm
 
+    from decomprec._devices import torch_device
     from decomprec._files import write_text
     from decomprec.evaluation.coco import CocoWriter
     from decomprec.evaluation.label_files import CLASSES

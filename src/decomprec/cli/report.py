@@ -17,7 +17,6 @@ from decomprec.cli.common import (
     SplitsOption,
     names_of,
     pair_of,
-    torch_device,
 )
 from decomprec.cli.config import CONFIG, ConfigOption, config_beside, load_config, save_config
 
@@ -50,6 +49,7 @@ def report(
     shown from the worst segmented to the best or, without masks, from the least certain, each with its mask,
     components and reconstruction. Where DATA is not to be found the page has everything but the images.
     """  # noqa: D301
+    from decomprec._devices import torch_device
     from decomprec.cli.train import LIST
     from decomprec.data import eval_transform, load_images
     from decomprec.data.detect import detect_format

@@ -28,6 +28,24 @@ from decomprec.cli.common import (
 from decomprec.cli.config import ConfigOption
 from decomprec.cli.surroundings import check_apart
 
+
+def parse_devices(text: str | int) -> int:
+    """The number of devices; 0 for auto.
+
+    Raises:
+        BadParameter: if it is neither.
+
+    Examples:
+        >>> parse_devices("4"), parse_devices("auto")
+        (4, 0)
+    """
+    if text == "auto":
+        return 0
+    if not str(text).isdecimal():
+        raise typer.BadParameter(f"Expected a number or auto, but got {text}.")
+    return int(text)
+
+
 LIST = "imagenet_dogs.csv"
 """In the run folder: the images drawn from ImageNet."""
 
@@ -50,11 +68,23 @@ def train(
     resume: ResumeOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
+    devices: Annotated[
+        int,
+        typer.Option(
+            parser=parse_devices,
+            metavar="N|auto",
+            help="GPUs of each machine, or processes on CPUs; auto: every GPU.",
+        ),
+    ] = 1,
+    nodes: Annotated[int, typer.Option(min=1, metavar="N", help="Machines, which torchrun or srun starts.")] = 1,
+    strategy: Annotated[
+        str, typer.Option(metavar="NAME", help="How processes share the work: Lightning's name, of the ddp family.")
+    ] = "auto",
     precision: PrecisionOption = Precision.float32,
     workers: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="N", help="Processes that load images.  [default: one for each core with a GPU, else 0]"
+            min=0, metavar="N", help="Processes that load images.  [default: the cores, shared by the GPUs; else 0]"
         ),
     ] = None,
     skip_unreadable: Annotated[
@@ -77,6 +107,8 @@ def train(
     decomprec train --config runs/mine/config.yaml --resume
     decomprec train --config runs/mine/config.yaml --out runs/again --seed 1
     decomprec train images --out runs/short --set segmenter.epochs=1
+    decomprec train images --out runs/four --devices 4 --precision bf16-mixed
+    torchrun --nproc-per-node=4 -m decomprec train images --out runs/four --devices 4
 
     A guide is trained on the tags, then a segmenter with the frozen guide.
 
@@ -109,6 +141,11 @@ def train(
     from decomprec.data.detect import detect_format
 
     check_apart(data, out)
+    if strategy != "auto" and not strategy.startswith("ddp"):
+        raise ValueError(
+            "Expected --strategy to be auto or of the ddp family, such as ddp_find_unused_parameters_true, but got "
+            f"{strategy!r}; others cut the model into parts, which the run folder can't hold."
+        )
     found = detect_format(data) if data_format is Format.auto else data_format.value
     load = load_images(
         data,
@@ -130,6 +167,9 @@ def train(
         out,
         device,
         precision,
+        devices=devices,
+        nodes=nodes,
+        strategy=strategy,
         resolved={"format": found},
         data=found,
         resume=resume,

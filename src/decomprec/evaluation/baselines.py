@@ -208,14 +208,19 @@ class CamSweep:
         reached = torch.bucketize(strength, torch.tensor(ordered, dtype=maps.dtype, device=maps.device), right=True)
         steps, slots = len(ordered) + 1, self.num_classes
         place = classes * steps + reached
-        drawn = count_of_each(place, slots * steps).unflatten(1, (slots, steps))
+        drawn = count_of_each(place, slots * steps).unflatten(1, (slots, steps)).cpu()
         pairs = (true_rows(truth, slots) * (slots * steps) + place)[None]
-        confusion = count_of_each(pairs, (slots + 1) * slots * steps).view(slots + 1, slots, steps)[:-1]
+        confusion = count_of_each(pairs, (slots + 1) * slots * steps).view(slots + 1, slots, steps)[:-1].cpu()
         for passed, threshold in enumerate(ordered, start=1):
             kept = confusion[..., passed:].sum(dim=-1)
             kept[:, 0] = confusion.sum(dim=(1, 2)) - kept[:, 1:].sum(dim=1)
             shares = drawn[:, 1:, passed:].sum(dim=-1).double() / classes[0].numel()
             self.accumulators[threshold].add(kept, shares, tags, known)
+
+    def merge(self, other: CamSweep) -> None:
+        """Add the images of another sweep over the same thresholds."""
+        for threshold, accumulator in self.accumulators.items():
+            accumulator.merge(other.accumulators[threshold])
 
     def best(self) -> tuple[float, SegmentationScores]:
         """The first threshold with the highest mean foreground IoU, and the scores."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from decomprec._files import written_whole
+from decomprec._processes import gathered
 from decomprec.evaluation.baselines import (
     CamSweep,
     CentredEllipse,
@@ -116,6 +117,7 @@ def compare(
     ellipse_share: float = 0.5,
     maps: Mapping[str, Maps] | None = None,
     per_image: bool = False,
+    distributed: bool = False,
 ) -> Results:
     """Score predictors, CAM of their guide, a centred ellipse and "every pixel", each with and without tags.
 
@@ -132,6 +134,8 @@ def compare(
         maps: other localisation maps by row name: functions from images (B, 3, H, W) to maps (B, K-1, h, w), which are
             enlarged, cut at thresholds and reported like CAM.
         per_image: record the IoU of every image under its "name" in the batch, for `predictors`.
+        distributed: whether all processes of a `torch.distributed` group call this, each with its share of the images;
+            all get the results of all images.
 
     Raises:
         ValueError: if `maps` has an entry "CAM", a batch lacks the mask or a required name, shapes or labels don't fit,
@@ -166,9 +170,22 @@ def compare(
                 contest.maps[name].update(these, candidates, truth, tags)
             contest.ellipse.update(ellipse(images, candidates), truth, tags)
             contest.everywhere.update(everywhere(images, candidates), truth, tags)
+    if distributed:
+        contests, right = _merged(gathered((contests, right)))
     guide = accuracy(right)
     rows = [row for contest in contests.values() for row in contest.rows(ellipse_share)]
     return Results(tuple(rows), tuple(class_names), guide)
+
+
+def _merged(
+    parts: Sequence[tuple[dict[bool, _Contest], list[Tensor]]],
+) -> tuple[dict[bool, _Contest], list[Tensor]]:
+    """The scores, and what the guide was right about, of all processes."""
+    contests, _ = parts[0]
+    for others, _ in parts[1:]:
+        for use_tags, contest in contests.items():
+            contest.merge(others[use_tags])
+    return contests, [decisions for _, right in parts for decisions in right]
 
 
 def _both(predictor: Predictor, images: Tensor, tags: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,6 +206,14 @@ class _Contest:
         self.maps = {name: CamSweep(num_classes, use_tags) for name in maps}
         self.ellipse = ScoreAccumulator(num_classes, use_tags)
         self.everywhere = ScoreAccumulator(num_classes, use_tags)
+
+    def merge(self, other: _Contest) -> None:
+        for name, ours in self.ours.items():
+            ours.merge(other.ours[name])
+        for name, sweep in self.maps.items():
+            sweep.merge(other.maps[name])
+        self.ellipse.merge(other.ellipse)
+        self.everywhere.merge(other.everywhere)
 
     def rows(self, ellipse_share: float) -> list[Row]:
         best = {name: sweep.best() for name, sweep in self.maps.items()}

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from decomprec import functional as DF
 from decomprec._modes import in_eval_mode
+from decomprec._processes import gathered
 from decomprec.decomposition import Decomposition
 from decomprec.evaluation.metrics import Loader, finite
 from decomprec.protocols import View
@@ -80,6 +81,14 @@ class Diagnostics:
         """Add the decomposition of images (B, 3, H, W) with tags (B, K-1)."""
         for name, values in _describe(out, images, tags == 1, self.guide, self.view).items():
             self._parts[name].append(values.flatten().cpu().double())
+
+    def gather(self) -> None:
+        """Add the decompositions of all processes that compute together; all must call it."""
+        parts = gathered(dict(self._parts))
+        self._parts.clear()
+        for part in parts:
+            for name, values in part.items():
+                self._parts[name] += values
 
     def compute(self) -> dict[str, float | None]:
         """The means over all decompositions so far.

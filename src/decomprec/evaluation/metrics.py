@@ -113,7 +113,7 @@ class ScoreAccumulator:
         """
         check_truth(truth, labels.shape, tags, self.num_classes)
         _check_labels(labels, self.num_classes, "predicted labels")
-        counts = _count_pixels(labels, truth, self.num_classes)
+        counts = _count_pixels(labels, truth, self.num_classes).cpu()  # a Mac's GPU has no float64
         shares = counts.sum(dim=1)[:, 1:].double() / labels[0].numel()
         self.add(counts[:, :-1].sum(dim=0), shares, tags, has_truth(truth))
         if names is not None:
@@ -123,18 +123,28 @@ class ScoreAccumulator:
         """Add B images whose pixels are already counted.
 
         Args:
-            confusion: number of known pixels of all B images by their true class and their label, (K, K).
-            shares: of each class in each predicted label map, (B, K-1), float64.
+            confusion: number of known pixels of all B images by their true class and their label, (K, K), on the CPU.
+            shares: of each class in each predicted label map, (B, K-1), float64, on the CPU.
             tags: (B, K-1).
             known: whether any pixel of an image is known, (B,) bool, see `has_truth`.
         """
         present, known = tags.cpu() == 1, known.cpu()
-        self._confusion += confusion.cpu()
+        self._confusion += confusion
         self._images += int(known.sum())
         self._without_mask += int((~known).sum())
         self._absent += (~present).sum(dim=0)
         self._images_with += present[known].sum(dim=0)
-        self._false_area += (shares.cpu() * ~present).sum(dim=0)
+        self._false_area += (shares * ~present).sum(dim=0)
+
+    def merge(self, other: ScoreAccumulator) -> None:
+        """Add the images of another accumulator of the same kind."""
+        self._confusion += other._confusion
+        self._images += other._images
+        self._without_mask += other._without_mask
+        self._absent += other._absent
+        self._images_with += other._images_with
+        self._false_area += other._false_area
+        self._per_image += other._per_image
 
     def compute(self) -> SegmentationScores:
         """The scores of all label maps so far.
@@ -164,7 +174,7 @@ def image_iou(labels: Tensor, truth: Tensor, num_classes: int) -> Tensor:
         num_classes: K, background included.
 
     Returns:
-        (B,), float64; NaN for an image without a pixel that counts.
+        (B,), float64, on the CPU; NaN for an image without a pixel that counts.
 
     Examples:
         >>> image_iou(torch.tensor([[[0, 0, 1, 1]]]), torch.tensor([[[0, 1, 1, 255]]]), num_classes=2)
@@ -208,6 +218,7 @@ def _count_pixels(labels: Tensor, truth: Tensor, num_classes: int) -> Tensor:
 
 def _iou(confusion: Tensor) -> Tensor:
     """Intersection over union of each class, (..., K), float64, by pixels (..., K, K) of every class and label."""
+    confusion = confusion.cpu()
     both = confusion.diagonal(dim1=-2, dim2=-1)
     either = confusion.sum(dim=-1) + confusion.sum(dim=-2) - both
     return both.double() / either  # 0 / 0 is NaN

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from decomprec._processes import gathered
 from decomprec.evaluation.comparison import number_cell, text_table
 
 FEW_IMAGES = 40
@@ -88,8 +90,14 @@ class VerdictAccumulator:
         present = (tags == 1).cpu()
         self._tags.append(present)
         self._right.append((logits > 0).cpu() == present)
+        labels = labels.cpu()  # a Mac's GPU has no float64
         classes = range(1, len(self.class_names) + 1)
-        self._areas.append(torch.stack([(labels == c).double().mean(dim=(1, 2)) for c in classes], dim=1).cpu())
+        self._areas.append(torch.stack([(labels == c).double().mean(dim=(1, 2)) for c in classes], dim=1))
+
+    def gather(self) -> None:
+        """Add the images of all processes that compute together; all must call it."""
+        parts = gathered((self._tags, self._right, self._areas))
+        self._tags, self._right, self._areas = ([*chain(*lists)] for lists in zip(*parts, strict=True))
 
     def compute(self) -> tuple[Verdict, ...]:
         """One verdict for each class.

@@ -44,6 +44,7 @@ _INTENDED = (
     "The number of training batches",  # small data sets log less
     "The '.*_dataloader' does not have many workers",
     ".*LeafSpec",  # of Lightning's own making
+    "It is recommended to use .*sync_dist",  # what is logged so is equal in all processes
 )
 
 

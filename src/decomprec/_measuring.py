@@ -1,0 +1,89 @@
+"""Measuring a trained model: the table with its baselines, diagnostics and verdicts, in one pass over the images."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from decomprec._processes import number_of_processes, rank
+from decomprec.data import collate
+from decomprec.decomposition import labels_from_logits
+from decomprec.evaluation import Results, compare
+from decomprec.evaluation.diagnostics import Diagnostics
+from decomprec.evaluation.verdict import Verdict, VerdictAccumulator
+from decomprec.refine import (
+    RefinedPredictor,
+    guided_filter,
+    half_pamr,
+    multi_scale_tags,
+    once,
+    remembering,
+    rescale,
+    resize,
+)
+from decomprec.trained_model import TrainedModel
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a model.
+
+    Attributes:
+        results: the table; None without true masks.
+        diagnostics: of the decompositions.
+        verdicts: one for each class.
+    """
+
+    results: Results | None
+    diagnostics: dict[str, float | None]
+    verdicts: tuple[Verdict, ...]
+
+
+def measure(model: TrainedModel, images: Any, device: str, *, masks: bool, scale: float) -> Measured:
+    """Measure a model on a data set. Each process takes a share of the images; all get the same.
+
+    Args:
+        model: on `device`.
+        images: the data set, of images of any sizes.
+        device: of the model.
+        masks: whether images have true masks.
+        scale: of the size that the segmenter sees relative to that of the images.
+    """
+    share = Subset(images, range(rank(), len(images), number_of_processes()))
+    loader = DataLoader(share, batch_size=1, collate_fn=collate)  # of various shapes
+    decompose = once(lambda images: model.segmenter(rescale(images, scale)))
+    diagnostics, verdicts = Diagnostics(model.guide), VerdictAccumulator(model.class_names)
+
+    def described() -> Iterator[dict[str, Any]]:
+        for batch in tqdm(loader, "evaluating", disable=True if rank() else None):
+            images, tags = batch["image"].to(device), batch["tags"].to(device)
+            diagnostics.update(decompose(images), rescale(images, scale), tags)
+            drawn = labels_from_logits(mask_logits(images), tags)
+            verdicts.update(tags, model.guide(images), drawn)
+            yield {**batch, "image": images}
+
+    def mask_logits(images: Tensor) -> Tensor:
+        return resize(decompose(images).mask_logits, images.shape[-2:])
+
+    predictors = {
+        "decomprec": RefinedPredictor(mask_logits),
+        "decomprec, guided filter": RefinedPredictor(mask_logits, guided_filter),
+        # What `decomprec predict` draws.
+        "decomprec, PAMR, guide's tags": RefinedPredictor(mask_logits, half_pamr, multi_scale_tags(model.guide)),
+    }
+    results = None
+    with torch.inference_mode(), remembering(model.guide.encoder):
+        if masks:
+            results = compare(predictors, model.guide, described(), model.class_names, device, distributed=True)
+        else:
+            deque(described(), maxlen=0)
+    diagnostics.gather()
+    verdicts.gather()
+    return Measured(results, diagnostics.compute(), verdicts.compute())
