@@ -163,7 +163,7 @@ def test_what_is_pushed_can_be_loaded(tmp_path: Path, monkeypatch: pytest.Monkey
                 (tmp_path / "hub" / file.name).write_bytes(file.read_bytes())
             return f"commit of {repo_id}"
 
-    monkeypatch.setattr("decomprec.trained_model.HfApi", Hub)
+    monkeypatch.setattr("decomprec.trained_model.model.HfApi", Hub)
     model = small_model()
     assert model.push_to_hub("someone/pets", half=False, private=True, token="secret") == "commit of someone/pets"
     assert calls == ["secret", ("someone/pets", True, {"private": True})]

@@ -27,6 +27,7 @@ class RefinedPredictor:
 
     Examples:
         >>> from decomprec import DecompositionSegmenter
+        >>> from decomprec.refine import guided_filter
         >>> predict = RefinedPredictor(DecompositionSegmenter(num_classes=3).eval().mask_logits, guided_filter)
         >>> predict(torch.rand(1, 3, 20, 30), tags=torch.tensor([[0.0, 1.0]])).shape
         torch.Size([1, 20, 30])
