@@ -59,9 +59,14 @@ class Prediction:
         labels = {label for rows in self._labels.split(256) for label in rows.unique().tolist()}
         return tuple(name for label, name in enumerate(self.classes) if label in labels and label > 0)
 
-    def save(self, path: str | Path) -> None:
-        """Write the label map as a PNG with the palette of Pascal VOC, whole or not at all."""
-        save_label_map(self._labels, path)
+    def save(self, path: str | Path, comment: str = "") -> None:
+        """Write the label map as a PNG with the palette of Pascal VOC, whole or not at all.
+
+        Args:
+            path: of the PNG.
+            comment: is kept in the file.
+        """
+        save_label_map(self._labels, path, comment)
 
     def overlay(self, alpha: float = 0.5) -> Image.Image:
         """The image with its classes in colour; what `ignore_below` leaves out is cream.

@@ -44,4 +44,4 @@ def tag_rows(names: Sequence[Sequence[str]], class_names: Sequence[str]) -> Tens
         tensor([[0., 1.],
                 [0., 0.]])
     """
-    return torch.tensor([[float(name in own) for name in class_names] for own in names]).view(len(names), -1)
+    return torch.tensor([[float(name in own) for name in class_names] for own in names]).view(-1, len(class_names))
