@@ -15,7 +15,15 @@ import typer
 from decomprec.cli.common import Device, DeviceOption, fail, printable, torch_device
 from decomprec.cli.config import CONFIG, ConfigOption, plain_arguments, save_config
 from decomprec.cli.predict_inputs import find_images, share, tags_of
-from decomprec.cli.predict_outputs import MASK_SETTINGS, MASKS, Outputs, check_settings, fingerprint, weights_of
+from decomprec.cli.predict_outputs import (
+    CLASSES,
+    MASK_SETTINGS,
+    MASKS,
+    Outputs,
+    check_settings,
+    fingerprint,
+    weights_of,
+)
 from decomprec.cli.predict_writer import Writer
 
 if TYPE_CHECKING:
@@ -115,8 +123,6 @@ def predict(
     share DIR. --coco needs one more package: pip install "decomprec[coco]"
     """  # noqa: D301
     from decomprec._files import write_text
-    from decomprec.evaluation.coco import CocoWriter
-    from decomprec.evaluation.label_files import CLASSES
     from decomprec.trained_model import load
 
     if shard is not None and coco:
@@ -130,7 +136,11 @@ def predict(
     if components and loaded.masks_only:
         raise ValueError(f"Expected a model with an image decoder for --components, but {model} has masks only.")
     given = tags_of(tags, list(named.values()), loaded.class_names)
-    annotations = CocoWriter(loaded.class_names) if coco else None
+    annotations = None
+    if coco:
+        from decomprec.evaluation.coco import CocoWriter  # the scores beside it take a second and much memory
+
+        annotations = CocoWriter(loaded.class_names)
     weights = weights_of(loaded)
     settings = {key: value for key, value in plain_arguments(context).items() if key in MASK_SETTINGS}
     check_settings(out, {"weights": weights, **settings}, named)

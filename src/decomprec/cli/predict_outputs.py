@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from decomprec.trained_model import Prediction, TrainedModel
 
-MASKS = "masks"
+MASKS, CLASSES = "masks", "classes.txt"
 MASK_SETTINGS = ("weights", "size", "augment", "refine", "ignore-below")
 """Keys of a config on which all masks depend."""
 
@@ -158,7 +158,8 @@ def _difference(out: Path, settings: Mapping[str, Any]) -> str | None:
     before = load_config(path) if path.is_file() else {}
     for key in MASK_SETTINGS:
         if before.get(key) != settings.get(key):
-            return f"{key} {before.get(key, 'unknown')}, not {settings.get(key, 'by default')}"
+            usual = "as by default" if before else "unknown"
+            return f"{key} {before.get(key, usual)}, not {settings.get(key, 'as by default')}"
     return None
 
 
