@@ -31,6 +31,7 @@ class Segment:
         self.model = decomprec.load(model, device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        """Write the label maps of a batch; returns the classes found in each image, or why it was not read."""
         images, masks = list(batch["image"]), list(batch["mask"])
         found, errors = [""] * len(images), [""] * len(images)
 

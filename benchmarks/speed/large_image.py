@@ -26,13 +26,16 @@ FILE = RESULTS / "speed" / "large_image.json"
 MODEL = ROOT / "examples" / "models" / "dogs-small"
 SIDES = (8000, 10_000)  # height and width
 
-WAYS: dict[str, Sequence[str]] = {
-    "as in training": (),
-    "`--size 2048`": ("--size", "2048"),
-    "`--size 4096`": ("--size", "4096"),
+SMALL = (300, 400)
+
+# Options of each way, and the sides of its image; None for the large one.
+WAYS: dict[str, tuple[tuple[int, int] | None, Sequence[str]]] = {
+    "an image of 300 x 400": (SMALL, ()),
+    "masks": (None, ("--no-overlay",)),
+    "masks, overlay, confidence and probabilities": (None, ("--confidence", "--probabilities")),
+    "masks, `--size 3000`": (None, ("--no-overlay", "--size", "3000")),
 }
-OPTIONS = ("--tags", "dog", "--no-overlay", "--device", "cpu")
-ALL_FILES = ("--tags", "dog", "--confidence", "--probabilities", "--device", "cpu")
+OPTIONS = ("--tags", "dog", "--device", "cpu")
 
 
 def draw_image(path: Path, height: int, width: int) -> Path:
@@ -62,20 +65,15 @@ def cost(words: Sequence[str]) -> dict[str, float]:
     }
 
 
-def rows(height: int, width: int) -> list[dict[str, Any]]:
+def rows(large: tuple[int, int], ways: Sequence[str]) -> list[dict[str, Any]]:
     """One row a way."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        image = draw_image(Path(folder) / "large.jpg", height, width)
-        small = draw_image(Path(folder) / "small.jpg", 300, 400)
-        calls = {
-            "an image of 300 x 400": (small, (), OPTIONS),
-            **{name: (image, words, OPTIONS) for name, words in WAYS.items()},
-            "as in training, with overlay, confidence and probabilities": (image, (), ALL_FILES),
-        }
-        for name, (file, words, options) in calls.items():
+        for name in ways:
+            sides, options = WAYS[name]
+            image = draw_image(Path(folder) / "image.jpg", *(sides or large))
             out = Path(folder) / f"out{len(found)}"
-            used = cost([str(MODEL), str(file), "--out", str(out), *words, *options])
+            used = cost([str(MODEL), str(image), "--out", str(out), *OPTIONS, *options])
             found.append({"way": name, **used})
             print(found[-1], flush=True)
     return found
@@ -85,13 +83,14 @@ def main() -> None:
     """Measure every way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, default=FILE)
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS), metavar="WAY")
     parser.add_argument("--sides", type=int, nargs=2, default=SIDES, metavar=("HEIGHT", "WIDTH"))
     args = parser.parse_args()
     import torch
 
     height, width = args.sides
     about = {"height": height, "width": width, "machine": f"{os.cpu_count()} CPU cores", "torch": torch.__version__}
-    save({"large image": rows(height, width), "run": about}, args.json)
+    save({"large image": rows((height, width), args.ways), "run": about}, args.json)
 
 
 if __name__ == "__main__":

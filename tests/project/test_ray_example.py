@@ -15,8 +15,6 @@ from PIL import Image
 from decomprec.models import DecompositionSegmenter, SmallEncoder
 from decomprec.trained_model import TrainedModel
 
-pytest.importorskip("ray", reason="ray has no wheels for this Python")
-
 EXAMPLE = Path(__file__).parents[2] / "examples" / "predict_with_ray.py"
 IMAGES = 60
 PATIENCE = 600  # seconds, of a busy machine; it takes less than one minute

@@ -155,8 +155,9 @@ def predict(
         if annotations is not None:
             annotations.save(out / "annotations.json", order=[f"{name}{path.suffix}" for name, path in named.items()])
     counts = ", ".join(f"{class_name} in {found[class_name]}" for class_name in loaded.class_names)
-    new = f"; {len(work.earlier)} of them before, of the others {counts}" if work.earlier else f" ({counts})"
-    typer.echo(f"{len(named) - len(failed)} of {len(named)} images drawn{new}: {out}")
+    before = f"; {len(work.earlier)} of them before" if work.earlier else ""
+    new = f" ({counts})" if work.todo else ""
+    typer.echo(f"{len(named) - len(failed)} of {len(named)} images drawn{before}{new}: {out}")
     if failed:
         more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
         typer.echo(printable(f"not drawn: {', '.join(map(str, failed[:_NAMED]))}{more}"))

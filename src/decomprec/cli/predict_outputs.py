@@ -121,7 +121,7 @@ def noted(mask: Path) -> str | None:
     try:
         with Image.open(mask) as image:
             return image.info.get("Comment")
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # of any type, for a damaged file
         return None
 
 
