@@ -45,7 +45,7 @@ def test_jobs_that_share_a_folder_draw_each_image_once(model: Path, images: Path
     assert "shard" not in (tmp_path / "config.yaml").read_text()
     drawn = files(tmp_path)
     result = call(*words, "--coco")  # what a last call without --shard adds
-    assert "6 of 6 images drawn; 6 of them before" in result.stdout
+    assert "6 of 6 images drawn (6 earlier; " in result.stdout
     assert {name: value for name, value in files(tmp_path).items() if name != "annotations.json"} == drawn
     masks = {
         item["name"]: item["mask"] for item in CocoInstances(tmp_path / "annotations.json", images=images, masks=True)
@@ -88,7 +88,7 @@ def test_a_call_that_was_stopped_goes_on(
     before = files(tmp_path)
     assert len([name for name in before if name.startswith("masks/") and ".partial" not in name]) in range(1, 5)
     result = call(*words)
-    assert "6 of 6 images drawn; " in result.stdout
+    assert "6 of 6 images drawn (" in result.stdout
     after = files(tmp_path)
     masks = {name for name in before if name.startswith("masks/")}
     assert {name: after[name] for name in masks} == {name: before[name] for name in masks}
@@ -104,12 +104,12 @@ def test_what_has_changed_is_drawn_again(model: Path, images: Path, tmp_path: Pa
     words = ["predict", model, photos, "--out", out, "--no-overlay"]
     call(*words)
     first = files(out)
-    assert "2 of 2 images drawn; 2 of them before" in call(*words).stdout
+    assert "2 of 2 images drawn (2 earlier; " in call(*words).stdout
     assert files(out) == first
 
     (photos / "a.png").write_bytes((images / "f.png").read_bytes())  # another image
     os.utime(photos / "a.png", (10**9, 10**9))
-    assert "1 of them before" in call(*words).stdout
+    assert "(1 earlier; " in call(*words).stdout
     assert read(out / "masks" / "a.png").shape == SHAPES["f.png"]
     assert files(out)["masks/c.png"] == first["masks/c.png"]
 

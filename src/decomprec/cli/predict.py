@@ -155,9 +155,9 @@ def predict(
         if annotations is not None:
             annotations.save(out / "annotations.json", order=[f"{name}{path.suffix}" for name, path in named.items()])
     counts = ", ".join(f"{class_name} in {found[class_name]}" for class_name in loaded.class_names)
-    before = f"; {len(work.earlier)} of them before" if work.earlier else ""
-    new = f" ({counts})" if work.todo else ""
-    typer.echo(f"{len(named) - len(failed)} of {len(named)} images drawn{before}{new}: {out}")
+    if work.earlier:
+        counts = f"{len(work.earlier)} earlier; now {counts}"
+    typer.echo(f"{len(named) - len(failed)} of {len(named)} images drawn ({counts}): {out}")
     if failed:
         more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
         typer.echo(printable(f"not drawn: {', '.join(map(str, failed[:_NAMED]))}{more}"))

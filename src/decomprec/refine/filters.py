@@ -7,7 +7,6 @@ from itertools import product
 
 import torch
 import torch.nn.functional as F
-from kornia.filters import guided_blur
 from torch import Tensor
 
 from decomprec.checks import check_images
@@ -37,6 +36,8 @@ def guided_filter(images: Tensor, masks: Tensor, radius: int = 4, eps: float = 1
         >>> torch.allclose(refined.sum(dim=1), torch.ones(1, 16, 16), atol=1e-4)
         True
     """
+    from kornia.filters import guided_blur  # takes a second and much memory, and `predict` does without
+
     _check_maps(images, masks, "masks", "K")
     if radius < 1 or eps <= 0:
         raise ValueError(f"Expected `radius` of at least 1 and `eps` above 0, but got {radius} and {eps}.")
