@@ -63,12 +63,13 @@ def main() -> int:
     files = image_files(folder)
     masks = [(out / file.relative_to(folder)).with_suffix(".png") for file in files]
     rows = [{"image": str(file), "mask": str(mask)} for file, mask in zip(files, masks, strict=True)]
+    model = str(Path(args.model).resolve()) if Path(args.model).exists() else args.model  # workers have other folders
     drawn = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // args.batch)).map_batches(
         Segment,
-        fn_constructor_args=(args.model, "cuda" if args.gpus else "cpu"),
+        fn_constructor_args=(model, "cuda" if args.gpus else "cpu"),
         batch_size=args.batch,
         compute=ray.data.ActorPoolStrategy(size=args.workers),
-        num_gpus=args.gpus,
+        num_gpus=args.gpus or None,
         max_restarts=-1,
         max_task_retries=-1,
     )

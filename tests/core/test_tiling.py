@@ -107,7 +107,7 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return apply
 
 
-@pytest.mark.parametrize(("refine", "close", "same"), [(None, 2e-3, 0.999), (half_pamr, 0.1, 0.99)])
+@pytest.mark.parametrize(("refine", "close", "same"), [(None, 2e-3, 0.999), (half_pamr, 0.05, 0.999)])
 def test_an_image_in_tiles_has_the_masks_of_the_whole(
     refine: Any, close: float, same: float, image: Tensor, small_tiles: Callable[[], None]
 ) -> None:
@@ -118,7 +118,7 @@ def test_an_image_in_tiles_has_the_masks_of_the_whole(
     small_tiles()
     model.segmenter.encoder.register_forward_pre_hook(lambda _, images: seen.append(tuple(images[0].shape)))
     tiled = model(image, ["cat", "dog"], refine=refine)
-    assert len(seen) == 2 * 3
+    assert len(seen) == 2 * 2
     assert all(height <= 192 and width <= 192 for _, _, height, width in seen)
     assert tiled.seen_masks.dtype == torch.float16
     assert len(whole.label_map.unique()) > 1
