@@ -11,7 +11,9 @@ from torch import Tensor
 
 from benchmarks.speed.grid import Case
 from benchmarks.speed.timing import Machine, measure
-from decomprec.inference import batch_masks, plan_batches
+from decomprec.batching import plan_batches
+from decomprec.inference import batch_masks
+from decomprec.tiling import enlarged
 from decomprec.trained_model import TrainedModel
 from decomprec.training import PRESETS
 from decomprec.training.build import build_classifier, build_segmenter
@@ -53,7 +55,9 @@ def test_images(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> No
         found: dict[int, Tensor] = {}
         for indices in together:
             masks = batch_masks([images[i] for i in indices], networks.segmenter, networks.classifier, None, case.size)
-            found.update((i, m.square().mean()) for i, m in zip(indices, masks, strict=True))
+            for i, seen in zip(indices, masks, strict=True):
+                whole = torch.cat(list(enlarged(seen, (images[i].shape[1], images[i].shape[2]))), dim=1)
+                found[i] = whole.square().mean()
         return torch.stack(list(found.values())).mean()
 
     measure(benchmark, machine, case, step)

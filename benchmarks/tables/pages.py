@@ -42,7 +42,14 @@ from benchmarks.tables.quality import (
 )
 from benchmarks.tables.robustness import fuzz_table, kills_table, processes_table, robustness_table, versions_table
 from benchmarks.tables.settings import settings_table
-from benchmarks.tables.speed import against_table, contention_table, imports_table, scale_table, speed_table
+from benchmarks.tables.speed import (
+    against_table,
+    contention_table,
+    imports_table,
+    large_image_table,
+    scale_table,
+    speed_table,
+)
 from benchmarks.tables.summary import summary_table
 from benchmarks.tables.zoo import MODELS, zoo_table
 
@@ -88,6 +95,7 @@ def render(files: Sequence[Path]) -> str:
         "benchmarks": speed_table,
         "against": against_table,
         "contention": contention_table,
+        "large image": large_image_table,
         "imports": imports_table,
         "scale": scale_table,
         "gpu_stages": stages_table,

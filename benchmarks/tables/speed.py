@@ -116,6 +116,18 @@ def contention_table(runs: Sequence[dict[str, Any]]) -> str:
     return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
 
 
+def large_image_table(runs: Sequence[dict[str, Any]]) -> str:
+    """The memory of a prediction of a large image, from one file of `benchmarks.speed.large_image`."""
+    (run,) = runs
+    lines = [
+        [row["way"], f"{row['peak_bytes'] / 2**20:,.0f} MiB", f"{row['processor seconds']:.0f} s"]
+        for row in run["large image"]
+    ]
+    about = {"image": f"{run['run']['height']} x {run['run']['width']}", **run["run"]}
+    shown = {key: value for key, value in about.items() if key not in ("height", "width")}
+    return f"{markdown(['way', 'peak memory', 'processor time'], lines)}\n\n{describe([shown])}"
+
+
 def against_table(runs: Sequence[dict[str, Any]]) -> str:
     """Two versions of the code, stage by stage and seed by seed, from one file of `benchmarks.speed.against`.
 

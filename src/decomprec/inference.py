@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
+from decomprec.batching import Shape, by_seen_size, scaled, seen_images
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.protocols import Refinement
 from decomprec.refine import RefinedPredictor, half_pamr, mean_masks, multi_scale_tags, rescale
-
-# Of a planned batch: what the networks see at once, and the images as they are in memory. A small network is busy from
-# some 2^20 pixels on a GPU, from a few images on a CPU.
-_SEEN_PIXELS = {"cuda": 2**20, "cpu": 2**18}
-_IMAGE_PIXELS = 2**26
+from decomprec.tiling import OVERLAP, TILE, blend
 
 LARGER_VIEW = 1.4
 """Scale of the larger view in test-time augmentation."""
+
+WHOLE_PIXELS = 2 * TILE**2
+"""Most pixels of an image that the networks see at once; of larger ones they see tiles."""
 
 
 def batch_masks(
@@ -31,11 +33,14 @@ def batch_masks(
     size: int,
     *,
     augment: bool = False,
+    refine: Refinement | None = half_pamr,
 ) -> Iterator[Tensor]:
-    """Masks of several images, each at its own resolution, refined by `half_pamr`.
+    """Masks of several images, each as large as the networks see it.
 
     Images that have one size after resizing go through the networks together. Sizes are not mixed: padding changes what
-    a classifier finds in an image, and the masks along the seam. Only one image's masks at a time are enlarged.
+    a classifier finds in an image, and the masks along the seam. Images that are seen at more than `WHOLE_PIXELS` are
+    cut into overlapping tiles, whose refined masks are blended; the classifier sees such an image whole, at up to half
+    as many pixels.
 
     Args:
         images: each (3, H, W), uint8; as many as fit into memory, such as one batch of `plan_batches`.
@@ -45,9 +50,11 @@ def batch_masks(
         tags: (B, K-1), {0, 1}, or None.
         size: short side of what the networks see, in pixels.
         augment: average the masks over two sizes (1 and 1.4 times `size`) and mirror images: test-time augmentation.
+        refine: makes masks follow the edges of their images; None leaves them as they are.
 
     Returns:
-        The masks (K, H, W) of each image in order, float32, summing to one over K, on the segmenter's device.
+        The masks (K, h, w) of each image in order, summing to one over K, on the segmenter's device; float32, or
+        float16 of tiles.
 
     Raises:
         ValueError: if a shape or dtype is not this, or the size is less than 1; before any image is looked at.
@@ -57,7 +64,7 @@ def batch_masks(
         >>> segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
         >>> images = [torch.zeros(3, 60, 90, dtype=torch.uint8), torch.zeros(3, 50, 50, dtype=torch.uint8)]
         >>> [tuple(masks.shape) for masks in batch_masks(images, segmenter, None, None, size=32)]
-        [(2, 60, 90), (2, 50, 50)]
+        [(2, 32, 48), (2, 32, 32)]
     """
     check_uint8(images)
     if size < 1:
@@ -66,7 +73,8 @@ def batch_masks(
         raise ValueError(f"Expected `tags` of {len(images)} images, but got {tuple(tags.shape)}; expand them.")
     if tags is not None:
         check_tags(tags, batch=len(images), num_classes=segmenter.num_classes)
-    return _enlarged(images, _seen_masks(images, segmenter, classifier, tags, size, augment))
+    masks = _seen_masks(images, tags, size, _Way(segmenter, classifier, augment, refine))
+    return (masks.pop(index) for index in range(len(images)))
 
 
 def check_uint8(images: Sequence[Tensor]) -> None:
@@ -78,45 +86,66 @@ def check_uint8(images: Sequence[Tensor]) -> None:
             )
 
 
-def _seen_masks(
-    images: Sequence[Tensor],
-    segmenter: DecompositionSegmenter,
-    classifier: nn.Module | None,
-    tags: Tensor | None,
-    size: int,
-    augment: bool,
-) -> dict[int, Tensor]:
-    """Masks (1, K, h, w) of each image by its index, as large as the networks see it."""
+@dataclass(frozen=True)
+class _Way:
+    """How masks are found: the arguments of `batch_masks`."""
+
+    segmenter: DecompositionSegmenter
+    classifier: nn.Module | None
+    augment: bool
+    refine: Refinement | None
+
+    def views(self, shape: Shape) -> list[Shape]:
+        """Sizes at which the segmenter sees an image; the masks have that of the last."""
+        return [shape, scaled(shape, LARGER_VIEW)] if self.augment else [shape]
+
+
+def _seen_masks(images: Sequence[Tensor], tags: Tensor | None, size: int, way: _Way) -> dict[int, Tensor]:
+    """Masks (K, h, w) of each image by its index."""
     masks: dict[int, Tensor] = {}
-    for shape, indices in _by_seen_size([tuple(image.shape[-2:]) for image in images], size).items():
-        chosen, given = [images[i] for i in indices], None if tags is None else tags[indices]
+    for shape, indices in by_seen_size([tuple(image.shape[-2:]) for image in images], size).items():
+        views = way.views(shape)
+        given = None if tags is None else tags[indices]
         with torch.inference_mode():
-            found = _masks_of_one_size(chosen, segmenter, classifier, given, shape, augment)
-        masks.update(zip(indices, found.split(1), strict=True))
+            if math.prod(views[-1]) * way.segmenter.enlarge**2 > WHOLE_PIXELS:
+                for place, i in enumerate(indices):
+                    masks[i] = _masks_of_tiles(images[i], None if given is None else given[[place]], views, way)
+            else:
+                found = _masks_of_one_size([images[i] for i in indices], given, views, way)
+                masks.update(zip(indices, found, strict=True))
     return masks
 
 
-def _masks_of_one_size(
-    images: Sequence[Tensor],
-    segmenter: DecompositionSegmenter,
-    classifier: nn.Module | None,
-    tags: Tensor | None,
-    shape: tuple[int, int],
-    augment: bool,
-) -> Tensor:
+def _masks_of_tiles(image: Tensor, tags: Tensor | None, views: list[Shape], way: _Way) -> Tensor:
+    """Masks (K, h, w), float16, of an image that is seen tile by tile."""
+    enlarge = way.segmenter.enlarge
+    if tags is None and way.classifier is not None:
+        smaller = scaled(views[0], min(1.0, TILE / enlarge / math.sqrt(math.prod(views[0]))))
+        tags = _decided(way.classifier, seen_images([image], smaller, device_of(way.segmenter)), None, enlarge)
+    seen = resize(image[None], list(views[-1]), antialias=True)[0]
+
+    def masks_of(tile: Tensor) -> Tensor:
+        shapes = [scaled((tile.shape[1], tile.shape[2]), height / views[-1][0]) for height, _ in views]
+        return _masks_of_one_size([tile], tags, shapes, replace(way, classifier=None))[0]
+
+    return blend(masks_of, seen, TILE // enlarge, OVERLAP // enlarge)
+
+
+def _masks_of_one_size(images: Sequence[Tensor], tags: Tensor | None, views: list[Shape], way: _Way) -> Tensor:
     """Masks (B, K, h, w) of images that are all seen at one height and width.
 
     An image in which no class occurs is all background; what finds the masks of the others does not see it.
     """
+    segmenter, classifier = way.segmenter, way.classifier
     device = device_of(segmenter)
     # The layout in which convolutions are fastest, which features keep through the network, not through `pamr`.
-    seen = _seen(images, shape, device).contiguous(memory_format=torch.channels_last)
+    seen = seen_images(images, views[0], device).contiguous(memory_format=torch.channels_last)
     features = None
     if tags is not None:
         tags = tags.to(device)
     elif classifier is not None:
         # Networks that share a trunk show it the images once, unless the segmenter alone pads them.
-        padded = any(side % segmenter.stride for side in shape)
+        padded = any(side % segmenter.stride for side in views[0])
         if getattr(classifier, "encoder", None) is segmenter.encoder and not padded:
             features = segmenter.features(seen)
         tags = _decided(classifier, seen, features, segmenter.enlarge)
@@ -132,17 +161,16 @@ def _masks_of_one_size(
             logits = segmenter.mask_logits(view.contiguous(memory_format=torch.channels_last))
         return logits.contiguous()
 
-    height, width = _scaled(shape, LARGER_VIEW) if augment else shape
-    masks = torch.zeros(len(images), segmenter.num_classes, height, width, device=device)
+    masks = torch.zeros(len(images), segmenter.num_classes, *views[-1], device=device)
     masks[:, 0] = 1
     if not shown:
         return masks
-    if augment:
-        larger = _seen([images[i] for i in shown], (height, width), device)
+    if way.augment:
+        larger = seen_images([images[i] for i in shown], views[-1], device)
         logits = mean_masks(mask_logits, [seen, larger], flip=True).log()
-        masks[shown] = RefinedPredictor(lambda _: logits, half_pamr).masks(larger, tags)
+        masks[shown] = RefinedPredictor(lambda _: logits, way.refine).masks(larger, tags)
     else:
-        masks[shown] = RefinedPredictor(mask_logits, half_pamr).masks(seen, tags)
+        masks[shown] = RefinedPredictor(mask_logits, way.refine).masks(seen, tags)
     return masks
 
 
@@ -159,42 +187,6 @@ def _decided(classifier: nn.Module, seen: Tensor, features: Sequence[Tensor] | N
         return found
 
     return (multi_scale_tags(logits)(seen) > 0).float()
-
-
-def _seen(images: Sequence[Tensor], shape: tuple[int, int], device: torch.device) -> Tensor:
-    resized = torch.cat([resize(image[None], list(shape), antialias=True) for image in images])
-    return resized.to(device).float() / 255
-
-
-def images_by_seen_size(images: Sequence[Tensor], size: int, most: int) -> Iterator[tuple[list[int], Tensor]]:
-    """Images as the networks see them, in batches of one height and width.
-
-    Args:
-        images: each (3, H, W), uint8.
-        size: short side of what the networks see, in pixels.
-        most: images in a batch at most.
-
-    Yields:
-        Indices of up to `most` images, and these images (B, 3, h, w), float32 in [0, 1].
-
-    Examples:
-        >>> images = [torch.zeros(3, 60, 90, dtype=torch.uint8), torch.zeros(3, 50, 50, dtype=torch.uint8)]
-        >>> [(indices, tuple(seen.shape)) for indices, seen in images_by_seen_size(images, size=32, most=8)]
-        [([0], (1, 3, 32, 48)), ([1], (1, 3, 32, 32))]
-    """
-    for shape, indices in _by_seen_size([tuple(image.shape[-2:]) for image in images], size).items():
-        for start in range(0, len(indices), most):
-            part = indices[start : start + most]
-            yield part, _seen([images[i] for i in part], shape, torch.device("cpu"))
-
-
-def _scaled(shape: tuple[int, int], scale: float) -> tuple[int, int]:
-    return round(scale * shape[0]), round(scale * shape[1])
-
-
-def _enlarged(images: Sequence[Tensor], masks: dict[int, Tensor]) -> Iterator[Tensor]:
-    for index, image in enumerate(images):
-        yield F.interpolate(masks.pop(index), size=image.shape[-2:], mode="bilinear", align_corners=False)[0]
 
 
 def image_components(image: Tensor, segmenter: DecompositionSegmenter, size: int) -> Tensor:
@@ -220,54 +212,12 @@ def image_components(image: Tensor, segmenter: DecompositionSegmenter, size: int
         torch.Size([2, 3, 32, 48])
     """
     check_uint8([image])
-    (shape,) = _by_seen_size([tuple(image.shape[-2:])], size)
+    (shape,) = by_seen_size([tuple(image.shape[-2:])], size)
     with torch.inference_mode():
-        components: Tensor = segmenter(_seen([image], shape, device_of(segmenter))).components[0]
+        components: Tensor = segmenter(seen_images([image], shape, device_of(segmenter))).components[0]
     return components
 
 
 def device_of(module: nn.Module) -> torch.device:
     """Where a module's parameters are."""
     return next(module.parameters()).device
-
-
-def plan_batches(
-    sizes: Sequence[tuple[int, int]], size: int, batch: int | None = None, device: str = "cpu"
-) -> list[list[int]]:
-    """Which images to give to `batch_masks` together: those that it can show the networks at once.
-
-    Args:
-        sizes: height and width of each image.
-        size: short side of what the networks see, in pixels.
-        batch: images at a time; None is as many as are worth it on the device, by their pixels.
-        device: type of the device where the networks run, such as "cpu".
-
-    Returns:
-        Indices of all images in batches; images of one seen size follow each other, in their order.
-
-    Examples:
-        >>> plan_batches([(60, 90), (50, 50), (120, 180), (30, 45)], size=32, batch=2)
-        [[0, 2], [3, 1]]
-    """
-    planned: list[list[int]] = []
-    seen_pixels = image_pixels = 0
-    for (height, width), indices in _by_seen_size(sizes, size).items():
-        for index in indices:
-            seen_pixels += height * width
-            image_pixels += sizes[index][0] * sizes[index][1]
-            too_many = seen_pixels > _SEEN_PIXELS.get(device, _SEEN_PIXELS["cuda"]) or image_pixels > _IMAGE_PIXELS
-            if not planned or (too_many if batch is None else len(planned[-1]) == batch):
-                planned.append([])
-                seen_pixels, image_pixels = height * width, sizes[index][0] * sizes[index][1]
-            planned[-1].append(index)
-    return planned
-
-
-def _by_seen_size(sizes: Sequence[tuple[int, ...]], size: int) -> dict[tuple[int, int], list[int]]:
-    """Indices of the sizes by the height and width that the networks see."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for index, (height, width) in enumerate(sizes):
-        short, long = sorted((height, width))
-        scale = min(size / short, 4 * size / long)  # a thin strip would become too long
-        groups.setdefault((max(1, round(scale * height)), max(1, round(scale * width))), []).append(index)
-    return groups

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
 from matplotlib.figure import Figure
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 from torchvision.utils import make_grid
@@ -232,12 +234,13 @@ def save_image(image: Tensor | Figure, path: str | Path) -> None:
             _save(Image.fromarray((255 * pixels).round().byte().numpy()), partial)
 
 
-def save_label_map(labels: Tensor, path: str | Path) -> None:
+def save_label_map(labels: Tensor, path: str | Path, comment: str = "") -> None:
     """Write a label map in the format of Pascal VOC: an 8-bit PNG with VOC's palette whose values are the labels.
 
     Args:
         labels: (H, W), integers in 0 to 255; 255 is ignore.
         path: of the PNG; a reader sees the old file or the whole new one.
+        comment: is kept in the file, as the text "Comment".
 
     Raises:
         ValueError: if the shape, type or range differs from this.
@@ -257,8 +260,11 @@ def save_label_map(labels: Tensor, path: str | Path) -> None:
     _check_label_range(labels, "labels")
     mask = Image.fromarray(labels.cpu().byte().numpy())
     mask.putpalette((255 * voc_palette()).byte().flatten().tolist())
+    text = PngInfo()
+    if comment:
+        text.add_text("Comment", comment)
     with written_whole(path) as partial:
-        _save(mask, partial)
+        _save(mask, partial, pnginfo=text)
 
 
 def _fitted(image: Tensor, cell: int) -> Tensor:
@@ -269,8 +275,8 @@ def _fitted(image: Tensor, cell: int) -> Tensor:
     return torch.nn.functional.pad(pixels, (left, cell - width - left, top, cell - height - top), value=1)
 
 
-def _save(image: Image.Image, path: Path) -> None:
-    image.save(path, compress_level=1)  # several times as fast as the default for PNG
+def _save(image: Image.Image, path: Path, **options: Any) -> None:
+    image.save(path, compress_level=1, **options)  # several times as fast as the default for PNG
 
 
 def _check_label_maps(labels: Tensor, images: Tensor, name: str) -> None:

@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
-from decomprec.inference import batch_masks, plan_batches
+from decomprec.batching import plan_batches
+from decomprec.inference import batch_masks
 from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
 from decomprec.refine import half_pamr, multi_scale_tags
+from decomprec.tiling import enlarged
 from decomprec.trained_model import TrainedModel
 
 SIZES = [(60, 90), (50, 50), (120, 180), (90, 60), (51, 50), (60, 90), (33, 33), (40, 400)]
@@ -68,7 +70,12 @@ def random_images() -> list[Tensor]:
 def masks_of(
     model: TrainedModel, images: list[Tensor], tags: Tensor | None = None, size: int = 32, augment: bool = False
 ) -> Iterator[Tensor]:
-    return batch_masks(images, model.segmenter, model.classifier, tags, size, augment=augment)
+    """The masks of each image at its own resolution."""
+    found = batch_masks(images, model.segmenter, model.classifier, tags, size, augment=augment)
+    return (
+        torch.cat(list(enlarged(masks, (image.shape[1], image.shape[2]))), dim=1)
+        for image, masks in zip(images, found, strict=True)
+    )
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """A trained model called on images of every kind, streamed over files, and pushed to the hub."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,55 @@ def test_a_result_holds_masks_labels_and_names(photo: Path, tmp_path: Path) -> N
     assert not np.array_equal(drawn[:, ~background], result.image.numpy()[:, ~background])
 
 
+def test_unsure_pixels_are_ignored(photo: Path, tmp_path: Path) -> None:
+    model = small_model()
+    sure = model(photo)
+    winning, labels = sure.masks.numpy().max(axis=0), sure.label_map.numpy()
+    assert np.array_equal(sure.confidence.numpy(), winning)
+    assert sure.found == tuple(name for k, name in enumerate(sure.classes) if k and (labels == k).any())
+    limit = float(np.median(winning))
+    result = model(photo, ignore_below=limit)
+    assert np.array_equal(result.label_map.numpy(), np.where(winning < limit, 255, labels))
+    assert 0.4 < (result.label_map == 255).float().mean() < 0.6
+    result.save(tmp_path / "mask.png", comment="of a test")
+    with Image.open(tmp_path / "mask.png") as file:
+        assert file.info["Comment"] == "of a test"
+        assert np.array_equal(np.array(file), result.label_map.numpy())
+    drawn = np.array(result.overlay(alpha=1.0))[winning < limit]
+    assert (drawn == drawn[0]).all()  # in one colour
+    assert np.array_equal(model([photo], ignore_below=limit)[0].label_map, result.label_map)
+    ((_, streamed),) = model.stream([photo], ignore_below=limit)
+    assert np.array_equal(streamed.label_map, result.label_map)
+
+
+def test_masks_are_refined_as_asked(photo: Path) -> None:
+    model = small_model()
+    raw = model(photo, ["cat"], refine=None)
+    asked: list[tuple[int, ...]] = []
+
+    def turned(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        asked.append(tuple(images.shape))
+        return masks.flip(1)  # of background and cat alone, which then change places, but for the absent dog
+
+    result = model(photo, ["cat"], refine=turned)
+    assert asked == [(1, 3, 43, 32)]
+    assert torch.equal(result.seen_masks[1], raw.seen_masks[1])
+    assert not result.seen_masks[2].any()
+    assert not torch.equal(model(photo, ["cat"]).masks, raw.masks)  # half PAMR without a word
+
+
+def test_each_file_of_a_stream_can_have_its_own_tags(photo: Path) -> None:
+    blind = small_model(bias=-5.0)
+    found = dict(blind.stream([photo] * 3, tags=[["dog"], [], ["cat"]]))
+    assert [drawn_classes(found[index]) for index in range(3)] == [{"dog"}, set(), {"cat"}]
+
+
+def test_a_pickled_model_draws_the_same(photo: Path) -> None:
+    model = small_model()
+    again = pickle.loads(pickle.dumps(model))
+    assert torch.equal(again(photo).masks, model(photo).masks)
+
+
 def test_a_list_gives_a_list_in_its_order(photo: Path) -> None:
     model, generator = small_model(), torch.Generator().manual_seed(1)
     shapes = [(40, 60), (50, 50), (80, 120), (40, 60)]
@@ -102,6 +152,8 @@ def test_tags_decide_instead_of_the_classifier(photo: Path) -> None:
         (lambda model, photo: model(photo, tags=["dig"]), r"among cat, dog, but got \['dig'\]"),
         (lambda model, photo: model([photo], tags=[["dog"], []]), "each of 1 images, but got 2"),
         (lambda model, photo: model(photo, size=0), "`size` to be at least 1, but got 0"),
+        (lambda model, photo: model(photo, ignore_below=60), r"`ignore_below` to lie in \[0, 1\], but got 60"),
+        (lambda model, photo: list(model.stream([photo], [["dog"], []])), "each of 1 images, but got 2"),
         (lambda model, photo: model(torch.rand(3, 8, 8)), "uint8 of shape"),
         (lambda model, photo: model(np.zeros((8, 8, 3))), "an array to be uint8 of shape"),
         (lambda model, photo: model(7), "a tensor, but got int"),
@@ -163,7 +215,7 @@ def test_what_is_pushed_can_be_loaded(tmp_path: Path, monkeypatch: pytest.Monkey
                 (tmp_path / "hub" / file.name).write_bytes(file.read_bytes())
             return f"commit of {repo_id}"
 
-    monkeypatch.setattr("decomprec.trained_model.HfApi", Hub)
+    monkeypatch.setattr("decomprec.trained_model.model.HfApi", Hub)
     model = small_model()
     assert model.push_to_hub("someone/pets", half=False, private=True, token="secret") == "commit of someone/pets"
     assert calls == ["secret", ("someone/pets", True, {"private": True})]

@@ -16,7 +16,8 @@ from decomprec._files import written_whole
 from decomprec._yaml import load_yaml
 
 CONFIG = "config.yaml"
-_ABOUT_THE_CALL = ("config", "resume")  # not about its result
+_ABOUT_THE_CALL = ("config", "resume", "shard")  # not about its result
+_ABOUT_THE_RESULT = "weights"  # no argument
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -30,6 +31,7 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
         return path
     values = dict(load_config(path))
     command = values.pop("command", None)
+    values.pop(_ABOUT_THE_RESULT, None)
     if command != context.info_name:
         raise ValueError(f"Expected {path} to be a config of {context.info_name}, but got one of {command}.")
     names = _names(context)
@@ -101,6 +103,12 @@ def load_config(path: Path) -> Mapping[str, Any]:
     return values
 
 
+def plain_arguments(context: typer.Context) -> dict[str, Any]:
+    """The arguments of a call as its config holds them; those that are None are left out."""
+    given = {key: _plain(context.params[name]) for key, name in _names(context).items() if key not in _ABOUT_THE_CALL}
+    return {key: value for key, value in given.items() if value is not None}
+
+
 def save_config(context: typer.Context, path: Path, **resolved: Any) -> None:
     """Write the arguments of a call, such that --config with this file repeats it.
 
@@ -113,8 +121,9 @@ def save_config(context: typer.Context, path: Path, **resolved: Any) -> None:
         ValueError: as for `check_config`.
     """
     check_config(context, path)
-    given = {key: context.params[name] for key, name in _names(context).items() if key not in _ABOUT_THE_CALL}
-    values = {key: _plain(value) for key, value in {**given, **resolved}.items() if value is not None}
+    values = {
+        key: _plain(value) for key, value in {**plain_arguments(context), **resolved}.items() if value is not None
+    }
     text = yaml.safe_dump({"command": context.info_name, **values}, sort_keys=False, allow_unicode=True)
     with written_whole(path) as partial:
         partial.write_text(f"# decomprec {context.info_name} --config FILE repeats it\n{text}", encoding="utf-8")
@@ -165,8 +174,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, list) and all(_fits(entry, options[0]) for entry in value)
     if issubclass(hint, Enum):
         return value in [entry.value for entry in hint]
-    if hint is int:  # a bool is an int to Python
-        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (int, float):  # a bool is an int to Python
+        return isinstance(value, int | hint) and not isinstance(value, bool)
     return isinstance(value, str if hint is Path else hint)
 
 
@@ -177,4 +186,4 @@ def _described(hint: Any) -> str:
         return f"a list, each {_described(get_args(hint)[0])}"
     if issubclass(hint, Enum):
         return f"one of {', '.join(entry.value for entry in hint)}"
-    return {int: "a whole number", bool: "true or false"}.get(hint, "text")
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text")

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
 import sys
-from collections import Counter, deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from decomprec._files import LONGEST_NAME
-from decomprec.cli.common import Device, DeviceOption, fail, names_of, printable
-from decomprec.cli.config import CONFIG, ConfigOption, save_config
-from decomprec.cli.surroundings import check_apart
+from decomprec.cli.common import Device, DeviceOption, fail, printable
+from decomprec.cli.config import CONFIG, ConfigOption, plain_arguments, save_config
+from decomprec.cli.predict_inputs import find_images, share, tags_of
+from decomprec.cli.predict_outputs import (
+    CLASSES,
+    MASK_SETTINGS,
+    MASKS,
+    Outputs,
+    check_settings,
+    fingerprint,
+    weights_of,
+)
+from decomprec.cli.predict_writer import Writer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from decomprec.trained_model import Prediction
+    from decomprec.evaluation.coco import CocoWriter
+    from decomprec.protocols import Refinement
+    from decomprec.trained_model import TrainedModel
 
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_ENDING = len(".png")
 _NAMED = 10  # of the images that could not be drawn
-WRITTEN_AT_ONCE = 8
-"""Images in memory that are segmented and wait to be written."""
+
+
+class Refine(StrEnum):
+    """How masks are made to follow the edges of their images."""
+
+    half_pamr = "half-pamr"
+    pamr = "pamr"
+    guided = "guided"
+    none = "none"
+
+    def function(self) -> Refinement | None:
+        """The refinement."""
+        from decomprec.refine import guided_filter, half_pamr, pamr
+
+        return {"half-pamr": half_pamr, "pamr": pamr, "guided": guided_filter, "none": None}[self]
 
 
 def predict(
@@ -38,12 +58,26 @@ def predict(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the results.")],
     tags: Annotated[
         str | None,
-        typer.Option(metavar="TAG,...", help="Classes in all these images.  [default: the classifier decides]"),
+        typer.Option(
+            metavar="TAG,...|FILE|FOLDER",
+            help="Classes in all images; or a CSV of image and tags, or a folder for each class.  "
+            "[default: the classifier decides]",
+        ),
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Draw the masks over the images.")] = True,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Save the soft masks too.")] = False,
+    confidence: Annotated[
+        bool, typer.Option("--confidence", help="Save the probability of the most likely class too.")
+    ] = False,
     components: Annotated[bool, typer.Option("--components", help="Save each class's part of the image too.")] = False,
     coco: Annotated[bool, typer.Option("--coco", help="Write the masks as one COCO file too.")] = False,
+    ignore_below: Annotated[
+        float,
+        typer.Option(min=0, max=1, metavar="P", help="Less probable pixels become 255 in the label map."),
+    ] = 0.0,
+    refine: Annotated[
+        Refine, typer.Option(metavar="METHOD", help=f"Fit masks to the edges of their images: {', '.join(Refine)}.")
+    ] = Refine.half_pamr,
     size: Annotated[
         int | None,
         typer.Option(min=1, metavar="PIXELS", help="Short side of what the model sees.  [default: as in training]"),
@@ -55,6 +89,9 @@ def predict(
         int | None,
         typer.Option(min=1, metavar="N", help="Images at a time.  [default: by their sizes and the device]"),
     ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Draw only the I-th of N shares of the images: for array jobs.")
+    ] = None,
     device: DeviceOption = Device.auto,
     config: ConfigOption = None,
 ) -> None:
@@ -63,14 +100,17 @@ def predict(
     \b
     decomprec predict runs/mine holiday.jpg --out drawn
     decomprec predict runs/mine holiday/ more/*.jpg --out drawn --tags dog,person
+    decomprec predict runs/mine holiday/ --out drawn --tags tags.csv
     decomprec predict someone/dogs holiday/ --out drawn --probabilities --no-overlay
     decomprec predict --config drawn/config.yaml runs/mine more/ --out more_drawn
 
     \b
     DIR gets, at each image's own resolution and EXIF orientation:
-      masks/NAME.png           label map with the palette of Pascal VOC; 0 is background
+      masks/NAME.png           label map with the palette of Pascal VOC; 0 is background, 255 less probable than
+                               --ignore-below
       masks/classes.txt        names of the labels, from 0
       overlays/NAME.png        unless --no-overlay
+      confidence/NAME.png      probability of the most likely class, 255 is 1, with --confidence
       probabilities/NAME.npz   "masks" (classes, height, width), float16, with --probabilities
       components/NAME/0.png    and 1.png, ...: mask times image-let of the background and of each class, on black, as
                                large as the model sees the image, with --components
@@ -79,137 +119,130 @@ def predict(
 
     Images in a folder keep their path below it. An image that can't be read is reported, the others are drawn, and the
     exit code is 1. Images of one shape are segmented together; --batch bounds how many, and so the memory.
-    --coco needs one more package: pip install pycocotools
+    The same call again draws only what is not there yet, or has changed since. --shard 3/8 is the third of 8 jobs that
+    share DIR. --coco needs one more package: pip install pycocotools
     """  # noqa: D301
-    import torch
-    from tqdm import tqdm
-
     from decomprec._devices import torch_device
     from decomprec._files import write_text
-    from decomprec.evaluation.coco import CocoWriter
-    from decomprec.evaluation.label_files import CLASSES
     from decomprec.trained_model import load
 
-    named = find_images(images, out)
-    names, files = list(named), list(named.values())
+    if shard is not None and coco:
+        raise ValueError(
+            "Expected no --coco with --shard: the file is of all images. When all jobs are done, call once more with "
+            "--coco and without --shard; what is drawn is not drawn again."
+        )
+    every = find_images(images, out)
+    named = share(every, shard)
     loaded = load(model, torch_device(device))
     if components and loaded.masks_only:
         raise ValueError(f"Expected a model with an image decoder for --components, but {model} has masks only.")
-    given = names_of(tags)
-    if given and not set(given) <= set(loaded.class_names):
-        raise ValueError(f"Expected --tags to be among {', '.join(loaded.class_names)}, but got {tags!r}.")
-    annotations = CocoWriter(loaded.class_names) if coco else None
-    save_config(context, out / CONFIG)
-    write_text(out / "masks" / CLASSES, "\n".join(loaded.classes) + "\n")
-    found: Counter[str] = Counter()
-    failed: dict[str, Exception] = {}
-    writing: deque[tuple[int, Future[None]]] = deque()
-    threads = ThreadPoolExecutor(min(4, os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,))
+    given = tags_of(tags, list(named.values()), loaded.class_names)
+    annotations = None
+    if coco:
+        from decomprec.evaluation.coco import CocoWriter  # the scores beside it take a second and much memory
+
+        annotations = CocoWriter(loaded.class_names)
+    weights = weights_of(loaded)
+    settings = {key: value for key, value in plain_arguments(context).items() if key in MASK_SETTINGS}
+    check_settings(out, {"weights": weights, **settings}, named)
+    save_config(context, out / CONFIG, weights=weights)
+    write_text(out / MASKS / CLASSES, "\n".join(loaded.classes) + "\n")
+    outputs = Outputs(out, overlay, probabilities, confidence, len(loaded.classes) if components else 0)
+    work = Work.of(named, given, outputs, {"weights": weights, **settings})
+    options = {"augment": augment, "size": size, "refine": refine.function(), "ignore_below": ignore_below}
     try:
-        with threads, tqdm(total=len(names), desc="predicting", unit="image") as progress:
-
-            def report(index: int, error: Exception) -> None:
-                if names[index] in failed:
-                    return
-                failed[names[index]] = error
-                with tqdm.external_write_mode(sys.stderr):
-                    fail(error)
-
-            def unreadable(index: int, error: Exception) -> None:
-                report(index, error)
-                progress.update()
-
-            def finish(index: int, written: Future[None]) -> None:
-                try:
-                    written.result()
-                except OSError as error:
-                    if error.errno in _FULL:  # the others can't be written either
-                        raise
-                    report(index, error)
-
-            results = loaded.stream(files, given, augment=augment, size=size, batch=batch, on_error=unreadable)
-            for index, result in results:
-                labels = result.label_map
-                found.update(loaded.classes[k] for k in labels.unique().tolist())
-                if len(writing) == WRITTEN_AT_ONCE:
-                    finish(*writing.popleft())
-                writing.append((index, threads.submit(write, out, names[index], result, overlay, probabilities)))
-                if components:
-                    write_components(out, names[index], loaded.components(result.image, size))
-                if annotations is not None:
-                    annotations.add(f"{names[index]}{files[index].suffix}", labels)
-                progress.update()
-            for last in writing:
-                finish(*last)
+        found, failed = draw(loaded, work, outputs, annotations, {**options, "batch": batch})
     finally:  # what is drawn before an interruption is in the file too
         if annotations is not None:
             annotations.save(out / "annotations.json", order=[f"{name}{path.suffix}" for name, path in named.items()])
     counts = ", ".join(f"{class_name} in {found[class_name]}" for class_name in loaded.class_names)
-    typer.echo(f"{len(names) - len(failed)} of {len(names)} images drawn ({counts}): {out}")
+    if work.earlier:
+        counts = f"{len(work.earlier)} earlier; now {counts}"
+    typer.echo(f"{len(named) - len(failed)} of {len(named)} images drawn ({counts}): {out}")
     if failed:
         more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
-        typer.echo(printable(f"not drawn: {', '.join(str(named[name]) for name in list(failed)[:_NAMED])}{more}"))
+        typer.echo(printable(f"not drawn: {', '.join(map(str, failed[:_NAMED]))}{more}"))
         raise typer.Exit(1)
 
 
-def write(out: Path, name: str, result: Prediction, overlay: bool, probabilities: bool) -> None:
-    """An image's label map, and its overlay and soft masks if they are wanted."""
-    import numpy as np
+@dataclass(frozen=True)
+class Work:
+    """The images of a call: `names` of their results, `files`, `tags` if they are given, and fingerprints.
 
-    from decomprec._files import written_whole
-
-    result.save(out / "masks" / f"{name}.png")
-    if overlay:
-        with written_whole(out / "overlays" / f"{name}.png") as partial:
-            result.overlay().save(partial, compress_level=1)
-    if probabilities:
-        with written_whole(out / "probabilities" / f"{name}.npz") as partial:
-            np.savez_compressed(partial, masks=result.masks.half().cpu().numpy())
-
-
-def write_components(out: Path, name: str, components: Tensor) -> None:
-    """An image's components, one file each by its label."""
-    from decomprec.viz import save_image
-
-    for label, component in enumerate(components.cpu()):
-        save_image(component, out / "components" / name / f"{label}.png")
-
-
-def find_images(paths: list[Path], out: Path) -> dict[str, Path]:
-    """Image files by the name that their results get: the stem, with the path below the folder that was given.
-
-    Files below `out` are left out: they are results of an earlier call. A name that is too long for the file system
-    with the ending of a result is cut, and ends in a checksum.
-
-    Raises:
-        FileNotFoundError: if a file or folder is missing, or a folder holds no image.
-        ValueError: if two results would have one name, or `out` is a folder that was given, or holds one.
+    Attributes:
+        todo: indices of the images to draw.
+        earlier: of those that an earlier call has drawn.
     """
-    from decomprec.data.image_io import image_files
 
-    named: dict[str, Path] = {}
-    for path in paths:
-        if path.is_dir():
-            if path.resolve().is_relative_to(out.resolve()):
-                check_apart(path, out)
-            files = [f for f in image_files(path) if not f.resolve().is_relative_to(out.resolve())]
-        else:
-            files = [path] if path.is_file() else []
-        if not files:
-            raise FileNotFoundError(f"Expected IMAGES to be images or folders of them, but found none at {path}.")
-        for file in files:
-            below = file.relative_to(path) if path.is_dir() else Path(file.name)
-            name = _short(below.with_suffix("")).as_posix()
-            if name in named:
-                raise ValueError(f"Expected images of different names, but got {named[name]} and {file}.")
-            named[name] = file
-    return named
+    names: list[str]
+    files: list[Path]
+    tags: list[tuple[str, ...]] | None
+    fingerprints: list[str]
+    todo: list[int]
+    earlier: list[int]
+
+    @classmethod
+    def of(
+        cls,
+        named: dict[str, Path],
+        tags: list[tuple[str, ...]] | None,
+        outputs: Outputs,
+        settings: Mapping[str, Any],
+    ) -> Self:
+        """Look which results are there."""
+        from tqdm import tqdm
+
+        names, files = list(named), list(named.values())
+        fingerprints: list[str] = []
+        todo: list[int] = []
+        earlier: list[int] = []
+        looked = tqdm(files, desc="looking for earlier results", unit="image", delay=3, leave=False)
+        for index, file in enumerate(looked):
+            fingerprints.append(fingerprint(settings, None if tags is None else tags[index], file))
+            (earlier if outputs.finished(names[index], fingerprints[index]) else todo).append(index)
+        return cls(names, files, tags, fingerprints, todo, earlier)
 
 
-def _short(path: Path) -> Path:
-    """A path whose last part leaves room for the ending of a result."""
-    name = os.fsencode(path.name)
-    if len(name) <= LONGEST_NAME - _ENDING:
-        return path
-    kept = name[: LONGEST_NAME - _ENDING - 17].decode(errors="ignore")
-    return path.with_name(f"{kept}-{hashlib.sha256(name).hexdigest()[:16]}")
+def draw(
+    model: TrainedModel, work: Work, outputs: Outputs, annotations: CocoWriter | None, options: Mapping[str, Any]
+) -> tuple[Counter[str], list[Path]]:
+    """Draw what is to do: in how many images each class is, and the files that could not be drawn."""
+    from tqdm import tqdm
+
+    from decomprec.data.image_io import read_labels
+
+    todo, names, files = work.todo, work.names, work.files
+    found: Counter[str] = Counter()
+    failed: dict[int, Path] = {}
+    known = work.earlier if annotations is None else []
+    with tqdm(total=len(names), initial=len(known), desc="predicting", unit="image") as progress:
+
+        def report(index: int, error: Exception) -> None:
+            if index not in failed:
+                failed[index] = files[index]
+                with tqdm.external_write_mode(sys.stderr):
+                    fail(error)
+
+        def unreadable(place: int, error: Exception) -> None:
+            report(todo[place], error)
+            progress.update()
+
+        def annotate(index: int, labels: Tensor) -> None:
+            if annotations is not None:
+                annotations.add(f"{names[index]}{files[index].suffix}", labels)
+
+        for index in work.earlier[len(known) :]:
+            annotate(index, read_labels(outputs.mask(names[index])))
+            progress.update()
+        tags = None if work.tags is None else [work.tags[index] for index in todo]
+        results = model.stream([files[index] for index in todo], tags, on_error=unreadable, **options)
+        with Writer(outputs, report) as writer:
+            for place, result in results:
+                index = todo[place]
+                found.update(result.found)
+                parts = model.components(result.image, options["size"]) if outputs.components else None
+                writer.add(index, names[index], result, work.fingerprints[index], parts)
+                if annotations is not None:
+                    annotate(index, result.label_map)
+                progress.update()
+    return found, list(failed.values())

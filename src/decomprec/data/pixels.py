@@ -27,6 +27,7 @@ _TURNS = {
 _EXIF_ORIENTATION = 0x0112
 _RGB, _CMYK = 2, 5  # photometric interpretations of TIFF
 _ALPHA = {1, 2, 999}  # extra samples of TIFF: both kinds of alpha, and what Corel Draw writes
+_STRIP = 1 << 22  # pixels that are copied at once
 _PAGES = ("GIF", "TIFF", "PNG", "WEBP", "AVIF")  # not MPO: cameras append previews
 
 
@@ -91,7 +92,12 @@ def rgb_pixels(image: Image.Image, most_pixels: int | None = None) -> Tensor:
     factor = reduction(rgb, most_pixels)
     if factor > 1:
         rgb = rgb.reduce(factor)
-    return torch.from_numpy(np.array(np.asarray(rgb).transpose(2, 0, 1), order="C"))
+    pixels = np.empty((3, rgb.height, rgb.width), dtype=np.uint8)
+    rows = max(1, _STRIP // rgb.width)
+    for top in range(0, rgb.height, rows):  # at once, Pillow would copy a large image several times
+        strip = rgb.crop((0, top, rgb.width, min(top + rows, rgb.height)))
+        pixels[:, top : top + rows] = np.asarray(strip).transpose(2, 0, 1)
+    return torch.from_numpy(pixels)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -100,7 +106,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     _check_bands(image)
     image, associated = decoded(image)
     if not ({"A", "a"} & set(image.getbands()) or "transparency" in image.info):
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     with_alpha = image.convert("RGBA")
     if is_tiff(image) and not _is_alpha(image, with_alpha.getchannel("A")):
         say_once(

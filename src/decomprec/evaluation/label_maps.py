@@ -70,9 +70,9 @@ def read_label_maps(
     colours = read_colours(file)
     _check_classes(classes, listed if listed is not None else classes or (), source)
     numbers = None if listed is None or classes is None else _renumbering(listed, classes)
-    names = [file.relative_to(source).with_suffix("").as_posix() for file in files]
+    stems = [file.relative_to(source).with_suffix("").as_posix() for file in files]
     reads = [partial(_read_png, file, colours, numbers) for file in files]
-    return listed, [LabelMap(*found) for found in zip(names, map(str, files), reads, strict=True)]
+    return listed, [LabelMap(*found) for found in zip(stems, map(str, files), reads, strict=True)]
 
 
 def _read_png(file: Path, colours: Colours | None, numbers: Tensor | None) -> Tensor:

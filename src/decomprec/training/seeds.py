@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from decomprec import functional as DF
 from decomprec._files import written_whole
+from decomprec.batching import images_by_seen_size
 from decomprec.data.dataset import TaggedRecords
 from decomprec.evidence import EvidenceMasks
-from decomprec.inference import images_by_seen_size
 from decomprec.models.classifiers import PooledClassifier
 
 log = logging.getLogger(__name__)

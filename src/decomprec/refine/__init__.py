@@ -1,0 +1,21 @@
+"""From soft masks to label maps: tags, test-time augmentation, and masks that follow the image's edges."""
+
+from decomprec.refine.caching import once, remembering
+from decomprec.refine.filters import guided_filter, half_pamr, pamr
+from decomprec.refine.predictor import RefinedPredictor
+from decomprec.refine.scales import at_scale, mean_masks, multi_scale, multi_scale_tags, rescale, resize
+
+__all__ = [
+    "RefinedPredictor",
+    "at_scale",
+    "guided_filter",
+    "half_pamr",
+    "mean_masks",
+    "multi_scale",
+    "multi_scale_tags",
+    "once",
+    "pamr",
+    "remembering",
+    "rescale",
+    "resize",
+]
