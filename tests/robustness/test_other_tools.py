@@ -210,12 +210,14 @@ def _(folder: Path) -> None:
 
 
 @CASES(
-    "each name twice in a folder of a class", "refused", r"0\.jpg and 0\.png; if one is a mask, .*masks/.*0_mask\.png"
+    "each name twice in a folder of a class",
+    "refused",
+    r"dog0\.jpg and dog0\.png; if one is a mask, .*masks/.*dog0_mask\.png",
 )
 def _(folder: Path) -> None:
     folders(folder, "dog", "other")
     for name in range(5):
-        image(folder / "dog" / f"{name}.png")
+        image(folder / "dog" / f"dog{name}.png")
     read(folder, "train")
 
 
