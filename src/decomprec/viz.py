@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
-from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -18,6 +17,9 @@ from torchvision.utils import make_grid
 from decomprec._files import written_whole
 from decomprec.checks import check_decomposition, check_images, check_tags
 from decomprec.decomposition import Decomposition
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _DPI = 128  # a power of two makes sizes in inches whole pixels
 _CELL = 192  # approximate longer side of a panel's image, in pixels
@@ -184,6 +186,8 @@ def panel(
     cell_height, cell_width = round(height * scale), round(width * scale)
     total_width = _GAP + len(columns) * (cell_width + _GAP)
     total_height = _HEAD + batch * (cell_height + _FOOT)
+    from matplotlib.figure import Figure  # takes much memory, and label maps and overlays do without
+
     figure = Figure(figsize=(total_width / _DPI, total_height / _DPI), dpi=_DPI, facecolor="white")
     palette = voc_palette().tolist()
     for row in range(batch):
@@ -227,7 +231,7 @@ def save_image(image: Tensor | Figure, path: str | Path) -> None:
         ['noise.png']
     """
     with written_whole(path) as partial:
-        if isinstance(image, Figure):
+        if not isinstance(image, Tensor):
             image.savefig(partial)
         else:
             pixels = rearrange(image.detach().cpu().float().clamp(0, 1), "c h w -> h w c")
