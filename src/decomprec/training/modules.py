@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 
 from decomprec import functional as DF
-from decomprec.decomposition import labels_from_logits
+from decomprec.decomposition import Decomposition, labels_from_logits
 from decomprec.evidence import EvidenceMasks
 from decomprec.guide import Frozen
 from decomprec.losses import ClsLoss, DecompositionLoss
@@ -228,7 +228,15 @@ class SegmenterModule(Stage):
             seeds = F.interpolate(seeds[:, None].float(), images.shape[-2:], mode="nearest-exact")[:, 0].long()
         elif self._evidence is not None:
             seeds = self._evidence.module.seeds(images, tags)
-        return self.loss(self.segmenter(images), images, tags, batch.get("areas"), seeds).as_dict()
+        return self.loss(self._decompose(images, tags), images, tags, batch.get("areas"), seeds).as_dict()
+
+    def _decompose(self, images: Tensor, tags: Tensor) -> Decomposition:
+        if not self.settings.shown_slots_only:
+            return self.segmenter(images)
+        assert self.settings.absent_slots is not None
+        keys = torch.rand(tags.shape, device=tags.device)
+        slots, _ = DF.choose_slots(tags, keys, self.settings.absent_slots)
+        return self.segmenter(images, slots)
 
     def _shown(self, images: Tensor) -> Tensor:
         """The images as large as the segmenter is to see them."""
@@ -249,10 +257,10 @@ class SegmenterModule(Stage):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """L_recon, L_mask, diagnostics and, where masks are known, the mean IoU: what is cheap."""
         images, tags = self._shown(batch["image"]), batch["tags"]
-        out = self.segmenter(images)
+        out = self._decompose(images, tags)
         terms = {
             "recon": self.loss.recon_loss(out.reconstruction, images),
-            "mask": self.loss.mask_loss(out.areas, tags),
+            "mask": self.loss.mask_loss(out.areas, out.tags_here(tags)),
         }
         for name, value in terms.items():
             self.log(f"val/{name}", value, batch_size=self._weight(len(images)), sync_dist=True)
@@ -260,7 +268,8 @@ class SegmenterModule(Stage):
         guide = cls_loss.guide if isinstance(cls_loss, ClsLoss) else None
         self.diagnostics.update(out, images, tags, guide, self.second_guide)
         if "mask" in batch:
-            logits = resize(out.mask_logits, batch["mask"].shape[-2:])
+            logits = out.mask_logits if out.slots is None else self.segmenter.mask_logits(images)
+            logits = resize(logits, batch["mask"].shape[-2:])
             self.iou.update(labels_from_logits(logits), batch["mask"])
             self.log("val/mean_iou", self.iou, prog_bar=True)
 

@@ -136,6 +136,11 @@ class SegmenterSettings(Settings):
     absent_slots: Count | None = Field(
         default=None, description="Absent classes drawn per image that stand for all of them in L_cls; null takes all."
     )
+    shown_slots_only: bool = Field(
+        default=False,
+        description="Compute masks and image-lets of the background, the tags and absent_slots others only, for memory "
+        "that does not grow with the number of classes.",
+    )
     content: Literal["imagelets", "stopped", "images"] = Field(
         default="imagelets",
         description="What the guide sees inside a mask: image-lets, the same without a gradient, or the image itself.",
@@ -160,6 +165,11 @@ class SegmenterSettings(Settings):
             raise ValueError(
                 "Expected no segmenter.decoder_widths with the encoder 'paper', whose decoders have widths of their "
                 f"own, but got {self.decoder_widths}."
+            )
+        if self.shown_slots_only and self.absent_slots is None:
+            raise ValueError(
+                "Expected segmenter.absent_slots to be a number, such as 4, with segmenter.shown_slots_only, but got "
+                "null, which shows all."
             )
         if self.content != "imagelets" and not self.fills:
             raise ValueError(
