@@ -41,7 +41,14 @@ from benchmarks.tables.quality import (
 )
 from benchmarks.tables.robustness import fuzz_table, kills_table, processes_table, robustness_table, versions_table
 from benchmarks.tables.settings import settings_table
-from benchmarks.tables.speed import against_table, contention_table, imports_table, scale_table, speed_table
+from benchmarks.tables.speed import (
+    against_table,
+    class_memory_table,
+    contention_table,
+    imports_table,
+    scale_table,
+    speed_table,
+)
 from benchmarks.tables.summary import summary_table
 
 MARKER = re.compile(r"^( *)<!-- table: (\S+) -->\n.*?^\1<!-- end table -->$", re.DOTALL | re.MULTILINE)
@@ -86,6 +93,7 @@ def render(files: Sequence[Path]) -> str:
         "contention": contention_table,
         "imports": imports_table,
         "scale": scale_table,
+        "memory": class_memory_table,
         "question": question_table,
         "ablation": ablation_table,
         "sets": domains_table,

@@ -91,6 +91,18 @@ def scale_table(runs: Sequence[dict[str, Any]]) -> str:
     return f"{markdown([*head, 'images in 80 GB', 'GPU-hours an epoch'], lines)}\n\n{about}"
 
 
+def class_memory_table(runs: Sequence[dict[str, Any]]) -> str:
+    """The peak memory of a training step by the number of classes, from `benchmarks.speed.class_memory`."""
+    (run,) = runs
+    classes = sorted({row["K"] for row in run["memory"]})
+    lines = []
+    for only, name in ((False, "all slots"), (True, "`shown_slots_only`")):
+        peaks = {row["K"]: row["peak_bytes"] for row in run["memory"] if row["shown slots only"] == only}
+        lines.append([name, *(f"{peaks[k] / 1e6:,.0f} MB" for k in classes)])
+    head = ["peak memory of the process", *(f"K = {k}" for k in classes)]
+    return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
+
+
 def contention_table(runs: Sequence[dict[str, Any]]) -> str:
     """A training step by memory, threads and other programs, from one file of `benchmarks.speed.contention`."""
     (run,) = runs

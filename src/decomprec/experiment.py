@@ -23,6 +23,7 @@ from decomprec.data import SyntheticScenes, collate, eval_transform, train_trans
 from decomprec.data.doubts import tag_doubts
 from decomprec.data.overview import heading, overview_rows
 from decomprec.data.samples import Transform
+from decomprec.data.tags import tag_table
 from decomprec.decomposition import labels_from_logits
 from decomprec.evaluation import Results, compare
 from decomprec.evaluation.comparison import text_table
@@ -167,7 +168,7 @@ def _has_masks(dataset: Any) -> bool:
 
 def _pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
     """A batch of up to `with_class` images that have a class, then up to `without` that have none."""
-    present = dataset.tags.any(dim=1)
+    present = tag_table(dataset).sizes() > 0
     order = torch.randperm(len(present), generator=torch.Generator().manual_seed(0))
     chosen = order[present[order]][:with_class].tolist() + order[~present[order]][:without].tolist()
     return collate([dataset[i] for i in chosen])

@@ -6,11 +6,15 @@ from pathlib import Path
 from decomprec.data.formats.coco_export import coco_file, split_files
 from decomprec.data.formats.coco_splits import instance_files
 from decomprec.data.formats.csv_table import is_table
+from decomprec.data.formats.hugging_face import is_hugging_face
+from decomprec.data.formats.named_splits import made_of
 from decomprec.data.formats.pairs import find_pairs
 from decomprec.data.formats.voc_devkit import find_devkit
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.names import has_role, is_system, split_of, subfolders
 from decomprec.data.notes import say
+
+_ENDINGS = {".csv": "csv", ".tsv": "csv", ".json": "coco", ".parquet": "hf", ".tar": "webdataset"}
 
 TABLE = "tags.csv"
 """Name of a folder's table of tags."""
@@ -19,11 +23,14 @@ TABLE = "tags.csv"
 def detect_format(path: str | Path) -> str:
     """Detect the format of a data set.
 
-    A file is told by its ending, .csv or .json (COCO). A folder is told by the first of these that it holds:
+    A file is told by its ending, .csv, .json (COCO), .parquet (hf) or .tar (webdataset). A folder is told by the first
+    of these that it holds:
 
     - "voc": JPEGImages with ImageSets, masks or annotations, also below ``VOC2012`` or ``VOCdevkit``;
     - "pets": ``oxford-iiit-pet``;
     - "coco": ``instances*.json``, itself or in ``annotations``, or a COCO file, itself or in each folder of a split;
+    - "hf": what ``save_to_disk`` of Hugging Face's ``datasets`` writes, or Parquet files;
+    - "webdataset": tar files;
     - "csv": ``tags.csv``, or a single other table of images and tags;
     - "paired": ``images`` next to ``masks`` or ``labels``, with or without splits;
     - "folder": anything else, a folder per class.
@@ -53,10 +60,10 @@ def detect_format(path: str | Path) -> str:
     path = Path(path)
     check_exists(path)
     if path.is_file():
-        format = {".csv": "csv", ".tsv": "csv", ".json": "coco"}.get(path.suffix.lower())
+        format = _ENDINGS.get(path.suffix.lower())
         if format is None:
             raise ValueError(
-                f"Expected `path` to be a folder or end in .csv or .json, but got {path}; name its `format`."
+                f"Expected `path` to be a folder or end in {', '.join(_ENDINGS)}, but got {path}; name its `format`."
             )
         return format
     path = unwrapped(path)
@@ -66,6 +73,10 @@ def detect_format(path: str | Path) -> str:
         return "pets"
     if instance_files(path) or split_files(path) or coco_file(path):
         return "coco"
+    if is_hugging_face(path):
+        return "hf"
+    if made_of(path, ".tar"):
+        return "webdataset"
     if find_table(path):
         return "csv"
     return "paired" if find_pairs(path) else "folder"
