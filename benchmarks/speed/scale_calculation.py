@@ -52,9 +52,7 @@ WAYS = (
     Way("`paper`, `absent_slots=1`", "paper", {"segmenter.absent_slots": 1}),
     Way("`robust`", "robust"),
     Way("`robust`, 96 px", "robust", {"segmenter.image_size": 96}),
-    Way(
-        "`paper`, `shown_slots_only`", "paper", {"segmenter.absent_slots": 1, "segmenter.shown_slots_only": True}
-    ),
+    Way("`paper`, `shown_slots_only`", "paper", {"segmenter.absent_slots": 1, "segmenter.shown_slots_only": True}),
     Way("`robust`, `shown_slots_only`", "robust", {"segmenter.shown_slots_only": True}),
 )
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from decomprec.data import load_images
+from decomprec.data import TaggedRows, load_images
 from decomprec.data.detect import detect_format
 
 OPTIONS: dict[str, Any] = {"transform": None, "masks": False}
@@ -57,7 +57,11 @@ TEXT = datasets.Value("string")
         ({"labels": datasets.List(LABEL)}, {"labels": [[1, 0], [], [2]]}, [["cat", "dog"], [], ["cow"]]),
         ({"tags": datasets.List(TEXT)}, {"tags": [["dog"], [], ["cat", "cow"]]}, [["dog"], [], ["cat", "cow"]]),
         ({"category": TEXT, "id": TEXT}, {"category": ["dog", "cat", "cow"], "id": ["a", "b", "c"]}, None),
-        ({"tags": LABEL, "weather": datasets.ClassLabel(names=["sun", "rain"])}, {"tags": [1, 0, 2], "weather": [0, 0, 1]}, None),
+        (
+            {"tags": LABEL, "weather": datasets.ClassLabel(names=["sun", "rain"])},
+            {"tags": [1, 0, 2], "weather": [0, 0, 1]},
+            None,
+        ),
     ],
 )
 def test_every_form_of_tags(features: Any, columns: Any, expected: Any, tmp_path: Path) -> None:
@@ -99,7 +103,10 @@ def test_parquet_files_of_other_tools(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'label' of .* class labels or names, but got numbers; write a file classes"):
         load("train", **OPTIONS)
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
-    assert [tags_of(load(split, **OPTIONS)) for split in ("train", "val")] in ([[["dog"]], [["cat"]]], [[["cat"]], [["dog"]]])
+    assert [tags_of(load(split, **OPTIONS)) for split in ("train", "val")] in (
+        [[["dog"]], [["cat"]]],
+        [[["cat"]], [["dog"]]],
+    )
 
 
 def test_masks_on_request(tmp_path: Path) -> None:
@@ -116,10 +123,22 @@ def test_masks_on_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("features", "columns", "message"),
     [
-        ({"fine": LABEL, "coarse": LABEL}, {"fine": [0], "coarse": [1]}, "'fine' and 'coarse' could be it; call the .* 'tags'"),
-        ({"label": LABEL, "tag": LABEL}, {"label": [0], "tag": [1]}, "one column of tags, but 'label' and 'tag' could be it"),
+        (
+            {"fine": LABEL, "coarse": LABEL},
+            {"fine": [0], "coarse": [1]},
+            "'fine' and 'coarse' could be it; call the .* 'tags'",
+        ),
+        (
+            {"label": LABEL, "tag": LABEL},
+            {"label": [0], "tag": [1]},
+            "one column of tags, but 'label' and 'tag' could be it",
+        ),
         ({"text": TEXT}, {"text": ["a dog"]}, r"one column of tags, but it has \['image', 'text'\]"),
-        ({"label": LABEL, "mask": datasets.Image(), "seg": datasets.Image()}, {"label": [0], "mask": [photo(1)], "seg": [photo(2)]}, None),
+        (
+            {"label": LABEL, "mask": datasets.Image(), "seg": datasets.Image()},
+            {"label": [0], "mask": [photo(1)], "seg": [photo(2)]},
+            None,
+        ),
     ],
 )
 def test_columns_that_could_be_two_things(features: Any, columns: Any, message: str | None, tmp_path: Path) -> None:
@@ -154,8 +173,15 @@ def test_a_damaged_image_is_skipped(tmp_path: Path) -> None:
         assert len(load_images(tmp_path / "saved", on_error="skip")("train", **OPTIONS)) == 1
 
 
+def test_a_stream_is_refused(tmp_path: Path) -> None:
+    data = datasets.load_from_disk(str(saved(tmp_path, {"label": LABEL}, label=[0, 1])))
+    assert len(TaggedRows(data, tags_column="label")) == 2
+    with pytest.raises(ValueError, match="to have a length, but got a stream of images"):
+        TaggedRows(data.to_iterable_dataset(), tags_column="label")
+
+
 def test_without_the_package_the_cure_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, {"label": LABEL}, label=[0])
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ImportError, match=r'pip install "decomprec\[hf\]"'):
+    with pytest.raises(ValueError, match=r'pip install "decomprec\[hf\]"'):
         load_images(path)("train", **OPTIONS)

@@ -78,7 +78,10 @@ def test_images_are_read_in_any_order_and_process(root: Path) -> None:
         ([{"json": {"tags": ["dog", "cat"], "label": 7}}, {"json": {"tags": []}}], [["cat", "dog"], []]),
         ([{"json": ["dog"]}, {"json": 0}], [["dog"], ["cat"]]),
         ([{"txt": "dog; cat"}, {"txt": "cow"}, {"txt": ""}], [["cat", "dog"], ["cow"], []]),
-        ([{"cls": 1, "txt": "a photo of a dog", "json": {"width": 8}}, {"cls": 0, "txt": "two cats"}], [["dog"], ["cat"]]),
+        (
+            [{"cls": 1, "txt": "a photo of a dog", "json": {"width": 8}}, {"cls": 0, "txt": "two cats"}],
+            [["dog"], ["cat"]],
+        ),
         ([{"cls": 1, "json": {"label": 1}}, {"cls": 0, "json": {"label": 0}}], [["dog"], ["cat"]]),
     ],
 )
@@ -153,10 +156,18 @@ def test_an_archive_next_to_its_images_is_no_shard(root: Path, tmp_path: Path) -
         ([{"txt": "dog"}, {"txt": "cow"}], "cat\ndog", r"tags of classes\.txt, but got 'cow'"),
         ([{}], "cat", r"a file \.cls, \.json or \.txt for each image, but train/0000 has none"),
         ([{"cls": 0}, {}], "cat", r"train/0001 in .* has none, as 1 of 2; an image of no class has an empty one"),
-        ([{"cls": 0, "json": {"label": 1}}], "cat\ndog", r"to say the same, but those of train/0000 .* differ; leave one"),
+        (
+            [{"cls": 0, "json": {"label": 1}}],
+            "cat\ndog",
+            r"to say the same, but those of train/0000 .* differ; leave one",
+        ),
         ([{"json": {"label": 0, "class": 1}}], "cat\ndog", "'label' and 'class' could be it; call the one .* 'tags'"),
         ([{"json": {"tags": [0.5]}}], "cat", r"names or numbers, but got \[0\.5\]"),
-        ([{"cls": 0, "jpg": png(pixels(1))}], "cat", r"one image and at most one mask .* but got .*; end the name of a mask"),
+        (
+            [{"cls": 0, "jpg": png(pixels(1))}],
+            "cat",
+            r"one image and at most one mask .* but got .*; end the name of a mask",
+        ),
         ([{"cls": 0}], "cat\ncat", r"classes\.txt to give each class another name, .* but got \['cat', 'cat'\]"),
     ],
 )
@@ -178,5 +189,7 @@ def test_a_compressed_or_broken_shard_is_refused(root: Path, tmp_path: Path) -> 
 
 def test_some_shards_without_a_split_are_refused(root: Path) -> None:
     (root / "extra.tar").write_bytes((root / "pets-val-000.tar").read_bytes())
-    with pytest.raises(ValueError, match=r"to name their split, as .* does, but got extra\.tar; put train, val or test"):
+    with pytest.raises(
+        ValueError, match=r"to name their split, as .* does, but got extra\.tar; put train, val or test"
+    ):
         load_images(root)("train", **OPTIONS)

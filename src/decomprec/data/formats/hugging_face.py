@@ -56,8 +56,8 @@ def load_hugging_face(
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
 
     Raises:
-        ImportError: if `datasets` is not installed.
-        ValueError: if there is no such split, or it is not clear which column is meant; see `TaggedRows` too.
+        ValueError: if `datasets` is not installed, there is no such split, or it is not clear which column is meant;
+            see `TaggedRows` too.
     """
     path = Path(path)
     rows = _split_rows(path, split)
@@ -104,8 +104,8 @@ def _library() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise ImportError(
-            'Expected the package datasets for the format hf, but it is missing; pip install "decomprec[hf]".'
+        raise ValueError(
+            'Expected datasets to be installed, which the format hf needs; do pip install "decomprec[hf]".'
         ) from error
     return datasets
 

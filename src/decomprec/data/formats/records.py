@@ -86,6 +86,11 @@ class TaggedRows(TaggedRecords[_Numbered]):
     ) -> None:
         if isinstance(rows, str | Mapping) or not any(hasattr(rows, name) for name in ("__iter__", "__getitem__")):
             raise ValueError(f"Expected `rows` to be a sequence of rows, but got a {type(rows).__name__}.")
+        if hasattr(rows, "features") and not hasattr(rows, "__len__"):
+            raise ValueError(
+                "Expected `rows` to have a length, but got a stream of images, which would all be kept in memory; "
+                "save it with `save_to_disk` first, or write shards."
+            )
         names = names or _names(rows, tags_column)
         if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):
             raise ValueError(f"Expected `names` to be a list of names, but got {reprlib.repr(names)}.")

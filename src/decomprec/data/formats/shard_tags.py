@@ -11,6 +11,8 @@ from decomprec.data.notes import say
 _KEYS = ("tags", "labels", "label", "classes", "class", "cls", "categories", "category")
 
 Tags = list[list[int | str]]
+Found = list[list[int | str] | None]
+"""Tags of each sample, None where a kind of file doesn't say any."""
 
 
 def shard_tags(samples: Sequence[Sample], names: Sequence[str] | None, where: object) -> Tags:
@@ -30,7 +32,7 @@ def shard_tags(samples: Sequence[Sample], names: Sequence[str] | None, where: ob
     """
     said = {
         kind: tags
-        for kind, tags in (("cls", _of_cls(samples)), ("json", _of_json(samples, where)))
+        for kind, tags in (("cls", _of_cls(samples)), ("json", _of_json(samples)))
         if any(tag is not None for tag in tags)
     }
     texts = [sample.texts.get("txt") for sample in samples]
@@ -47,13 +49,13 @@ def shard_tags(samples: Sequence[Sample], names: Sequence[str] | None, where: ob
         kind, tags = "txt", _of_texts(texts, names, where)
     else:
         raise ValueError(
-            f"Expected {where} to hold a file .cls, .json or .txt for each image, but {samples[0].key} has none of them."
+            f"Expected {where} to hold a file .cls, .json or .txt for each image, but {samples[0].key} has none."
         )
     return _complete(samples, tags, kind)
 
 
-def _of_cls(samples: Sequence[Sample]) -> list[list[int | str] | None]:
-    found: list[list[int | str] | None] = []
+def _of_cls(samples: Sequence[Sample]) -> Found:
+    found: Found = []
     for sample in samples:
         content = sample.texts.get("cls")
         text = None if content is None else _decoded(content, sample, "cls").strip()
@@ -61,13 +63,12 @@ def _of_cls(samples: Sequence[Sample]) -> list[list[int | str] | None]:
     return found
 
 
-def _of_json(samples: Sequence[Sample], where: object) -> list[list[int | str] | None]:
-    found = []
-    for sample in samples:
-        content = sample.texts.get("json")
-        value = None if content is None else _labels_in(_parsed(content, sample), sample)
-        found.append(value)
-    return found
+def _of_json(samples: Sequence[Sample]) -> Found:
+    contents = [sample.texts.get("json") for sample in samples]
+    return [
+        None if content is None else _labels_in(_parsed(content, sample), sample)
+        for sample, content in zip(samples, contents, strict=True)
+    ]
 
 
 def _labels_in(value: Any, sample: Sample) -> list[int | str] | None:
@@ -92,11 +93,11 @@ def _labels_in(value: Any, sample: Sample) -> list[int | str] | None:
     return values
 
 
-def _of_texts(texts: Sequence[bytes | None], names: Sequence[str] | None, where: object) -> list[list[int | str] | None]:
+def _of_texts(texts: Sequence[bytes | None], names: Sequence[str] | None, where: object) -> Found:
     if names is None:
         raise ValueError(
-            f"Expected a file classes.txt for the .txt files in {where}, which may be captions; if they hold tags, list "
-            "the tags in classes.txt, one a line, next to the shards."
+            f"Expected a file classes.txt for the .txt files in {where}, which may be captions; if they hold tags, "
+            "list the tags in classes.txt, one a line, next to the shards."
         )
     cells = ["" if text is None else text.decode("utf-8", "replace").strip() for text in texts]
     tags = split_tags(cells)
@@ -109,13 +110,13 @@ def _of_texts(texts: Sequence[bytes | None], names: Sequence[str] | None, where:
     return [None if text is None else list(found) for text, found in zip(texts, tags, strict=True)]
 
 
-def _complete(samples: Sequence[Sample], tags: Sequence[list[int | str] | None], kind: str) -> Tags:
+def _complete(samples: Sequence[Sample], tags: Found, kind: str) -> Tags:
     complete = [found for found in tags if found is not None]
     if len(complete) < len(samples):
         sample = next(s for s, found in zip(samples, tags, strict=True) if found is None)
         raise ValueError(
-            f"Expected every image to have a .{kind} file that says its classes, but {sample.key} in {sample.shard} has "
-            f"none, as {len(samples) - len(complete)} of {len(samples)}; an image of no class has an empty one."
+            f"Expected every image to have a .{kind} file that says its classes, but {sample.key} in {sample.shard} "
+            f"has none, as {len(samples) - len(complete)} of {len(samples)}; an image of no class has an empty one."
         )
     return complete
 
@@ -129,7 +130,9 @@ def _decoded(content: bytes, sample: Sample, kind: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"Expected {sample.key}.{kind} in {sample.shard} to be text in UTF-8, but: {error}.") from error
+        raise ValueError(
+            f"Expected {sample.key}.{kind} in {sample.shard} to be text in UTF-8, but: {error}."
+        ) from error
 
 
 def _parsed(content: bytes, sample: Sample) -> Any:
