@@ -44,9 +44,9 @@ from decomprec.refine import (
 )
 from decomprec.trained_model import TrainedModel
 from decomprec.training import Preset, train
-from decomprec.training.callbacks import PanelEveryEpoch
+from decomprec.training.callbacks import PanelEveryEpoch, draw_panel
 from decomprec.training.progress import RunProgress
-from decomprec.viz import figure_pairs, panel, save_image
+from decomprec.viz import figure_pairs, save_image
 
 SCENES = {"train": (3000, 1), "val": (400, 3)}
 """How many synthetic scenes each split has, and the seed that draws them."""
@@ -183,10 +183,7 @@ def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, de
         save_image(figure_pairs(batch["image"], labels.cpu()), run_dir / "figures" / f"{title}.png")
 
     batch = _pick(unseen, 4, 1)
-    with torch.inference_mode():
-        out = segmenter(batch["image"].to(device))
-        opinion = guide(out.components.flatten(0, 1)).sigmoid().unflatten(0, out.components.shape[:2])
-    figure = panel(batch["image"], out, unseen.class_names, batch["tags"], batch["mask"], opinion)
+    figure = draw_panel(segmenter, {**batch, "image": batch["image"].to(device)}, unseen.class_names, guide)
     save_image(figure, run_dir / "figures" / "panel.png")
 
 

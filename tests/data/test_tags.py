@@ -47,8 +47,8 @@ def test_a_table_of_names() -> None:
     assert table.to_bytes() != other.to_bytes()  # as many numbers, of other images
 
 
-def test_a_million_images_take_few_bytes() -> None:
-    table = TagTable(([i % 1000] for i in range(100_000)), num_tags=1000)
+def test_an_image_takes_few_bytes() -> None:
+    table = TagTable(([i % 1000] for i in range(20_000)), num_tags=1000)
     assert table._numbers.nbytes + table._starts.nbytes < 13 * len(table)
     assert not hasattr(Record(Path("a.jpg"), (), "a"), "__dict__")
 

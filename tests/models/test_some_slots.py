@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.text import Text
 from support.tiny import QUIET, tiny
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,6 +20,7 @@ from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
 from decomprec.training import SegmenterModule, train
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
+from decomprec.training.callbacks import draw_panel
 from decomprec.training.collapse import Diagnostics
 
 K, SIZE = 7, 8
@@ -168,6 +170,21 @@ def test_no_tensor_of_a_step_has_an_element_for_each_class_and_pixel() -> None:
     assert all(elements < 1001 * 32**2 for elements in many)
     assert many[1] == few[1]
     assert min(largest_of_steps(1001, only=False)) >= 3 * 1001 * 32**2
+
+
+def test_a_panel_of_many_classes_shows_those_of_its_images() -> None:
+    names = [f"class {j}" for j in range(1000)]
+    segmenter = DecompositionSegmenter(1001, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
+    tags = torch.zeros(2, 1000)
+    tags[0, 7] = tags[1, [7, 900]] = 1
+    mask = torch.zeros(2, SIZE, SIZE, dtype=torch.int64)
+    mask[1, 0, :3] = torch.tensor([8, 901, 5])
+    batch = {"image": torch.rand(2, 3, SIZE, SIZE), "tags": tags, "mask": mask}
+    guide = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 1000))
+    figure = draw_panel(segmenter, batch, names, guide)
+    titles = {text.get_text() for text in figure.findobj(Text)}
+    assert {"mask\nclass 7", "mask\nclass 900", "component\nclass 900"} <= titles
+    assert len(figure.axes) == 2 * (4 + 2 * 3)
 
 
 def test_training_with_few_slots(tmp_path: Path) -> None:

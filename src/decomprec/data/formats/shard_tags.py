@@ -30,23 +30,22 @@ def shard_tags(samples: Sequence[Sample], names: Sequence[str] | None, where: ob
         ValueError: if no file, or not every sample's, says what is in the image, two kinds of files say different
             things, or texts could be captions.
     """
-    said = {
-        kind: tags
-        for kind, tags in (("cls", _of_cls(samples)), ("json", _of_json(samples)))
-        if any(tag is not None for tag in tags)
-    }
+    numbers, labels = _of_cls(samples), _of_json(samples)
+    for sample, one, other in zip(samples, numbers, labels, strict=True):
+        if one is not None and other is not None and one != other:
+            raise ValueError(
+                f"Expected .cls and .json files in {where} to say the same, but those of {sample.key} in "
+                f"{sample.shard} say {one} and {other}; leave one kind out of the shards."
+            )
+    tags: Found = [one if one is not None else other for one, other in zip(numbers, labels, strict=True)]
+    kind = ".cls or .json"
     texts = [sample.texts.get("txt") for sample in samples]
-    if len(said) == 2 and said["cls"] != said["json"]:
-        raise ValueError(
-            f"Expected .cls and .json files in {where} to say the same, but those of {_first_other(samples, said)} "
-            "differ; leave one kind out of the shards."
-        )
-    if said:
-        kind, tags = next(iter(said.items()))
-        if any(text is not None for text in texts):
-            say(f"{where}: classes are read from .{kind} files, and .txt files are taken for captions.")
-    elif any(text is not None for text in texts):
-        kind, tags = "txt", _of_texts(texts, names, where)
+    has_text = any(text is not None for text in texts)
+    if any(found is not None for found in tags):
+        if has_text:
+            say(f"{where}: classes are read from {kind} files, and .txt files are taken for captions.")
+    elif has_text:
+        kind, tags = ".txt", _of_texts(texts, names, where)
     else:
         raise ValueError(
             f"Expected {where} to hold a file .cls, .json or .txt for each image, but {samples[0].key} has none."
@@ -115,15 +114,10 @@ def _complete(samples: Sequence[Sample], tags: Found, kind: str) -> Tags:
     if len(complete) < len(samples):
         sample = next(s for s, found in zip(samples, tags, strict=True) if found is None)
         raise ValueError(
-            f"Expected every image to have a .{kind} file that says its classes, but {sample.key} in {sample.shard} "
+            f"Expected every image to have a {kind} file that says its classes, but {sample.key} in {sample.shard} "
             f"has none, as {len(samples) - len(complete)} of {len(samples)}; an image of no class has an empty one."
         )
     return complete
-
-
-def _first_other(samples: Sequence[Sample], said: dict[str, list[Any]]) -> str:
-    pairs = zip(samples, said["cls"], said["json"], strict=True)
-    return next(f"{sample.key} in {sample.shard}" for sample, one, other in pairs if one != other)
 
 
 def _decoded(content: bytes, sample: Sample, kind: str) -> str:
