@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,5 +87,6 @@ class PaperDecoder(nn.Module):
         *skips, x = features
         for block, skip in zip(self.blocks, reversed(skips), strict=True):
             x = block(torch.cat([x, skip], dim=1))
-        out: Tensor = self.head(x) if channels is None else some_channels(self.head[-1], self.head[:-1](x), channels)
+        last: Any = self.head[-1]
+        out: Tensor = self.head(x) if channels is None else some_channels(last, self.head[:-1](x), channels)
         return out
