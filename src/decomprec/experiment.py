@@ -113,6 +113,8 @@ def run_experiment(
     for doubt in tag_doubts(seen, unseen):
         if doubt.level != "note":
             print(f"warning: {doubt.text}\n")
+    if in_memory and not hasattr(train_set, "in_memory"):
+        raise ValueError("Expected image files with `in_memory`, but the images are rows or shards; leave it out.")
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
     panels = PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")

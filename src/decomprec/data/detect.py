@@ -63,7 +63,8 @@ def detect_format(path: str | Path) -> str:
         format = _ENDINGS.get(path.suffix.lower())
         if format is None:
             raise ValueError(
-                f"Expected `path` to be a folder or end in {', '.join(_ENDINGS)}, but got {path}; name its `format`."
+                f"Expected `path` to be a folder or end in .csv, .json, .parquet or .tar, but got {path}; name its "
+                "`format`."
             )
         return format
     path = unwrapped(path)
