@@ -138,8 +138,7 @@ class SegmenterSettings(Settings):
     )
     shown_slots_only: bool = Field(
         default=False,
-        description="Compute masks and image-lets of the background, the tags and absent_slots others only, for memory "
-        "that does not grow with the number of classes.",
+        description="Compute masks and image-lets of the slots that L_cls is shown only: memory flat in the classes.",
     )
     content: Literal["imagelets", "stopped", "images"] = Field(
         default="imagelets",
