@@ -95,11 +95,15 @@ def class_memory_table(runs: Sequence[dict[str, Any]]) -> str:
     """The peak memory of a training step by the number of classes, from `benchmarks.speed.class_memory`."""
     (run,) = runs
     classes = sorted({row["K"] for row in run["memory"]})
-    lines = []
-    for only, name in ((False, "all slots"), (True, "`shown_slots_only`")):
-        peaks = {row["K"]: row["peak_bytes"] for row in run["memory"] if row["shown slots only"] == only}
-        lines.append([name, *(f"{peaks[k] / 1e6:,.0f} MB" for k in classes)])
-    head = ["peak memory of the process", *(f"K = {k}" for k in classes)]
+    rows = {(row["shown slots only"], row["K"]): row for row in run["memory"]}
+    lines = [
+        [
+            name,
+            *(f"{rows[only, k]['peak_bytes'] / 1e6:,.0f}, {rows[only, k]['step_bytes'] / 1e6:,.0f}" for k in classes),
+        ]
+        for only, name in ((False, "all slots"), (True, "`shown_slots_only`"))
+    ]
+    head = ["MB at the peak, and of these with the steps", *(f"K = {k}" for k in classes)]
     return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
 
 
