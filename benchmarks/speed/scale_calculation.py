@@ -52,6 +52,8 @@ WAYS = (
     Way("`paper`, `absent_slots=1`", "paper", {"segmenter.absent_slots": 1}),
     Way("`robust`", "robust"),
     Way("`robust`, 96 px", "robust", {"segmenter.image_size": 96}),
+    Way("`paper`, `shown_slots_only`", "paper", {"segmenter.absent_slots": 1, "segmenter.shown_slots_only": True}),
+    Way("`robust`, `shown_slots_only`", "robust", {"segmenter.shown_slots_only": True}),
 )
 
 
@@ -146,13 +148,15 @@ def cost(way: Way, num_classes: int) -> Cost:
         if settings.absent_slots is not None:
             tags = min(TAGS, num_classes - 1)
             shown = 1 + tags + min(settings.absent_slots, num_classes - 1 - tags)
-            loss.cls_loss = SomeSlots(loss.cls_loss, shown)
+            if not settings.shown_slots_only:
+                loss.cls_loss = SomeSlots(loss.cls_loss, shown)
         parameters = list(dict.fromkeys([*segmenter.parameters(), *classifier.parameters()]))  # one encoder for both
         buffers = [*segmenter.buffers(), *classifier.buffers()]
 
         def step(batch: int) -> Callable[[], None]:
             images, tags = torch.rand(batch, 3, size, size), torch.zeros(batch, num_classes - 1)
-            return lambda: train_step(segmenter, loss, images, tags)
+            slots = torch.zeros(batch, shown, dtype=torch.int64) if settings.shown_slots_only else None
+            return lambda: train_step(segmenter, loss, images, tags, slots)
 
         step(1)()  # the gradients are there from now on
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -162,10 +166,12 @@ def cost(way: Way, num_classes: int) -> Cost:
     return Cost(shown, operations, two - one, sum(p.numel() for p in parameters), trained)
 
 
-def train_step(segmenter: Any, loss: DecompositionLoss, images: Tensor, tags: Tensor) -> None:
-    """Eq. 7 forward and backward."""
+def train_step(
+    segmenter: Any, loss: DecompositionLoss, images: Tensor, tags: Tensor, slots: Tensor | None = None
+) -> None:
+    """Eq. 7 forward and backward, of all slots or some."""
     seeds = torch.zeros(len(images), *images.shape[2:], dtype=torch.int64)
-    loss(segmenter(images), images, tags, seeds=seeds).total.backward()
+    loss(segmenter(images, slots), images, tags, seeds=seeds).total.backward()
 
 
 def row(way: Way, num_classes: int) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from benchmarks.tables.robustness import fuzz_table, kills_table, processes_tabl
 from benchmarks.tables.settings import settings_table
 from benchmarks.tables.speed import (
     against_table,
+    class_memory_table,
     contention_table,
     imports_table,
     large_image_table,
@@ -100,6 +101,7 @@ def render(files: Sequence[Path]) -> str:
         "scale": scale_table,
         "gpu_stages": stages_table,
         "timed_training": timed_trainings_table,
+        "memory": class_memory_table,
         "question": question_table,
         "ablation": ablation_table,
         "sets": domains_table,

@@ -96,6 +96,22 @@ def scale_table(runs: Sequence[dict[str, Any]]) -> str:
     return f"{markdown([*head, 'images in 80 GB', 'GPU-hours an epoch'], lines)}\n\n{about}"
 
 
+def class_memory_table(runs: Sequence[dict[str, Any]]) -> str:
+    """The peak memory of a training step by the number of classes, from `benchmarks.speed.class_memory`."""
+    (run,) = runs
+    classes = sorted({row["K"] for row in run["memory"]})
+    rows = {(row["shown slots only"], row["K"]): row for row in run["memory"]}
+    lines = [
+        [
+            name,
+            *(f"{rows[only, k]['peak_bytes'] / 1e6:,.0f}, {rows[only, k]['step_bytes'] / 1e6:,.0f}" for k in classes),
+        ]
+        for only, name in ((False, "all slots"), (True, "`shown_slots_only`"))
+    ]
+    head = ["MB at the peak, and of these with the steps", *(f"K = {k}" for k in classes)]
+    return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
+
+
 def contention_table(runs: Sequence[dict[str, Any]]) -> str:
     """A training step by memory, threads and other programs, from one file of `benchmarks.speed.contention`."""
     (run,) = runs

@@ -42,6 +42,26 @@ def check_tags(tags: Tensor, batch: int, num_classes: int, name: str = "tags") -
     _scan_once(_scan_tags, tags, name)
 
 
+def check_slots(slots: Tensor, batch: int, num_classes: int, name: str = "slots") -> None:
+    """Raise a ValueError unless `slots` is (B, S), int64, with the background first and others once per image."""
+    if slots.dtype != torch.int64 or slots.ndim != 2 or slots.shape[0] != batch or slots.shape[1] < 1:
+        raise ValueError(
+            f"Expected `{name}` to be int64 of shape (B, S) = ({batch}, S), but got {slots.dtype} of shape "
+            f"{tuple(slots.shape)}."
+        )
+
+    def scan(slots: Tensor, name: str) -> None:
+        ordered = slots.sort(dim=1).values
+        repeated = (ordered.diff(dim=1) == 0).any()
+        if (slots[:, 0] != 0).any() or (ordered[:, -1] >= num_classes).any() or (ordered[:, 0] < 0).any() or repeated:
+            raise ValueError(
+                f"Expected `{name}` to hold 0, the background, and then different classes from 1 to "
+                f"{num_classes - 1} for each image, but got {slots.tolist()}."
+            )
+
+    _scan_once(scan, slots, name)
+
+
 def check_areas(areas: Tensor, name: str = "areas") -> None:
     """Raise a ValueError unless all values of `areas`, of any shape, are within [0, 1]."""
     _scan_once(_scan_areas, areas, name)

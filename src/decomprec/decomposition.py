@@ -19,6 +19,8 @@ class Decomposition:
     Attributes:
         mask_logits: the mask decoder's output before the softmax, (B, K, H, W).
         imagelets: X, (B, K, 3, H, W), in [0, 1].
+        slots: which slot each mask-let is, (B, S), int64, if only S of the K slots were computed: K is S then in the
+            shapes of the other attributes. None if all were.
 
     Examples:
         >>> out = Decomposition(torch.zeros(1, 2, 4, 4), torch.rand(1, 2, 3, 4, 4))
@@ -28,6 +30,7 @@ class Decomposition:
 
     mask_logits: Tensor
     imagelets: Tensor
+    slots: Tensor | None = None
 
     @property
     def masks(self) -> Tensor:
@@ -74,17 +77,31 @@ class Decomposition:
         Returns:
             Label maps (B, H, W), int64: 0 is the background, tag j is class j+1.
         """
-        return labels_from_logits(self.mask_logits, tags)
+        labels = labels_from_logits(self.mask_logits, None if tags is None else self.tags_here(tags))
+        if self.slots is None:
+            return labels
+        return self.slots.gather(1, labels.flatten(1)).view_as(labels)
+
+    def tags_here(self, tags: Tensor) -> Tensor:
+        """Of tags (B, K-1), or other values of the classes, those whose slots are here, without the background.
+
+        Examples:
+            >>> out = Decomposition(torch.zeros(1, 2, 4, 4), torch.rand(1, 2, 3, 4, 4), slots=torch.tensor([[0, 3]]))
+            >>> out.tags_here(torch.tensor([[0, 0, 1, 0]]))
+            tensor([[1]])
+        """
+        return tags if self.slots is None else tags.gather(1, self.slots[:, 1:] - 1)
 
     def of_images(self, images: Tensor) -> Decomposition:
         """The decompositions of some images of the batch only, by their numbers (N,), int64."""
-        return Decomposition(self.mask_logits[images], self.imagelets[images])
+        slots = None if self.slots is None else self.slots[images]
+        return Decomposition(self.mask_logits[images], self.imagelets[images], slots)
 
     def select(self, slots: Tensor) -> Slots:
         """The parts in some slots only.
 
         Args:
-            slots: (B, S), int64, in [0, K).
+            slots: (B, S), int64, in [0, K); places in `slots` if only some were computed.
 
         Examples:
             >>> out = Decomposition(torch.zeros(2, 9, 4, 4), torch.rand(2, 9, 3, 4, 4))

@@ -109,10 +109,17 @@ class EvidenceMasks(nn.Module):
         self.refine = refine
 
     @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
-        """Mask logits (B, K, h, w) of images (B, 3, H, W) in [0, 1]: 0 for the background, s (ê_j - t) for class j."""
+    def logits(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Mask logits (B, K, h, w) of images (B, 3, H, W) in [0, 1]: 0 for the background, s (ê_j - t) for class j.
+
+        With `classes` (B, S-1), int64, in [0, K-1), only those of each image, after the background: (B, S, h, w).
+        """
         features = self.classifier.encoder(rescale(images, self.scale))
-        evidence = F.conv2d(self.classifier.gather(features).float(), self.weights[:, :, None, None])
+        parts = self.classifier.gather(features).float()
+        if classes is None:
+            evidence = F.conv2d(parts, self.weights[:, :, None, None])
+        else:
+            evidence = torch.einsum("bchw,bsc->bshw", parts, self.weights[classes])
         finer = features[-3:-1] or features
         evidence = random_walk(feature_affinity(finer), resize(evidence, finer[-1].shape[-2:]), self.steps)
         lowest, highest = evidence.amin(dim=(-2, -1), keepdim=True), evidence.amax(dim=(-2, -1), keepdim=True)
@@ -128,10 +135,19 @@ class EvidenceMasks(nn.Module):
             ValueError: if the tags don't fit the images and classes.
         """
         check_tags(tags, batch=len(images), num_classes=len(self.weights) + 1)
-        half = [max(1, side // 2) for side in images.shape[-2:]]
-        masks = DF.mask_absent(resize(self.logits(images), half), tags).softmax(dim=1)
-        return resize(self.refine(resize(images, half).clamp(0, 1), masks), images.shape[-2:])
+        return self._masks(images, self.logits(images), tags)
 
+    @torch.no_grad()
     def seeds(self, images: Tensor, tags: Tensor, confidence: float = 0.65) -> Tensor:
         """Label maps (B, H, W) where the masks are sure, see `functional.seed_labels`."""
-        return DF.seed_labels(self(images, tags), confidence)
+        check_tags(tags, batch=len(images), num_classes=len(self.weights) + 1)
+        # The present classes, padded by absent ones, at least one: no others take memory.
+        most = max(1, int(tags.sum(dim=1).max()))
+        classes = tags.argsort(dim=1, descending=True, stable=True)[:, :most]
+        masks = self._masks(images, self.logits(images, classes), tags.gather(1, classes))
+        return DF.seed_labels(masks, confidence, F.pad(classes + 1, (1, 0)), len(self.weights) + 1)
+
+    def _masks(self, images: Tensor, logits: Tensor, tags: Tensor) -> Tensor:
+        half = [max(1, side // 2) for side in images.shape[-2:]]
+        masks = DF.mask_absent(resize(logits, half), tags).softmax(dim=1)
+        return resize(self.refine(resize(images, half).clamp(0, 1), masks), images.shape[-2:])

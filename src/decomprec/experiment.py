@@ -23,6 +23,7 @@ from decomprec.data import SyntheticScenes, collate, eval_transform, train_trans
 from decomprec.data.doubts import tag_doubts
 from decomprec.data.overview import heading, overview_rows
 from decomprec.data.samples import Transform
+from decomprec.data.tags import tag_table
 from decomprec.evaluation.comparison import text_table
 from decomprec.evaluation.verdict import verdict_table, verdicts_as_json
 from decomprec.guide import FrozenGuide
@@ -30,10 +31,10 @@ from decomprec.models.card import CARD, model_card
 from decomprec.protocols import LoadData
 from decomprec.trained_model import TrainedModel
 from decomprec.training import Preset, StoppedRunError, train
-from decomprec.training.callbacks import PanelEveryEpoch
+from decomprec.training.callbacks import PanelEveryEpoch, draw_panel
 from decomprec.training.interruptions import lost_process
 from decomprec.training.progress import RunProgress
-from decomprec.viz import figure_pairs, panel, save_image
+from decomprec.viz import figure_pairs, save_image
 
 SCENES = {"train": (3000, 1), "val": (400, 3)}
 """How many synthetic scenes each split has, and the seed that draws them."""
@@ -98,6 +99,8 @@ def run_experiment(
     unseen = load("val", transform=evaluated, masks=True)
     train_set = load("train", transform=train_transform(preset.image_size), masks=False) if preset.augment else seen
     _print_overview(data, seen, unseen)
+    if in_memory and not hasattr(train_set, "in_memory"):
+        raise ValueError("Expected image files with `in_memory`, but the images are rows or shards; leave it out.")
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
     panels = PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")
@@ -172,7 +175,7 @@ def _has_masks(dataset: Any) -> bool:
 
 def _pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
     """A batch of up to `with_class` images that have a class, then up to `without` that have none."""
-    present = dataset.tags.any(dim=1)
+    present = tag_table(dataset).sizes() > 0
     order = torch.randperm(len(present), generator=torch.Generator().manual_seed(0))
     chosen = order[present[order]][:with_class].tolist() + order[~present[order]][:without].tolist()
     return collate([dataset[i] for i in chosen])
@@ -188,10 +191,7 @@ def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, de
         save_image(figure_pairs(batch["image"], labels.cpu()), run_dir / "figures" / f"{title}.png")
 
     batch = _pick(unseen, 4, 1)
-    with torch.inference_mode():
-        out = segmenter(batch["image"].to(device))
-        opinion = guide(out.components.flatten(0, 1)).sigmoid().unflatten(0, out.components.shape[:2])
-    figure = panel(batch["image"], out, unseen.class_names, batch["tags"], batch["mask"], opinion)
+    figure = draw_panel(segmenter, {**batch, "image": batch["image"].to(device)}, unseen.class_names, guide)
     save_image(figure, run_dir / "figures" / "panel.png")
 
 

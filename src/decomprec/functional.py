@@ -223,12 +223,16 @@ def cls_loss(
     return per_slot.sum(dim=-1).mean() / num_classes
 
 
-def seed_labels(masks: Tensor, confidence: float) -> Tensor:
+def seed_labels(
+    masks: Tensor, confidence: float, slots: Tensor | None = None, num_classes: int | None = None
+) -> Tensor:
     """Label maps of soft masks where they are sure, to train others on (`seed_loss`).
 
     Args:
         masks: shape (B, K, H, W), in [0, 1].
         confidence: a pixel gets the slot of its largest mask if that is at least this; otherwise no slot.
+        slots: which slot each mask is, shape (B, S), int64, if there are only S of the K; all K in order by default.
+        num_classes: K, background included; by default as many as masks.
 
     Returns:
         Shape (B, H, W): uint8 with 255 for no slot, or, for more than 255 slots, int16 with -1.
@@ -243,7 +247,10 @@ def seed_labels(masks: Tensor, confidence: float) -> Tensor:
     if not 0 <= confidence <= 1:
         raise ValueError(f"Expected `confidence` to lie in [0, 1], but got {confidence}.")
     largest, labels = masks.max(dim=1)
-    return labels.masked_fill(largest < confidence, -1).to(torch.uint8 if masks.shape[1] < 256 else torch.int16)
+    if slots is not None:
+        labels = slots.gather(1, labels.flatten(1)).view_as(labels)
+    few = (num_classes or masks.shape[1]) < 256
+    return labels.masked_fill(largest < confidence, -1).to(torch.uint8 if few else torch.int16)
 
 
 def class_weights(counts: Tensor, most: float = 5.0) -> Tensor:
@@ -291,7 +298,8 @@ def seed_loss(mask_logits: Tensor, seeds: Tensor, weights: Tensor | None = None)
     Args:
         mask_logits: before the softmax, shape (B, K, H, W).
         seeds: label maps, shape (B, H, W), integers; pixels whose number is no slot don't count.
-        weights: of the slots in the cross-entropy, shape (K,), positive, such as `class_weights`; None for 1.
+        weights: of the slots in the cross-entropy, shape (K,), or (B, K) for slots that differ from image to image,
+            positive, such as `class_weights`; None for 1.
 
     Returns:
         A scalar, float32 or float64; 0 if no pixel counts.
@@ -306,7 +314,10 @@ def seed_loss(mask_logits: Tensor, seeds: Tensor, weights: Tensor | None = None)
     logits = _full_precision(mask_logits)
     # Not F.cross_entropy, which has no deterministic form for maps on CUDA.
     per_pixel = -logits.log_softmax(dim=1).gather(1, chosen)
-    weight = known.to(logits) if weights is None else torch.where(known, weights.to(logits)[chosen], 0)
+    weight = known.to(logits)
+    if weights is not None:
+        of_image = weights.to(logits).expand(len(logits), -1)
+        weight = weight * of_image.gather(1, chosen.flatten(1)).view_as(chosen)
     total_weight = weight.sum()
     cross_entropy = (weight * torch.where(known, per_pixel, 0)).sum() / torch.where(total_weight > 0, total_weight, 1)
     said = torch.zeros_like(logits).scatter_(1, chosen, known.to(logits))
@@ -353,6 +364,48 @@ def choose_slots(tags: Tensor, keys: Tensor, absent_slots: int) -> tuple[Tensor,
     weights = torch.where(place < certain, 1, absent / chosen.clamp(min=1)) * (place < certain + chosen)
     longest = int((certain + chosen).max())
     return order[:, :longest], weights[:, :longest]
+
+
+def slot_weights(tags: Tensor, slots: Tensor) -> Tensor:
+    """Weights with which the slots that are here stand for all of Eq. 6, as those of `choose_slots`.
+
+    Args:
+        tags: y without the background, shape (B, K-1), {0, 1}.
+        slots: shape (B, S), int64: the background, all present classes, and absent ones drawn uniformly.
+
+    Returns:
+        Shape (B, S): 1 for the background and present classes, (number absent) / (number absent that are here) for the
+        others.
+
+    Examples:
+        >>> slot_weights(torch.tensor([[1.0, 0.0, 0.0, 0.0]]), torch.tensor([[0, 1, 3, 4]]))
+        tensor([[1.0000, 1.0000, 1.5000, 1.5000]])
+    """
+    absent = 1 - _full_precision(with_background(tags))
+    here = absent.gather(1, slots)
+    return torch.where(here == 1, absent.sum(dim=1, keepdim=True) / here.sum(dim=1, keepdim=True), 1)
+
+
+def places_of(labels: Tensor, slots: Tensor, num_classes: int) -> Tensor:
+    """Label maps with the places of slots instead of their numbers.
+
+    Args:
+        labels: shape (B, H, W), integers: numbers of slots; any other number is none.
+        slots: shape (B, S), int64, different ones in each row.
+        num_classes: K, background included.
+
+    Returns:
+        Shape (B, H, W), int64: s where `slots` holds the label at place s, -1 where it doesn't hold it.
+
+    Examples:
+        >>> places_of(torch.tensor([[[0, 7, 3, 255]]]), torch.tensor([[0, 7]]), num_classes=9)
+        tensor([[[ 0,  1, -1, -1]]])
+    """
+    order = torch.arange(slots.shape[1], device=slots.device).expand_as(slots)
+    table = slots.new_full((len(slots), num_classes), -1).scatter(1, slots, order)
+    known = (labels >= 0) & (labels < num_classes)
+    places = table.gather(1, torch.where(known, labels, 0).long().flatten(1)).view_as(known)
+    return torch.where(known, places, -1)
 
 
 def guide_loss(logits: Tensor, tags: Tensor) -> Tensor:

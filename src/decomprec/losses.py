@@ -68,6 +68,7 @@ class ClsLoss(nn.Module):
     Its main cost is the guide, run forward and backward on B · K images. With `absent_slots` those are B · (1 +
     number present + `absent_slots`), with `share` fewer of the B, for unbiased estimates of the loss and its gradient
     that draw from torch's global generator (see `functional.choose_slots`); `chunk` saves memory only.
+    Of a decomposition that holds some slots only, all that it holds are shown.
 
     Args:
         guide: maps images (N, 3, H, W) in [0, 1] to logits (N, K-1); usually a `FrozenGuide`.
@@ -118,19 +119,22 @@ class ClsLoss(nn.Module):
         self._draw_slots = _draw_slots if absent_slots is None else torch.compiler.disable(_draw_slots)
         self.chunk = chunk
 
-    def guide_logits(self, out: Decomposition, images: Tensor) -> Tensor:
-        """The guide's logits on the view of every slot, (B, K, K-1)."""
+    def guide_logits(self, out: Decomposition, images: Tensor, num_classes: int | None = None) -> Tensor:
+        """The guide's logits on the view of every slot of K = `num_classes`, by default those of `out`: (B, S, K-1)."""
         shown = self.view(out, images)
-        logits = self._judge(rearrange(shown, "b k c h w -> (b k) c h w"), shown.shape[1])
+        logits = self._judge(rearrange(shown, "b k c h w -> (b k) c h w"), num_classes or shown.shape[1])
         return rearrange(logits, "(b k) j -> b k j", b=len(shown))
 
     def forward(self, out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
         """The loss of a decomposition of `images` (B, 3, H, W) with `tags` (B, K-1), a scalar."""
-        num_classes = out.mask_logits.shape[1]
+        num_classes = _num_classes(out, tags)
         check_tags(tags, batch=images.shape[0], num_classes=num_classes)
         if self.share < 1:
             some = torch.randperm(len(images), device=images.device)[: max(1, round(self.share * len(images)))]
             out, images, tags = out.of_images(some), images[some], tags[some]
+        if out.slots is not None:
+            logits = self.guide_logits(out, images, num_classes)
+            return DF.cls_loss(logits, tags, self.absent, out.slots, DF.slot_weights(tags, out.slots))
         if self.absent_slots is None:
             return DF.cls_loss(self.guide_logits(out, images), tags, self.absent)
         slots, weights, counts = self._draw_slots(tags, self.absent_slots)
@@ -155,6 +159,11 @@ class ClsLoss(nn.Module):
                 f"{num_classes} slots, but got {tuple(logits.shape)}; train it on the classes without the background."
             )
         return logits
+
+
+def _num_classes(out: Decomposition, tags: Tensor) -> int:
+    """K: what a decomposition of some slots doesn't know."""
+    return out.mask_logits.shape[1] if out.slots is None else tags.shape[-1] + 1
 
 
 def _draw_slots(tags: Tensor, absent_slots: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -237,7 +246,7 @@ class DecompositionLoss(nn.Module):
         seeds: Tensor | None = None,
         seed_weights: Tensor | None = None,
     ) -> LossTerms:
-        """All terms for a decomposition.
+        """All terms for a decomposition. If it holds some slots only, L_mask and the seeds are about these.
 
         Args:
             out: the decomposition of `images`.
@@ -252,9 +261,10 @@ class DecompositionLoss(nn.Module):
         """
         check_images(images)
         check_decomposition(out.mask_logits, out.imagelets, images)
-        check_tags(tags, batch=images.shape[0], num_classes=out.mask_logits.shape[1])
+        num_classes = _num_classes(out, tags)
+        check_tags(tags, batch=images.shape[0], num_classes=num_classes)
         recon = self.recon_loss(out.reconstruction, images)
-        mask = self.mask_loss(out.areas, tags if areas is None else areas)
+        mask = self.mask_loss(out.areas, self._targets(out, tags, areas))
         cls = self.cls_loss(out, images, tags) if self.lambda_cls else recon.new_zeros(())
         total = recon + self.lambda_mask * mask + self.lambda_cls * cls
         extra: dict[str, Tensor] = {}
@@ -262,6 +272,15 @@ class DecompositionLoss(nn.Module):
             extra[name] = term(out, images, tags)
             total = total + weight * extra[name]
         if seeds is not None and self.lambda_seeds:
+            if out.slots is not None:
+                seeds = DF.places_of(seeds, out.slots, num_classes)
+                seed_weights = None if seed_weights is None else seed_weights[out.slots]
             extra["seeds"] = DF.seed_loss(out.mask_logits, seeds, seed_weights)
             total = total + self.lambda_seeds * extra["seeds"]
         return LossTerms(total=total, recon=recon, mask=mask, cls=cls, extra=extra)
+
+    @staticmethod
+    def _targets(out: Decomposition, tags: Tensor, areas: Tensor | None) -> Tensor:
+        if areas is None:
+            return out.tags_here(tags)
+        return areas if out.slots is None else areas.gather(1, out.slots)

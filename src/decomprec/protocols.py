@@ -30,7 +30,10 @@ class Encoder(Protocol):
 
 
 class Decoder(Protocol):
-    """Turns an encoder's features into masks or image-lets, like `UnetDecoder`; an `nn.Module`."""
+    """Turns an encoder's features into masks or image-lets, like `UnetDecoder`; an `nn.Module`.
+
+    It computes all channels. Only the decoders of this library save those of slots that a segmenter isn't asked for.
+    """
 
     def __call__(self, features: Sequence[Tensor], /) -> Tensor:
         """Return (B, C, H, W) before softmax or sigmoid: C is K for the masks and 3K for the image-lets."""

@@ -63,6 +63,21 @@ def test_memory_is_that_of_the_maps_at_least() -> None:
         assert counted.image_bytes > 4 * (1001 * 4) * size**2 * 2  # logits and image-lets, and their gradients
 
 
+@pytest.mark.parametrize("way", [way for way in WAYS if "shown_slots_only" in way.name], ids=lambda way: way.name)
+def test_memory_of_the_shown_slots_does_not_grow_with_the_classes(way: Way) -> None:
+    few, many = (cost(way, k) for k in (21, 1001))
+    assert many.image_bytes == pytest.approx(few.image_bytes, rel=0.05)
+    assert many.flops == pytest.approx(few.flops, rel=0.05)
+
+
+def test_measured_memory_of_the_shown_slots_does_not_grow_with_the_classes() -> None:
+    rows = json.loads(FILE.with_name("class_memory.json").read_text(encoding="utf-8"))["memory"]
+    for key in ("peak_bytes", "step_bytes"):
+        found = {(row["shown slots only"], row["K"]): row[key] for row in rows}
+        assert found[True, 1001] < 1.2 * found[True, 21]
+        assert found[False, 1001] > 1.5 * found[False, 21]
+
+
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 def test_the_file_has_the_rows(way: Way) -> None:
     rows = json.loads(FILE.read_text(encoding="utf-8"))["scale"]

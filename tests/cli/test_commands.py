@@ -259,7 +259,7 @@ def test_resume_takes_the_preset_of_the_run(run: Path, data: Path) -> None:
         (["DATA", "--format", "voc"], "JPEGImages"),
         (["DATA", "--format", "coco"], "one instances*.json for train"),
         (["DATA", "--classes", "red,blue"], "but got ['blue']"),
-        (["BROKEN"], "a folder or end in .csv or .json"),
+        (["BROKEN"], "a folder or end in .csv, .json"),
         (
             ["DATA", "--preset", "best"],
             "the preset to be one of paper, demo, robust, fast or a YAML file, but got 'best'",

@@ -216,7 +216,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"auto or one of folder, csv, .* but got 'zip'"):
         load_images(tmp_path, "zip")
     (tmp_path / "tags.txt").touch()
-    with pytest.raises(ValueError, match=r"end in \.csv or \.json"):
+    with pytest.raises(ValueError, match=r"end in \.csv, \.json, \.parquet or \.tar"):
         load_images(tmp_path / "tags.txt")
     root = coco_root(tmp_path / "coco")
     with pytest.raises(ValueError, match="`split` to be one of"):

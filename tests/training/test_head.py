@@ -15,6 +15,7 @@ from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.training import GuideModule, GuideSettings
 from decomprec.training.modules import fit_head
+from decomprec.training.sample import Sample
 
 OPTIONS = {
     "accelerator": "cpu",
@@ -138,6 +139,51 @@ def test_the_validation_judges_the_fitted_head(classifier: PooledClassifier, dat
     L.Trainer(max_epochs=2, enable_checkpointing=False, **options).fit(Watched(classifier, SETTINGS), data)
     assert len(seen) == 2
     assert torch.equal(seen[-1], classifier.head.weight)
+
+
+def test_a_fit_in_parts_is_the_fit(
+    classifier: PooledClassifier, features: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = (features[:, :2] > 3.5).to(torch.uint8)
+    heads = []
+    for at_once in (1000, 64):
+        monkeypatch.setattr("decomprec.training.modules._AT_ONCE", at_once)
+        fit_head(classifier, features, tags, weight_decay=0.1)
+        heads.append(classifier.head.weight.detach().clone())
+    torch.testing.assert_close(heads[1], heads[0], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100])
+def test_a_sample_is_the_rows_of_the_smallest_keys(batch: int) -> None:
+    """Whatever the batches that rows come in, and however often the sample went through a checkpoint."""
+    keys = torch.rand(300, generator=torch.Generator().manual_seed(0))
+    sample = Sample(most=20)
+    for rows in torch.arange(300).split(batch):
+        sample.add(rows, keys[rows])
+        assert sum(len(part[-1]) for part in sample._parts) <= 2 * 20 + batch
+        state = sample.state_dict()
+        sample = Sample(most=20)
+        sample.load_state_dict(state)
+    assert sorted(sample.rows[0].tolist()) == sorted(keys.argsort()[:20].tolist())
+
+
+def test_more_images_than_are_kept_are_sampled_alike_in_a_resumed_training(
+    classifier: PooledClassifier, data: TaggedDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decomprec.training.modules.FITTED", 10)
+    start = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    kept = []
+    half = tmp_path / "half" / "last.ckpt"
+    for folder, epochs, checkpoint in (("whole", 2, None), ("half", 1, None), ("resumed", 2, half)):
+        if checkpoint is None:
+            classifier.load_state_dict(start)
+        module = guide_module(classifier)
+        callbacks = [ModelCheckpoint(tmp_path / folder, filename="last")]
+        trainer = L.Trainer(max_epochs=epochs, callbacks=callbacks, **OPTIONS)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+        kept.append(module._seen.rows)
+    assert len(kept[0][0]) == 10
+    torch.testing.assert_close(kept[2], kept[0])
 
 
 def test_a_classifier_of_another_kind_has_no_head_to_fit() -> None:

@@ -54,6 +54,8 @@ class Format(StrEnum):
     paired = "paired"
     pets = "pets"
     imagenet = "imagenet"
+    hf = "hf"
+    webdataset = "webdataset"
 
 
 DeviceOption = Annotated[Device, typer.Option(help="auto uses the GPU if there is one; mps is a Mac's.")]

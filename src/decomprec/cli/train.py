@@ -121,6 +121,8 @@ def train(
       paired    images/ next to masks/ or labels/ (masks, YOLO, XML), from which the tags are read
       pets      folder that contains oxford-iiit-pet
       imagenet  ImageNet-1k, dogs against the rest; only with --format imagenet
+      hf        Hugging Face datasets: save_to_disk's folder or Parquet files
+      webdataset  tar files with .jpg and .cls, .json or .txt for each image
 
     Images in a folder "other" (or "background", "none", "negatives" and the like) have no class, unless --classes has
     it. Splits may be spelt Train, training, valid, validation and so on. Without one for validation, a fifth of the

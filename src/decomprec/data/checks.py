@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from decomprec.data.image_io import TRAINING_PIXELS, read_image
 from decomprec.data.samples import IGNORE
+from decomprec.data.tags import TagTable
 
 OnError = Literal["raise", "skip"]
 """How a data set treats images that can't be read.
@@ -153,19 +154,18 @@ def check_masks_hold_classes(
         )
 
 
-def constant_classes(tags: Tensor, class_names: Sequence[str]) -> tuple[list[str], list[str]]:
+def constant_classes(tags: TagTable, class_names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the classes that all images have, and those that none has: a guide can't learn what they look like.
 
     Args:
-        tags: (N, K-1), {0, 1}, of all training images.
+        tags: of all training images.
         class_names: the K-1 foreground classes.
 
     Examples:
-        >>> import torch
-        >>> constant_classes(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), ["dog", "cat"])
+        >>> constant_classes(TagTable([[0], [0]], num_tags=2), ["dog", "cat"])
         (['dog'], ['cat'])
     """
-    counts = tags.sum(dim=0).tolist()
+    counts = tags.counts().tolist()
     everywhere, nowhere = (
         [name for name, of_class in zip(class_names, counts, strict=True) if of_class == count]
         for count in (len(tags), 0)
@@ -173,7 +173,7 @@ def constant_classes(tags: Tensor, class_names: Sequence[str]) -> tuple[list[str
     return everywhere, nowhere
 
 
-def warn_of_constant_tags(tags: Tensor, class_names: Sequence[str]) -> None:
+def warn_of_constant_tags(tags: TagTable, class_names: Sequence[str]) -> None:
     """Warn of classes that all or none of the images have, see `constant_classes`."""
     everywhere, nowhere = constant_classes(tags, class_names)
     for constant, found, cure in (

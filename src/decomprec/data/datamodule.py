@@ -14,6 +14,7 @@ from torch.utils.data.distributed import DistributedSampler
 from decomprec.data.checks import warn_of_constant_tags
 from decomprec.data.leaks import warn_of_shared_images
 from decomprec.data.samples import Item, collate
+from decomprec.data.tags import tag_table
 from decomprec.protocols import TaggedDataset
 
 _FEWEST = 64  # images in a validation
@@ -79,9 +80,8 @@ class TaggedDataModule(LightningDataModule):
         names = [getattr(dataset, "class_names", None) for dataset in (train_set, val_set)]
         if None not in names and names[0] != names[1]:
             raise ValueError(f"Expected both sets to have the same `class_names`, but got {names}.")
-        tags = getattr(train_set, "tags", None)
-        if tags is not None and names[0] is not None:
-            warn_of_constant_tags(tags, names[0])
+        if names[0] is not None and (hasattr(train_set, "tag_table") or hasattr(train_set, "tags")):
+            warn_of_constant_tags(tag_table(train_set), names[0])
         warn_of_shared_images(train_set, val_set)
         self.train_set = train_set
         self.val_set = val_set

@@ -27,9 +27,10 @@ from decomprec.data.image_io import TRAINING_PIXELS, read_image, read_mask
 from decomprec.data.mask_colours import Colours
 from decomprec.data.paths import check_once
 from decomprec.data.samples import IGNORE, ImageError, Transform, make_item
+from decomprec.data.tags import TagTable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # no dict for each of a million
 class Record:
     """An image file, its tags, and its mask file.
 
@@ -131,7 +132,7 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
             self.records = tuple(kept)
         else:
             self._check_files()
-        self.tags = torch.tensor([[float(name in record.tags) for name in self.class_names] for record in self.records])
+        self.tag_table = TagTable.from_names((record.tags for record in self.records), self.class_names)
         if masks:
             tagged = (record for record in self.records if record.tags)
             check_masks_hold_classes(
@@ -139,12 +140,17 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
                 self.class_names,
             )
 
+    @property
+    def tags(self) -> Tensor:
+        """(N, K-1), float32, {0, 1}, of all images, made when asked for: 4 bytes for each image and class."""
+        return self.tag_table.dense()
+
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         name, image, mask = self._load(self.records[index])
-        tags = self.tags[index].clone()
+        tags = self.tag_table.dense([index])[0]
         if self.seeds is None:
             return make_item(image, tags, name, mask=mask, transform=self.transform)
         # As large as the image, they take part in its transform like a mask.
@@ -181,7 +187,7 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
         """Return a copy with some of the images, in the order of their indices."""
         part = copy.copy(self)
         part.records = tuple(self.records[i] for i in indices)
-        part.tags = self.tags[list(indices)]
+        part.tag_table = self.tag_table.select(indices)
         part.seeds = None if self.seeds is None else [self.seeds[i] for i in indices]
         return part
 

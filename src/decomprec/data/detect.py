@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 from decomprec.data.formats.coco_splits import find_coco_files
+from decomprec.data.formats.hugging_face import is_hugging_face
+from decomprec.data.formats.named_splits import made_of
 from decomprec.data.formats.pairs import find_pairs
 from decomprec.data.formats.pets import is_pets
 from decomprec.data.formats.tables import SUFFIXES, find_tables
@@ -12,16 +14,20 @@ from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.names import has_role, is_system, split_of, subfolders
 from decomprec.data.notices import say
 
+_ENDINGS = {**dict.fromkeys(SUFFIXES, "csv"), ".json": "coco", ".parquet": "hf", ".tar": "webdataset"}
+
 
 def detect_format(path: str | Path) -> str:
     """Detect the format of a data set.
 
-    A file is told by its ending: .csv, .tsv, .jsonl, or .json (COCO). A folder is told by the first of these that it
-    holds:
+    A file is told by its ending: .csv, .tsv, .jsonl, .json (COCO), .parquet (hf) or .tar (webdataset). A folder is
+    told by the first of these that it holds:
 
     - "voc": JPEGImages with ImageSets, masks or annotations, also below ``VOC2012`` or ``VOCdevkit``;
     - "pets": ``oxford-iiit-pet``, or its ``images`` and ``annotations/trimaps``;
     - "coco": ``instances*.json`` or other COCO files, itself, in ``annotations``, or in each folder of a split;
+    - "hf": what ``save_to_disk`` of Hugging Face's ``datasets`` writes, or Parquet files;
+    - "webdataset": tar files;
     - "csv": ``tags.csv``, or another table of images and tags, also one for each split or in each split's folder;
     - "paired": ``images`` next to ``masks`` or ``labels``, with or without splits;
     - "folder": anything else, a folder per class.
@@ -51,12 +57,13 @@ def detect_format(path: str | Path) -> str:
     path = Path(path)
     check_exists(path)
     if path.is_file():
-        ending = path.suffix.lower()
-        if ending not in (*SUFFIXES, ".json"):
+        format = _ENDINGS.get(path.suffix.lower())
+        if format is None:
             raise ValueError(
-                f"Expected `path` to be a folder or end in .csv or .json, but got {path}; name its `format`."
+                f"Expected `path` to be a folder or end in .csv, .json, .parquet or .tar, but got {path}; name its "
+                "`format`."
             )
-        return "coco" if ending == ".json" else "csv"
+        return format
     path = unwrapped(path)
     if find_devkit(path):
         return "voc"
@@ -64,6 +71,10 @@ def detect_format(path: str | Path) -> str:
         return "pets"
     if find_coco_files(path):
         return "coco"
+    if is_hugging_face(path):
+        return "hf"
+    if made_of(path, ".tar"):
+        return "webdataset"
     if find_tables(path):
         return "csv"
     return "paired" if find_pairs(path) else "folder"

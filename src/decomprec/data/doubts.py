@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from decomprec.data.checks import constant_classes
 from decomprec.data.overview import missing_masks
+from decomprec.data.tags import tag_table
 from decomprec.protocols import TaggedDataset
 
 Level = Literal["error", "warning", "note"]
@@ -56,12 +57,12 @@ def tag_doubts(train_set: TaggedDataset, val_set: TaggedDataset) -> list[Doubt]:
         few images - fewer than 20 training images have striped disc (2): add some, or leave the class out
     """
     names = [str(name) for name in train_set.class_names]
-    with_class = _images_with(train_set)
+    with_class = tag_table(train_set).images_with()
     counts = [len(images) for images in with_class]
     found = [
         _few(names, counts),
         _together(names, with_class),
-        _not_validated(names, [len(images) for images in _images_with(val_set)]),
+        _not_validated(names, tag_table(val_set).counts().tolist()),
         _none_without(train_set, counts),
     ]
     if missing := missing_masks(val_set):
@@ -71,7 +72,7 @@ def tag_doubts(train_set: TaggedDataset, val_set: TaggedDataset) -> list[Doubt]:
 
 def constant_doubts(train_set: TaggedDataset) -> list[Doubt]:
     """Find the classes that all or no training images have, of which a training warns too."""
-    everywhere, nowhere = constant_classes(train_set.tags, [str(name) for name in train_set.class_names])
+    everywhere, nowhere = constant_classes(tag_table(train_set), [str(name) for name in train_set.class_names])
     found = []
     if everywhere:
         text = f'all training images have {named(everywhere)}: add images without, in a folder "other" or with no tag'
@@ -91,11 +92,6 @@ def named(names: Sequence[object], most: int = _NAMED) -> str:
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
-
-
-def _images_with(dataset: Any) -> list[tuple[int, ...]]:
-    """The images that have each class."""
-    return [tuple(column.nonzero().flatten().tolist()) for column in dataset.tags.T]
 
 
 def _few(names: Sequence[str], counts: Sequence[int]) -> Doubt | None:
@@ -126,7 +122,7 @@ def _not_validated(names: Sequence[str], counts: Sequence[int]) -> Doubt | None:
 
 def _none_without(train_set: TaggedDataset, counts: Sequence[int]) -> Doubt | None:
     """Say that each image has a class, unless one that all have says so already."""
-    if max(counts) == len(train_set) or not bool(train_set.tags.any(dim=1).all()):
+    if max(counts) == len(train_set) or not bool(tag_table(train_set).sizes().all()):
         return None
     text = "every training image has a class: images of none teach what is background"
     return Doubt("note", "no class", text)

@@ -1,5 +1,6 @@
 """Reading image and mask files."""
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -52,6 +53,22 @@ _QUARTER_TURNS: dict[int, Callable[[Tensor], Tensor]] = {
 }
 
 
+class ImageBytes(io.BytesIO):
+    """An image file in memory, with the name that messages call it by.
+
+    Examples:
+        >>> str(ImageBytes(b"", "a.jpg of train-000.tar"))
+        'a.jpg of train-000.tar'
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+
 def image_files(folder: Path) -> list[Path]:
     """List all images in a folder and below it, sorted, without those of systems, such as hidden files.
 
@@ -67,7 +84,7 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(file for file in files if not in_system(file.relative_to(folder)))
 
 
-def read_image(path: Path, most_pixels: int | None = None) -> Tensor:
+def read_image(path: Path | ImageBytes, most_pixels: int | None = None) -> Tensor:
     """Read an image as RGB, turned by its EXIF orientation.
 
     Pixels are converted by `rgb_pixels`, which says what is done with unusual bands and bit depths.
@@ -165,7 +182,7 @@ def rgb_image(image: ImageLike) -> Tensor:
     return image
 
 
-def read_labels(path: Path, colours: Colours | None = None) -> Tensor:
+def read_labels(path: Path | ImageBytes, colours: Colours | None = None) -> Tensor:
     """Read a mask's raw values (palette indices in VOC's files).
 
     Args:
@@ -230,7 +247,7 @@ def read_mask(path: Path, image_path: Path, colours: Colours | None = None) -> T
     return labels
 
 
-def turn_with(image: Path | Image.Image, labels: Tensor) -> Tensor:
+def turn_with(image: Path | ImageBytes | Image.Image, labels: Tensor) -> Tensor:
     """Turn a label map like its image, if it has the size of the stored, unturned image.
 
     A label map of the turned image's size stays as it is. So does one whose size does not tell: of a square image, or
@@ -249,7 +266,7 @@ def turn_with(image: Path | Image.Image, labels: Tensor) -> Tensor:
         >>> turn_with(photo, torch.tensor([[1, 2, 3]])).tolist()
         [[1], [2], [3]]
     """
-    if isinstance(image, Path):
+    if isinstance(image, Path | ImageBytes):
         with _opened(image) as file:
             return turn_with(file, labels)
     turn = _QUARTER_TURNS.get(orientation(image))
@@ -258,7 +275,7 @@ def turn_with(image: Path | Image.Image, labels: Tensor) -> Tensor:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path | ImageBytes) -> Iterator[Image.Image]:
     """Open an image; errors of Pillow, now or while decoding, name the file."""
     try:
         with Image.open(path) as file:
@@ -278,6 +295,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             "bomb would; reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS."
         ) from error
     except Exception as error:  # on damaged files, Pillow's parsers raise errors of any type
-        reason = why_unidentified(path) if isinstance(error, UnidentifiedImageError) else None
+        unidentified = isinstance(error, UnidentifiedImageError)
+        reason = why_unidentified(path) if unidentified and isinstance(path, Path) else None
         reason = reason or str(error) or type(error).__name__
         raise ValueError(f"Expected {path} to be an image, but it can't be read: {reason}") from error

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from decomprec.data.doubts import Doubt
 from decomprec.data.samples import ImageError
+from decomprec.data.tags import tag_table
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def inspect_images(dataset: Any, split: str, threads: int | None = None) -> list
         One entry for each image, in order.
     """
     names = tuple(dataset.class_names)
-    tags = [tuple(n for n, tag in zip(names, row, strict=True) if tag) for row in dataset.tags.tolist()]
+    tags = [tuple(names[j] for j in sorted(row)) for row in tag_table(dataset).rows()]
 
     def inspect(index: int) -> Inspected:
         record = dataset.records[index]

@@ -9,10 +9,12 @@ from decomprec.data.detect import check_exists, detect_format, unwrapped
 from decomprec.data.formats.coco_splits import load_coco
 from decomprec.data.formats.csv import TaggedCSV
 from decomprec.data.formats.folder import TaggedFolder
+from decomprec.data.formats.hugging_face import load_hugging_face
 from decomprec.data.formats.imagenet import load_imagenet_dogs
 from decomprec.data.formats.paired import PairedImages
 from decomprec.data.formats.pets import OxfordPets
 from decomprec.data.formats.voc import VOCDevkit
+from decomprec.data.formats.webdataset import load_webdataset
 from decomprec.data.names import system_files
 from decomprec.data.notices import say
 from decomprec.data.samples import Transform
@@ -26,6 +28,8 @@ _LOADERS: dict[str, Callable[..., Any]] = {
     "paired": PairedImages,
     "pets": OxfordPets,
     "imagenet": load_imagenet_dogs,
+    "hf": load_hugging_face,
+    "webdataset": load_webdataset,
 }
 
 FORMATS = tuple(_LOADERS)
@@ -51,7 +55,8 @@ def load_images(
 
     Args:
         path: the folder or file.
-        format: "folder", "csv", "voc", "coco", "paired", "pets" or "imagenet"; "auto" calls `detect_format`.
+        format: "folder", "csv", "voc", "coco", "paired", "pets", "imagenet", "hf" or "webdataset"; "auto" calls
+            `detect_format`.
         classes: selects and orders the foreground classes; None for all classes of the data set.
         splits: names of the splits to train and validate on, if the usual ones are not meant: folders, lists such as
             VOC's "train_aug", or values in a CSV file.

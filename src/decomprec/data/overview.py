@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from decomprec.data.tags import tag_table
 from decomprec.protocols import TaggedDataset
 
 _MOST_CLASSES = 20
@@ -29,14 +30,11 @@ def overview_rows(train_set: TaggedDataset, val_set: TaggedDataset) -> list[list
         ['images', '4', '', '4', '', '']
     """
     masked = _masked(val_set)
+    tables = [tag_table(dataset) for dataset in (train_set, val_set)]
+    of_classes = [table.counts().tolist() for table in tables]
     rows = []
-    for k, name in enumerate(train_set.class_names):
-        counts = [int(dataset.tags[:, k].sum()) for dataset in (train_set, val_set)]
-        found = (
-            ""
-            if masked is None
-            else f"{sum(m for m, t in zip(masked, val_set.tags[:, k], strict=True) if t)} of {counts[1]}"
-        )
+    for name, *counts, images in zip(train_set.class_names, *of_classes, tables[1].images_with(), strict=True):
+        found = "" if masked is None else f"{sum(masked[i] for i in images)} of {counts[1]}"
         cells = [
             cell
             for count, dataset in zip(counts, (train_set, val_set), strict=True)
@@ -47,7 +45,7 @@ def overview_rows(train_set: TaggedDataset, val_set: TaggedDataset) -> list[list
     if more > 0:
         rows = sorted(rows, key=lambda row: -int(row[1]))[:_MOST_CLASSES]
         rows.append([f"and {more} more", "", "", "", "", ""])
-    without = [str(int((dataset.tags.sum(dim=1) == 0).sum())) for dataset in (train_set, val_set)]
+    without = [str(int((table.sizes() == 0).sum())) for table in tables]
     return [
         ["class", "train with", "without", "val with", "without", "with mask"],
         *rows,
@@ -61,7 +59,7 @@ def missing_masks(val_set: TaggedDataset) -> str | None:
     masked = _masked(val_set)
     if masked is None or not any(masked):
         return None
-    tagged = [bool(tags.any()) for tags in val_set.tags]
+    tagged = [size > 0 for size in tag_table(val_set).sizes().tolist()]
     missing = sum(has_class and not has_mask for has_class, has_mask in zip(tagged, masked, strict=True))
     return (
         f"{missing} of {sum(tagged)} validation images with a class have no mask: they are not measured"

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from decomprec.models.channels import some_channels
 from decomprec.models.encoders import MAX_CHANNELS, is_channels
 
 WIDTHS = (256, 128, 64, 32, 16)
@@ -54,10 +55,11 @@ class UnetDecoder(nn.Module):
         self.decoder = SmpUnetDecoder((3, *encoder_channels), widths, n_blocks=depth)
         self.head = smp.base.SegmentationHead(widths[-1], out_channels, kernel_size=3)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Output (B, C_out, H, W) from the encoder's features."""
+    def forward(self, features: Sequence[Tensor], channels: Tensor | None = None) -> Tensor:
+        """Output (B, C_out, H, W) from the encoder's features, or only some `channels` of each image, (B, C)."""
         batch, _, height, width = features[0].shape
         # smp counts the image itself as the first feature map, but looks at its size only.
         image = features[0].new_empty(batch, 0, 2 * height, 2 * width)
-        out: Tensor = self.head(self.decoder([image, *features]))
+        x = self.decoder([image, *features])
+        out: Tensor = self.head(x) if channels is None else some_channels(self.head[0], x, channels)
         return out

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from decomprec.models.channels import some_channels
 
 WIDTHS = (64, 128, 256, 512)
 BOTTLENECK = 1024
@@ -79,10 +82,11 @@ class PaperDecoder(nn.Module):
         )
         self.head = nn.Sequential(*_conv(64, 64), nn.Conv2d(64, out_channels, kernel_size=3, padding=1))
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Output (B, C_out, H, W) from the encoder's features."""
+    def forward(self, features: Sequence[Tensor], channels: Tensor | None = None) -> Tensor:
+        """Output (B, C_out, H, W) from the encoder's features, or only some `channels` of each image, (B, C)."""
         *skips, x = features
         for block, skip in zip(self.blocks, reversed(skips), strict=True):
             x = block(torch.cat([x, skip], dim=1))
-        out: Tensor = self.head(x)
+        last: Any = self.head[-1]
+        out: Tensor = self.head(x) if channels is None else some_channels(last, self.head[:-1](x), channels)
         return out

@@ -13,8 +13,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from decomprec._modes import in_eval_mode
-from decomprec.checks import check_images, check_tags
+from decomprec.checks import check_images, check_slots, check_tags
 from decomprec.decomposition import Decomposition, labels_from_logits
+from decomprec.models.channels import channels_of_slots
 from decomprec.models.decoders import UnetDecoder
 from decomprec.models.encoders import TimmEncoder, check_encoder, coarsest_stride, pad_to_multiples
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
@@ -100,21 +101,28 @@ class DecompositionSegmenter(nn.Module):
             self.mask_decoder = mask_decoder or UnetDecoder(channels, num_classes, decoder_widths)
             self.image_decoder = image_decoder or UnetDecoder(channels, 3 * num_classes, decoder_widths)
 
-    def forward(self, images: Tensor) -> Decomposition:
+    def forward(self, images: Tensor, slots: Tensor | None = None) -> Decomposition:
         """Decompose images.
 
         Args:
             images: (B, 3, H, W), in [0, 1], of any size: padded inside to the encoder's largest stride and
                 cropped back.
+            slots: (B, S), int64, in [0, K): the slots that are computed for each image, the background (0) first, such
+                as `functional.choose_slots` gives. Memory then grows with S instead of K, and the masks sum to one over
+                these slots, as if the other classes were known to be absent. None computes all. Decoders of your own
+                compute all channels, of which these are taken.
 
         Raises:
             ValueError: if shape, dtype or range are not these.
         """
+        if slots is not None:
+            check_slots(slots, len(images), self.num_classes)
         features = self.features(images)
         height, width = images.shape[-2:]
-        mask_logits = self.mask_decoder(features)[..., :height, :width]
-        imagelets = self.image_decoder(features)[..., :height, :width].sigmoid()
-        return Decomposition(mask_logits, rearrange(imagelets, "b (k c) h w -> b k c h w", c=3))
+        colours = None if slots is None else channels_of_slots(slots, 3)
+        mask_logits = _decode(self.mask_decoder, features, slots)[..., :height, :width]
+        imagelets = _decode(self.image_decoder, features, colours)[..., :height, :width].sigmoid()
+        return Decomposition(mask_logits, rearrange(imagelets, "b (k c) h w -> b k c h w", c=3), slots)
 
     def mask_logits(self, images: Tensor) -> Tensor:
         """The mask branch alone: logits (B, K, H, W) of images (B, 3, H, W) in [0, 1]."""
@@ -160,6 +168,18 @@ class DecompositionSegmenter(nn.Module):
         features: list[Tensor] = self.encoder(images)
         channels, _ = maps_of_enlarged(self.encoder, self.enlarge)
         return features[len(features) - len(channels) :]
+
+
+def _decode(decoder: nn.Module, features: list[Tensor], channels: Tensor | None) -> Tensor:
+    out: Tensor
+    if channels is None:
+        out = decoder(features)
+    elif isinstance(decoder, UnetDecoder | PaperDecoder):
+        out = decoder(features, channels)
+    else:
+        out = decoder(features)
+        out = out[torch.arange(len(out), device=out.device)[:, None], channels]
+    return out
 
 
 def maps_of_enlarged(encoder: Any, enlarge: int) -> tuple[tuple[int, ...], tuple[float, ...]]:

@@ -84,17 +84,18 @@ class Diagnostics(Metric):
         second_guide: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """Add a batch: the decomposition of images (B, 3, H, W) with tags (B, K-1)."""
-        present = DF.with_background(tags) == 1
-        self.areas += out.areas.where(present, 0).sum(dim=0)
-        self.counts += present.sum(dim=0)
+        present = DF.with_background(out.tags_here(tags)) == 1
+        self.areas += self._by_class(out.areas.where(present, 0), out.slots)
+        self.counts += self._by_class(present, out.slots)
         self.absent_areas += out.areas.where(~present, 0).sum()
         self.absences += (~present).sum()
         self.entropy += DF.mask_entropy(out.masks).sum() / math.log(present.shape[1])
         if guide is None or not tags.any():
             return
-        image, class_index = tags.nonzero(as_tuple=True)
-        masks = out.masks[image, class_index + 1].unsqueeze(1)
-        components = masks * out.imagelets[image, class_index + 1]
+        image, slot = present[:, 1:].nonzero(as_tuple=True)
+        masks = out.masks[image, slot + 1].unsqueeze(1)
+        components = masks * out.imagelets[image, slot + 1]
+        class_index = slot if out.slots is None else out.slots[image, slot + 1] - 1
         self.confidence += _probability(guide, components, class_index).sum()
         if second_guide is None:
             witness = _probability(guide, masks * images[image], class_index)
@@ -102,6 +103,12 @@ class Diagnostics(Metric):
             witness = _probability(second_guide, components, class_index)
         self.witness += witness.sum()
         self.judged += len(image)
+
+    def _by_class(self, values: Tensor, slots: Tensor | None) -> Tensor:
+        """The sums over the batch of values (B, S) of slots, by class: (K,)."""
+        if slots is None:
+            return values.sum(dim=0)
+        return values.new_zeros(len(values), len(self.areas)).scatter(1, slots, values).sum(dim=0)
 
     def compute(self) -> dict[str, Tensor]:
         """Means: "areas", "counts", "mask_entropy" and, where there is such a thing, the others.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 
 from decomprec import functional as DF
-from decomprec.decomposition import labels_from_logits
+from decomprec.decomposition import Decomposition, labels_from_logits
 from decomprec.evidence import EvidenceMasks
 from decomprec.guide import Frozen
 from decomprec.losses import ClsLoss, DecompositionLoss
@@ -21,9 +21,15 @@ from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.refine import rescale, resize
 from decomprec.training.augment import FILLS, occlude
 from decomprec.training.collapse import Diagnostics
+from decomprec.training.sample import Sample
 from decomprec.training.settings import GuideSettings, SegmenterSettings
 
 Batch = dict[str, Any]
+
+FITTED = 2**18
+"""Most images, counted in every epoch anew, that the head of a frozen guide is fitted to: 0.5 GB for 1024 channels."""
+
+_AT_ONCE = 2**14  # images whose logits the fit keeps
 
 
 class Stage(L.LightningModule):
@@ -75,8 +81,9 @@ class Stage(L.LightningModule):
 class GuideModule(Stage):
     """Stage one: train a classifier on whole images by Eq. 9.
 
-    With `settings.freeze_encoder` the pooled features of all images that are trained on are kept, and the head is
-    fitted to them at the end of the last epoch (`fit_head`).
+    With `settings.freeze_encoder` the pooled features of the images that are trained on are kept, and the head is
+    fitted to them at the end of the last epoch (`fit_head`): all while they are at most `FITTED`, else a random sample
+    of so many.
 
     Args:
         classifier: maps images (B, 3, H, W) in [0, 1] to logits (B, K-1). To freeze its encoder, it must be a
@@ -109,10 +116,10 @@ class GuideModule(Stage):
         self.settings = settings
         self.classifier = classifier
         self.accuracy = BinaryAccuracy()
-        # Pooled features and tags in half precision, which take 2 C bytes per image and epoch: those of this process's
-        # steps in the epoch, then those of each whole epoch, from all processes.
-        self._steps: list[tuple[Tensor, Tensor]] = []
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        # Pooled features in half precision and tags, 2 C + K - 1 bytes a row: those of this process's steps in the
+        # epoch, then those of all whole epochs and processes.
+        self._steps, self._seen = Sample(FITTED), Sample(FITTED)
+        self._keys = torch.Generator()
         self._fitted = False
 
     def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
@@ -126,7 +133,8 @@ class GuideModule(Stage):
         if self.settings.freeze_encoder:
             assert isinstance(self.classifier, PooledClassifier)
             features = self.classifier.pool(images)
-            self._steps.append((features.half().cpu(), batch["tags"].half().cpu()))
+            keys = torch.rand(len(features), generator=self._keys)
+            self._steps.add(features.detach().half().cpu(), batch["tags"].to("cpu", torch.uint8), keys)
             logits = self.classifier.classify(features)
         else:
             logits = self.classifier(images)
@@ -141,8 +149,12 @@ class GuideModule(Stage):
     def setup(self, stage: str) -> None:
         """Remember nothing of a training that was broken off, unless a checkpoint is loaded."""
         self._steps.clear()
-        self._seen = []
+        self._seen.clear()
         self._fitted = False
+
+    def on_train_epoch_start(self) -> None:
+        """Draw the sample by epoch and process: a resumed training draws the same."""
+        self._keys.manual_seed(1000 * self.current_epoch + self.global_rank)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """After an epoch, bring together what all processes have seen; after the last, fit the head to all of it.
@@ -151,9 +163,9 @@ class GuideModule(Stage):
         """
         if not (self.settings.freeze_encoder and self.trainer.is_last_batch):
             return
-        mine = tuple(torch.cat(parts).to(self.device) for parts in zip(*self._steps, strict=True))
-        features, tags = (part.flatten(0, -2).cpu() for part in self.all_gather(mine))
-        self._seen.append((features, tags))
+        mine = tuple(column.to(self.device) for column in self._steps.rows)
+        every = self.all_gather(mine)
+        self._seen.add(*(column.reshape(-1, *own.shape[1:]).cpu() for column, own in zip(every, mine, strict=True)))
         self._steps.clear()
         if self.current_epoch + 1 == self.trainer.max_epochs:
             self._fit_head()
@@ -165,17 +177,17 @@ class GuideModule(Stage):
 
     def _fit_head(self) -> None:
         assert isinstance(self.classifier, PooledClassifier)
-        features, tags = (torch.cat(parts).float().to(self.device) for parts in zip(*self._seen, strict=True))
+        features, tags, _ = (column.to(self.device) for column in self._seen.rows)
         fit_head(self.classifier, features, tags, self.weight_decay)
         self._fitted = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What has been seen so far is part of the checkpoint."""
-        checkpoint["seen"] = self._seen
+        checkpoint["seen"] = self._seen.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self._seen = checkpoint["seen"]
+        self._seen.load_state_dict(checkpoint["seen"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy on whole images."""
@@ -232,7 +244,16 @@ class SegmenterModule(Stage):
             seeds = F.interpolate(seeds[:, None].float(), images.shape[-2:], mode="nearest-exact")[:, 0].long()
         elif self._evidence is not None:
             seeds = self._evidence.module.seeds(images, tags)
-        return self.loss(self.segmenter(images), images, tags, batch.get("areas"), seeds, self.seed_weights).as_dict()
+        out = self._decompose(images, tags)
+        return self.loss(out, images, tags, batch.get("areas"), seeds, self.seed_weights).as_dict()
+
+    def _decompose(self, images: Tensor, tags: Tensor) -> Decomposition:
+        if not self.settings.shown_slots_only:
+            return self.segmenter(images)
+        assert self.settings.absent_slots is not None
+        keys = torch.rand(tags.shape, device=tags.device)
+        slots, _ = DF.choose_slots(tags, keys, self.settings.absent_slots)
+        return self.segmenter(images, slots)
 
     def _shown(self, images: Tensor) -> Tensor:
         """The images as large as the segmenter is to see them."""
@@ -253,10 +274,10 @@ class SegmenterModule(Stage):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """L_recon, L_mask, diagnostics and, where masks are known, the mean IoU: what is cheap."""
         images, tags = self._shown(batch["image"]), batch["tags"]
-        out = self.segmenter(images)
+        out = self._decompose(images, tags)
         terms = {
             "recon": self.loss.recon_loss(out.reconstruction, images),
-            "mask": self.loss.mask_loss(out.areas, tags),
+            "mask": self.loss.mask_loss(out.areas, out.tags_here(tags)),
         }
         for name, value in terms.items():
             self.log(f"val/{name}", value, batch_size=self._weight(len(images)), sync_dist=True)
@@ -264,7 +285,8 @@ class SegmenterModule(Stage):
         guide = cls_loss.guide if isinstance(cls_loss, ClsLoss) else None
         self.diagnostics.update(out, images, tags, guide, self.second_guide)
         if "mask" in batch:
-            logits = resize(out.mask_logits, batch["mask"].shape[-2:])
+            logits = out.mask_logits if out.slots is None else self.segmenter.mask_logits(images)
+            logits = resize(logits, batch["mask"].shape[-2:])
             self.iou.update(labels_from_logits(logits), batch["mask"])
             self.log("val/mean_iou", self.iou, prog_bar=True)
 
@@ -283,8 +305,8 @@ def fit_head(classifier: PooledClassifier, features: Tensor, tags: Tensor, weigh
 
     Args:
         classifier: changed in place.
-        features: pooled, as `PooledClassifier.pool` gives them.
-        tags: (N, K-1), {0, 1}.
+        features: pooled, as `PooledClassifier.pool` gives them, (N, C).
+        tags: (N, K-1), {0, 1}, of any dtype.
         weight_decay: λ of the penalty λ/2 ‖w‖² on the weights, at least 0.
 
     Examples:
@@ -297,7 +319,7 @@ def fit_head(classifier: PooledClassifier, features: Tensor, tags: Tensor, weigh
         True
     """
     norm, head = classifier.norm, classifier.head
-    features, tags = features.to(head.weight), tags.to(head.weight)
+    features = features.to(head.weight)
     if isinstance(norm, nn.modules.batchnorm._BatchNorm):  # Lightning's sync_batchnorm leaves one of another class
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -307,12 +329,18 @@ def fit_head(classifier: PooledClassifier, features: Tensor, tags: Tensor, weigh
     for parameter in head.parameters():
         nn.init.zeros_(parameter)
     optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+    parts = list(zip(features.split(_AT_ONCE), tags.split(_AT_ONCE), strict=True))
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss = DF.guide_loss(head(features), tags) + weight_decay / 2 * head.weight.square().sum()
-        loss.backward()
-        return loss.item()
+        penalty = weight_decay / 2 * head.weight.square().sum()
+        penalty.backward()
+        total = penalty.detach()
+        for part, its_tags in parts:
+            loss = DF.guide_loss(head(part), its_tags) * (len(part) / len(features))
+            loss.backward()
+            total = total + loss.detach()
+        return total.item()
 
     optimizer.step(closure)
     optimizer.zero_grad()

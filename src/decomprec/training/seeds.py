@@ -129,7 +129,7 @@ class ComputeSeeds(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Compute the missing seeds, and give the module the weights that balance the classes."""
         if trainer.is_global_zero:
-            key = hashlib.sha256(self.images.tags.numpy().tobytes())
+            key = hashlib.sha256(self.images.tag_table.to_bytes())
             key.update(self.classifier.head.weight.detach().cpu().numpy().tobytes())
             if self.file.key != key.hexdigest():
                 evidence = self.evidence.to(trainer.strategy.root_device)
@@ -163,6 +163,6 @@ def seeds_of_images(
         found: dict[int, Tensor] = {}
         for places, seen in images_by_seen_size([images.original(i) for i in indices], size, most=8):
             chosen = [indices[place] for place in places]
-            seeds = evidence.seeds(seen.to(device), images.tags[chosen].to(device))
+            seeds = evidence.seeds(seen.to(device), images.tag_table.dense(chosen).to(device))
             found.update(zip(chosen, seeds, strict=True))
         yield from (found[i] for i in indices)

@@ -134,6 +134,10 @@ class SegmenterSettings(Settings):
     cls_share: Annotated[float, Field(gt=0, le=1)] = Field(
         default=1.0, description="Share of the images of each step, drawn anew, that stand for all of them in L_cls."
     )
+    shown_slots_only: bool = Field(
+        default=False,
+        description="Compute masks and image-lets of the slots that L_cls is shown only: memory flat in the classes.",
+    )
     content: Literal["imagelets", "stopped", "images"] = Field(
         default="imagelets",
         description="What the guide sees inside a mask: image-lets, the same without a gradient, or the image itself.",
@@ -158,6 +162,11 @@ class SegmenterSettings(Settings):
             raise ValueError(
                 "Expected no segmenter.decoder_widths with the encoder 'paper', whose decoders have widths of their "
                 f"own, but got {self.decoder_widths}."
+            )
+        if self.shown_slots_only and self.absent_slots is None:
+            raise ValueError(
+                "Expected segmenter.absent_slots to be a number, such as 4, with segmenter.shown_slots_only, but got "
+                "null, which shows all."
             )
         if self.content != "imagelets" and not self.fills:
             raise ValueError(

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from decomprec.data.checks import OnError, choose_classes
 from decomprec.data.dataset import MaskValues, Record, TaggedRecords, unlabelled
-from decomprec.data.image_io import TRAINING_PIXELS, read_image, read_labels, turn_with
+from decomprec.data.image_io import TRAINING_PIXELS, ImageBytes, read_image, read_labels, turn_with
+from decomprec.data.names import empty_tags, is_nothing
+from decomprec.data.notices import say
 from decomprec.data.pixels import rgb_pixels
 from decomprec.data.samples import ImageError, Transform
 
@@ -22,26 +24,29 @@ Row = Mapping[str, Any]
 class _Numbered(NamedTuple):
     number: int
     tags: tuple[str, ...]
+    mask: str | None  # the column of masks
 
 
 class TaggedRows(TaggedRecords[_Numbered]):
     """Images with tags from rows: dicts of an image, its tags and perhaps its mask.
 
-    An image is a PIL image, a path, or uint8 of shape (H, W, 3) (an array) or (3, H, W) (a tensor). Tags are
-    names, or numbers into `names`: several in a list, or a single one, or None. A mask is a PIL image, a path or
-    an integer array (H, W), and is read with ``masks=True`` only. A column ``name`` names the image; other columns
-    are ignored.
+    An image is a PIL image, a path, an image file as bytes (or in a dict under "bytes", as ``datasets`` keeps it), or
+    uint8 of shape (H, W, 3) (an array) or (3, H, W) (a tensor). Tags are names, or numbers into `names`: several in a
+    list, or a single one, or None. A mask is a PIL image, a path, an image file as bytes or an integer array (H, W),
+    and is read with ``masks=True`` only. A column ``name`` names the image; other columns are ignored.
 
     Args:
         rows: a sequence of rows, such as a ``datasets.Dataset``; any other iterable is read once and kept.
         names: the meaning of numbers in the tags; by default the names that a ``datasets.Dataset`` has for them.
         classes: selects and orders the foreground classes; other tags are dropped, and their pixels are
-            background. None for all of `names` or, without them, all tags that occur, sorted.
+            background. None for all of `names` or, without them, all tags that occur, sorted, but for those that mean
+            that there is no class, such as "background".
         mask_classes: the meaning of mask values: class names by value, the first is the background. By default value
-            `j` is the `j`-th of `names`, or of the tags that occur. 255 is always ignore.
+            `j` is the `j`-th of `names`, or of the tags that occur, counted from 0 if the first is the background. 255
+            is always ignore.
         image_column: key of the image.
         tags_column: key of the tags.
-        mask_column: key of the mask.
+        mask_column: key of the mask; None if there is none.
         masks: whether samples hold a ``mask``, see `TaggedImages`.
         transform: joint transform of image and mask, see `TaggedImages`.
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
@@ -74,28 +79,38 @@ class TaggedRows(TaggedRecords[_Numbered]):
         mask_classes: Sequence[str] | None = None,
         image_column: str = "image",
         tags_column: str = "tags",
-        mask_column: str = "mask",
+        mask_column: str | None = "mask",
         masks: bool = False,
         transform: Transform | None = None,
         on_error: OnError = "raise",
     ) -> None:
         if isinstance(rows, str | Mapping) or not any(hasattr(rows, name) for name in ("__iter__", "__getitem__")):
             raise ValueError(f"Expected `rows` to be a sequence of rows, but got a {type(rows).__name__}.")
+        if hasattr(rows, "features") and not hasattr(rows, "__len__"):
+            raise ValueError(
+                "Expected `rows` to have a length, but got a stream of images, which would all be kept in memory; "
+                "save it with `save_to_disk` first, or write shards."
+            )
         names = names or _names(rows, tags_column)
         if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):
             raise ValueError(f"Expected `names` to be a list of names, but got {reprlib.repr(names)}.")
         sequence: Any = rows if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") else list(rows)
         if len(sequence) == 0:
             raise ValueError("Expected `rows` to hold at least one image, but got none.")
-        columns = [image_column, tags_column, *([mask_column] if masks else [])]
+        columns = [image_column, tags_column, *([mask_column] if masks and mask_column else [])]
         tags = [_tags(value, names) for value in _column(sequence, tags_column, columns)]
         known = list(names or sorted({tag for present in tags for tag in present}))
+        if classes is None and (nothing := empty_tags(known)):
+            say(f"{', '.join(map(repr, sorted(nothing)))} is no class; `classes` can say that it is one.")
+            classes = [name for name in known if name not in nothing]
         class_names = choose_classes(classes, known, "the rows")
         self.rows = sequence
         self._image_column, self._mask_column = image_column, mask_column
-        self._decode = MaskValues.from_names(mask_classes or ("background", *known), class_names)
+        values = mask_classes or (known if is_nothing(known[0]) else ("background", *known))
+        self._decode = MaskValues.from_names(values, class_names)
+        chosen, mask = frozenset(class_names), mask_column if masks else None
         super().__init__(
-            [_Numbered(i, tuple(name for name in class_names if name in tags[i])) for i in range(len(tags))],
+            [_Numbered(i, tuple(tag for tag in present if tag in chosen), mask) for i, present in enumerate(tags)],
             class_names,
             masks=masks,
             transform=transform,
@@ -111,8 +126,9 @@ class TaggedRows(TaggedRecords[_Numbered]):
                 raise ValueError(f"it has no {self._image_column!r}.")
             value = row[self._image_column]
             name = str(row.get("name") or (Path(value).stem if isinstance(value, str | Path) else f"{number:06d}"))
+            value = _file(value, name)
             image = _image(value, name, None if self.masks else TRAINING_PIXELS)
-            return name, image, self._mask(row, name, image, bool(record.tags)) if self.masks else None
+            return name, image, self._mask(row, name, value, image, bool(record.tags)) if self.masks else None
         except (ValueError, OSError) as error:
             message = str(error)
             raise ImageError(
@@ -120,18 +136,19 @@ class TaggedRows(TaggedRecords[_Numbered]):
             ) from error
 
     def _labels(self, record: _Numbered) -> Tensor | None:
-        return None if self.rows[record.number].get(self._mask_column) is None else self._load(record)[2]
+        has_mask = self._mask_column and self.rows[record.number].get(self._mask_column) is not None
+        return self._load(record)[2] if has_mask else None
 
     def _mask_name(self, record: _Numbered) -> str:
         return f"the mask of row {record.number}"
 
-    def _mask(self, row: Row, name: str, image: Tensor, tagged: bool) -> Tensor:
-        value, shown = row.get(self._mask_column), row[self._image_column]
+    def _mask(self, row: Row, name: str, shown: Any, image: Tensor, tagged: bool) -> Tensor:
+        value = _file(row.get(self._mask_column) if self._mask_column else None, f"the mask of {name}")
         if value is None:
             return unlabelled(image, tagged)
-        values = read_labels(Path(value)) if isinstance(value, str | Path) else _array(value)
-        if isinstance(shown, str | Path | Image.Image):
-            values = turn_with(Path(shown) if isinstance(shown, str) else shown, values)
+        values = read_labels(value) if isinstance(value, Path | ImageBytes) else _array(value)
+        if isinstance(shown, Path | ImageBytes | Image.Image):
+            values = turn_with(shown, values)
         if values.shape != image.shape[1:] or values.is_floating_point():
             raise ValueError(
                 f"Expected the mask of {name} to be integers of shape {tuple(image.shape[1:])}, "
@@ -180,10 +197,21 @@ def _tags(value: Any, names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(tags)
 
 
+def _file(value: Any, name: str) -> Any:
+    """Return the path or content of an image file; other forms of images as they are."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes")
+        if value is None:
+            raise ValueError("its image has no bytes, only a path; embed the files, or give the path itself.")
+    if isinstance(value, bytes):
+        return ImageBytes(value, name)
+    return Path(value) if isinstance(value, str) else value
+
+
 def _image(value: Any, name: str, most_pixels: int | None) -> Tensor:
     """Convert an image of any form to (3, H, W), uint8."""
-    if isinstance(value, str | Path):
-        return read_image(Path(value), most_pixels)
+    if isinstance(value, Path | ImageBytes):
+        return read_image(value, most_pixels)
     if isinstance(value, Image.Image):
         try:
             return rgb_pixels(value, most_pixels)
