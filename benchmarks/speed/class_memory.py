@@ -64,7 +64,7 @@ def main() -> None:
     path = parser.parse_args().json
     with get_context("fork").Pool(1, maxtasksperchild=1) as pool:  # this process computes nothing before
         rows = pool.starmap(measured, [(k, only) for only, k in product((True, False), CLASSES)], chunksize=1)
-    save({"memory": rows, "run": {"images": BATCH, "pixels": SIZE, "steps": STEPS}}, path)
+    save({"class memory": rows, "run": {"images": BATCH, "pixels": SIZE, "steps": STEPS}}, path)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def render(files: Sequence[Path]) -> str:
         "scale": scale_table,
         "gpu_stages": stages_table,
         "timed_training": timed_trainings_table,
-        "memory": class_memory_table,
+        "class memory": class_memory_table,
         "question": question_table,
         "ablation": ablation_table,
         "sets": domains_table,

@@ -99,8 +99,8 @@ def scale_table(runs: Sequence[dict[str, Any]]) -> str:
 def class_memory_table(runs: Sequence[dict[str, Any]]) -> str:
     """The peak memory of a training step by the number of classes, from `benchmarks.speed.class_memory`."""
     (run,) = runs
-    classes = sorted({row["K"] for row in run["memory"]})
-    rows = {(row["shown slots only"], row["K"]): row for row in run["memory"]}
+    classes = sorted({row["K"] for row in run["class memory"]})
+    rows = {(row["shown slots only"], row["K"]): row for row in run["class memory"]}
     lines = [
         [
             name,
