@@ -76,6 +76,8 @@ def run_experiment(
     compile: bool = False,
     callbacks: Sequence[Callback] = (),
     in_memory: bool = False,
+    start: TrainedModel | None = None,
+    loggers: Sequence[str] = (),
 ) -> TrainedModel:
     """Train, draw the figures and, if there are true masks, measure the model.
 
@@ -96,6 +98,8 @@ def run_experiment(
         callbacks: further Lightning callbacks, for both stages.
         in_memory: decode the training images once and keep them, reduced to about twice the size that is trained at
             (`TaggedImages.in_memory`).
+        start: a trained model to go on from, see `train`.
+        loggers: further logs, see `train`.
 
     Raises:
         ValueError, StoppedRunError, OSError, KeyboardInterrupt: see `train`.
@@ -123,9 +127,11 @@ def run_experiment(
         run_dir,
         resume=resume,
         seed=seed,
+        start=start,
         num_workers=workers,
         callbacks=[panels, progress, *callbacks],
         compile=compile,
+        loggers=loggers,
         # One process, whatever job it is part of.
         trainer_options={
             "accelerator": accelerator,

@@ -87,6 +87,9 @@ ARGUMENTS = {
     "`classes`": "--classes",
     "`splits`": "--splits",
     "`tags`": "--tags",
+    "`start`": "--start",
+    "`out`": "--out",
+    "`tool`": "--to",
 }
 """Words of the command line for the arguments that errors of the library name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,16 @@ from decomprec.cli.common import (
 from decomprec.cli.config import ConfigOption
 from decomprec.cli.surroundings import check_apart
 
+
+class Logger(StrEnum):
+    """Logs of `decomprec.training.train`."""
+
+    csv = "csv"
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+
+
 LIST = "imagenet_dogs.csv"
 """In the run folder: the images drawn from ImageNet."""
 
@@ -43,11 +54,18 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="paper, demo, robust, fast, or a preset.yaml.  [default: robust; RUN's with --resume]",
+            help="paper, demo, robust, fast, or a preset.yaml.  [default: robust; RUN's with --resume or --start RUN]",
         ),
     ] = None,
     settings: SetOption = None,
     resume: ResumeOption = False,
+    masks: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="True masks of some training images, to learn from.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Go on from this run or model: keep its guide, train its masks.")
+    ] = None,
+    logger: Annotated[Logger, typer.Option(help="A log besides the CSV file, which is always written.")] = Logger.csv,
     seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
     precision: PrecisionOption = Precision.float32,
@@ -77,6 +95,7 @@ def train(
     decomprec train --config runs/mine/config.yaml --resume
     decomprec train --config runs/mine/config.yaml --out runs/again --seed 1
     decomprec train images --out runs/short --set segmenter.epochs=1
+    decomprec train images --out runs/better --start runs/mine --masks corrected
 
     A guide is trained on the tags, then a segmenter with the frozen guide.
 
@@ -93,7 +112,8 @@ def train(
     Images in a folder "other" (or "background", "none", "negatives" and the like) have no class, unless --classes has
     it. Splits may be spelt Train, training, valid, validation and so on. Without one for validation, a fifth of the
     training images is used for it; test images are never trained on. Masks are used only for evaluation:
-    images/val_masks/NAME.png, or masks/ in the folder of the CSV file.
+    images/val_masks/NAME.png, or masks/ in the folder of the CSV file. Those in --masks DIR are learnt from: label PNGs
+    of any number of training images, named like them, as `decomprec import-labels` writes them.
 
     Before training, a table shows what was read: classes, images with and without each, and masks. Warnings say what is
     doubtful; `decomprec check DATA` looks closer.
@@ -107,6 +127,7 @@ def train(
     """  # noqa: D301
     from decomprec.data import load_images
     from decomprec.data.detect import detect_format
+    from decomprec.trained_model import load as load_model
 
     check_apart(data, out)
     found = detect_format(data) if data_format is Format.auto else data_format.value
@@ -119,10 +140,11 @@ def train(
         list_file=out / LIST,
         download=download,
         on_error="skip" if skip_unreadable else "raise",
+        train_masks=masks,
     )
-    own = out / "preset.yaml"
-    if preset is None and context.obj is None and resume and not settings and own.is_file():
-        preset = str(own)
+    earlier = out if resume and not settings else None if start is None else Path(start)
+    if preset is None and context.obj is None and earlier is not None and (earlier / "preset.yaml").is_file():
+        preset = str(earlier / "preset.yaml")
     run(
         context,
         chosen_preset(context, preset, settings, "robust"),
@@ -133,6 +155,8 @@ def train(
         resolved={"format": found},
         data=found,
         resume=resume,
+        start=None if start is None else load_model(start),
+        loggers=() if logger is Logger.csv else (logger.value,),
         seed=seed,
         workers=workers,
         in_memory=in_memory,
