@@ -75,7 +75,10 @@ def read(source: Path) -> LabelMaps:
     return LabelMaps(
         tuple(targets.values()),
         [
-            (str(sample.get("name") or Path(sample["filepath"]).stem), partial(_read, sample[field], source, numbers))
+            (
+                str(sample.get("name") or Path(str(sample.get("filepath"))).stem),
+                partial(_read, sample[field], source, numbers),
+            )
             for sample in samples
             if _is_label_map(sample.get(field))
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
+from PIL import Image
 from torch import Tensor
 
 from decomprec._files import write_text, written_whole
@@ -158,10 +160,14 @@ def _name(task: Mapping[str, Any], source: Path) -> str:
 
 def _size(task: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
     """Height and width of the image: of its regions, else as the task was exported with."""
-    height, width = _data(task).get("size") or (0, 0)
+    stated = _data(task).get("size")
     sizes = [(region.get("original_height"), region.get("original_width")) for region in found]
-    height, width = sizes[0] if sizes else (height, width)
-    return (int(height), int(width)) if height and width else None
+    height, width = sizes[0] if sizes else stated if isinstance(stated, list) and len(stated) == 2 else (0, 0)
+    if not isinstance(height, int) or not isinstance(width, int) or min(height, width) < 1:
+        return None
+    if height * width > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise ValueError(f"Expected task {task.get('id')} to be of an image, but its size is {width} x {height}.")
+    return height, width
 
 
 def _draw(task: Mapping[str, Any], found: Sequence[Mapping[str, Any]], labels: Mapping[str, int]) -> Tensor:

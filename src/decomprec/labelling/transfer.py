@@ -18,6 +18,7 @@ from decomprec._files import write_text
 from decomprec.data.class_lists import read_class_list
 from decomprec.data.names import is_system
 from decomprec.data.paths import read_text
+from decomprec.data.samples import IGNORE
 from decomprec.evaluation.label_files import CLASSES, read_label_maps
 from decomprec.labelling import coco, cvat, fiftyone, label_studio, yolo
 from decomprec.labelling.label_maps import Labelled, LabelMaps, classes_of, renumbering
@@ -131,6 +132,8 @@ def import_labels(
     with unpacked(source) as place:
         found = _read(place, source)
         known = classes_of(found.names)
+        if len(found.names) >= IGNORE:
+            raise ValueError(f"Expected at most {IGNORE - 1} labels, which a PNG can hold, but got {len(found.names)}.")
         chosen = known if classes is None else tuple(classes)
         if unknown := [name for name in chosen if name not in known]:
             raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from decomprec._files import write_text, written_whole
 from decomprec._yaml import load_yaml
-from decomprec.data.class_lists import find_class_list, listed_names
+from decomprec.data.class_lists import LISTS, find_class_list, listed_names
 from decomprec.data.image_io import image_files, stored_size
 from decomprec.data.paths import read_text
 from decomprec.labelling.label_maps import IGNORED, Labelled, LabelMaps, paint, regions
@@ -52,10 +52,10 @@ def read(source: Path) -> LabelMaps:
     names = _names(source)
     numbers = {key: number for number, key in enumerate(names, 1)}
     images = {_stem(file, source, IMAGES): file for file in image_files(source)}
-    maps = []
+    maps: list[tuple[str, Callable[[], Tensor]]] = []
     for file in sorted(source.rglob("*.txt")):
         name = _stem(file, source, LABELS)
-        if LABELS not in file.relative_to(source).parts:
+        if LABELS not in file.relative_to(source).parts or file.name in LISTS:
             continue
         if name not in images:
             raise ValueError(

@@ -151,7 +151,8 @@ def train(
     if evidence is not None and isinstance(train_set, TaggedRecords):
         file = SeedFile(run_dir / "segmenter", len(train_set))
         order = shown_more_often(len(train_set), train_set.label_maps)
-        segmenter_data.train_set = Subset(train_set.with_seeds(file), order)
+        seeded = train_set.with_seeds(file)
+        segmenter_data.train_set = Subset(seeded, order)  # type: ignore[assignment]  # its tags have been checked
         before = [ComputeSeeds(file, evidence, classifier, train_set, preset.image_size)]
     fit(
         segmenter_module,
