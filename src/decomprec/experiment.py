@@ -63,6 +63,8 @@ def run_experiment(
     compile: bool = False,
     callbacks: Sequence[Callback] = (),
     in_memory: bool = False,
+    start: TrainedModel | None = None,
+    loggers: Sequence[str] = (),
     trainer_options: Mapping[str, Any] | None = None,
 ) -> TrainedModel:
     """Train, draw the figures and, if there are true masks, measure the model.
@@ -82,6 +84,8 @@ def run_experiment(
         callbacks: further Lightning callbacks, for both stages.
         in_memory: decode the training images once and keep them, reduced to about twice the size that is trained at
             (`TaggedImages.in_memory`).
+        start: a trained model to go on from, see `train`.
+        loggers: further logs, see `train`.
         trainer_options: as for `train`; one device by default, whatever job this process is part of.
 
     Raises:
@@ -112,9 +116,11 @@ def run_experiment(
         run_dir,
         resume=resume,
         seed=seed,
+        start=start,
         num_workers=workers,
         callbacks=[panels, progress, *callbacks],
         compile=compile,
+        loggers=loggers,
         trainer_options=options,
     )
     if getattr(rank_zero_only, "rank", 0) and number_of_processes() == 1:

@@ -71,7 +71,7 @@ def test_memory_of_the_shown_slots_does_not_grow_with_the_classes(way: Way) -> N
 
 
 def test_measured_memory_of_the_shown_slots_does_not_grow_with_the_classes() -> None:
-    rows = json.loads(FILE.with_name("class_memory.json").read_text(encoding="utf-8"))["memory"]
+    rows = json.loads(FILE.with_name("class_memory.json").read_text(encoding="utf-8"))["class memory"]
     for key in ("peak_bytes", "step_bytes"):
         found = {(row["shown slots only"], row["K"]): row[key] for row in rows}
         assert found[True, 1001] < 1.2 * found[True, 21]

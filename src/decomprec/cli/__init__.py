@@ -9,6 +9,7 @@ from decomprec.cli.common import PreparedCommand, SentenceErrors
 from decomprec.cli.demo import demo
 from decomprec.cli.evaluate import evaluate
 from decomprec.cli.export import export
+from decomprec.cli.labels import export_labels, import_labels
 from decomprec.cli.predict import predict
 from decomprec.cli.report import report
 from decomprec.cli.train import train
@@ -26,6 +27,12 @@ From a folder of tagged images to masks, and how good they are:
   decomprec train images --out runs/mine
   decomprec predict runs/mine holiday/ --out drawn
   decomprec evaluate drawn/masks true_masks --json scores.json
+
+\b
+Correct masks in a labelling tool, and go on:
+  decomprec export-labels drawn --to label-studio --out tasks
+  decomprec import-labels export.json --out corrected
+  decomprec train images --out runs/better --start runs/mine --masks corrected
 
 \b
 A report of a run on one page, and its model for onnxruntime:
@@ -46,5 +53,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.callback()(main)
-for command in (demo, check, train, predict, evaluate, report, export):
+for command in (demo, check, train, predict, evaluate, report, export, export_labels, import_labels):
     app.command(cls=PreparedCommand)(command)

@@ -96,6 +96,9 @@ ARGUMENTS = {
     "`device`": "--device",
     "`devices`": "--devices",
     "`nodes`": "--nodes",
+    "`start`": "--start",
+    "`out`": "--out",
+    "`tool`": "--to",
 }
 """Words of the command line for the arguments that errors of the library name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,15 @@ from decomprec.cli.common import (
 )
 from decomprec.cli.config import ConfigOption
 from decomprec.cli.surroundings import check_apart
+
+
+class Logger(StrEnum):
+    """Logs of `decomprec.training.train`."""
+
+    csv = "csv"
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
 
 
 def parse_devices(text: str | int) -> int:
@@ -61,11 +71,18 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="paper, demo, robust, fast, or a preset.yaml.  [default: robust; RUN's with --resume]",
+            help="paper, demo, robust, fast, or a preset.yaml.  [default: robust; RUN's with --resume or --start RUN]",
         ),
     ] = None,
     settings: SetOption = None,
     resume: ResumeOption = False,
+    masks: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="True masks of some training images, to learn from.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Go on from this run or model: keep its guide, train its masks.")
+    ] = None,
+    logger: Annotated[Logger, typer.Option(help="A log besides the CSV file, which is always written.")] = Logger.csv,
     seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
     devices: Annotated[
@@ -109,6 +126,7 @@ def train(
     decomprec train images --out runs/short --set segmenter.epochs=1
     decomprec train images --out runs/four --devices 4 --precision bf16-mixed
     torchrun --nproc-per-node=4 -m decomprec train images --out runs/four --devices 4
+    decomprec train images --out runs/better --start runs/mine --masks corrected
 
     A guide is trained on the tags, then a segmenter with the frozen guide.
 
@@ -127,7 +145,8 @@ def train(
     Images in a folder "other" (or "background", "none", "negatives" and the like) have no class, unless --classes has
     it. Splits may be spelt Train, training, valid, validation and so on. Without one for validation, a fifth of the
     training images is used for it; test images are never trained on. Masks are used only for evaluation:
-    images/val_masks/NAME.png, or masks/ in the folder of the CSV file.
+    images/val_masks/NAME.png, or masks/ in the folder of the CSV file. Those in --masks DIR are learnt from: label PNGs
+    of any number of training images, named like them, as `decomprec import-labels` writes them.
 
     Before training, a table shows what was read: classes, images with and without each, and masks. Warnings say what is
     doubtful; `decomprec check DATA` looks closer.
@@ -141,6 +160,7 @@ def train(
     """  # noqa: D301
     from decomprec.data import load_images
     from decomprec.data.detect import detect_format
+    from decomprec.trained_model import load as load_model
 
     check_apart(data, out)
     if strategy != "auto" and not strategy.startswith("ddp"):
@@ -158,10 +178,11 @@ def train(
         list_file=out / LIST,
         download=download,
         on_error="skip" if skip_unreadable else "raise",
+        train_masks=masks,
     )
-    own = out / "preset.yaml"
-    if preset is None and context.obj is None and resume and not settings and own.is_file():
-        preset = str(own)
+    earlier = out if resume and not settings else None if start is None else Path(start)
+    if preset is None and context.obj is None and earlier is not None and (earlier / "preset.yaml").is_file():
+        preset = str(earlier / "preset.yaml")
     run(
         context,
         chosen_preset(context, preset, settings, "robust"),
@@ -175,6 +196,8 @@ def train(
         resolved={"format": found},
         data=found,
         resume=resume,
+        start=None if start is None else load_model(start),
+        loggers=() if logger is Logger.csv else (logger.value,),
         seed=seed,
         workers=workers,
         in_memory=in_memory,

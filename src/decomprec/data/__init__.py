@@ -1,5 +1,6 @@
-"""Data sets of images with tags. Masks are used only for evaluation."""
+"""Data sets of images with tags. Masks are used only for evaluation, but for those that `with_masks` is given."""
 
+from decomprec.data.corrections import with_masks
 from decomprec.data.dataset import Record, TaggedImages
 from decomprec.data.formats.coco import CocoInstances
 from decomprec.data.formats.csv import TaggedCSV
@@ -27,4 +28,5 @@ __all__ = [
     "eval_transform",
     "load_images",
     "train_transform",
+    "with_masks",
 ]

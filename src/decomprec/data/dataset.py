@@ -126,6 +126,7 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
         self.masks = masks
         self.transform = transform
         self.seeds: Sequence[Tensor] | None = None
+        self.label_maps: Mapping[int, Callable[[], Tensor]] = {}  # true ones, of some images: see `with_masks`
         self.skipped: tuple[str, ...] = ()
         if on_error == "skip":
             kept, self.skipped = readable(self.records, self._problem, threads)
@@ -189,6 +190,7 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
         part.records = tuple(self.records[i] for i in indices)
         part.tag_table = self.tag_table.select(indices)
         part.seeds = None if self.seeds is None else [self.seeds[i] for i in indices]
+        part.label_maps = {at: self.label_maps[i] for at, i in enumerate(indices) if i in self.label_maps}
         return part
 
     def _load(self, record: R) -> tuple[str, Tensor, Tensor | None]:

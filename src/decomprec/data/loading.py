@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from decomprec.data.checks import OnError
+from decomprec.data.corrections import with_masks
 from decomprec.data.detect import check_exists, detect_format, unwrapped
 from decomprec.data.formats.coco_splits import load_coco
 from decomprec.data.formats.csv import TaggedCSV
@@ -47,6 +48,7 @@ def load_images(
     list_file: str | Path | None = None,
     download: bool = False,
     on_error: OnError = "raise",
+    train_masks: str | Path | None = None,
 ) -> LoadData:
     """Choose the loader of a data set.
 
@@ -64,6 +66,8 @@ def load_images(
         list_file: CSV file that records the drawn images; required for "imagenet".
         download: whether "pets" may download missing files.
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
+        train_masks: folder with true masks of some training images, see `with_masks`. Without it, masks of training
+            images are not used, wherever they lie.
 
     Returns:
         A function of the split that makes the data set.
@@ -103,6 +107,7 @@ def load_images(
     names = dict(zip(("train", "val"), splits or ("train", "val"), strict=True))
 
     def load(split: str, *, transform: Transform | None, masks: bool) -> Any:
-        return _LOADERS[format](path, split=names.get(split, split), transform=transform, masks=masks, **options)
+        data = _LOADERS[format](path, split=names.get(split, split), transform=transform, masks=masks, **options)
+        return data if train_masks is None or masks or split != "train" else with_masks(data, train_masks)
 
     return load

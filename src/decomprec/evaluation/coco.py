@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from decomprec._files import written_whole
 from decomprec.data.formats.coco_masks import mask_api
 from decomprec.data.samples import IGNORE
+
+Segment = Callable[[NDArray[np.bool_]], Any]
 
 
 class CocoWriter:
@@ -23,6 +26,7 @@ class CocoWriter:
 
     Args:
         class_names: of the K-1 classes.
+        segment: returns what is written as the segmentation of the pixels (H, W), bool, of a class; None for RLE.
 
     Raises:
         ValueError: if pycocotools is missing.
@@ -38,8 +42,9 @@ class CocoWriter:
         [(2, [2.0, 0.0, 2.0, 2.0], 4)]
     """
 
-    def __init__(self, class_names: Sequence[str]) -> None:
+    def __init__(self, class_names: Sequence[str], segment: Segment | None = None) -> None:
         self._api = mask_api()
+        self._segment = segment
         self.class_names = tuple(class_names)
         self._images: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {}
 
@@ -62,11 +67,13 @@ class CocoWriter:
             raise ValueError(f"Expected `file_name` of an image that was not added before, but got {file_name!r}.")
         annotations = []
         for k in present:
-            code = self._api.encode(np.asfortranarray(values == k, dtype=np.uint8))
+            mask = values == k
+            code = self._api.encode(np.asfortranarray(mask, dtype=np.uint8))
+            rle = {"size": [height, width], "counts": code["counts"].decode("ascii")}
             annotations.append(
                 {
                     "category_id": k,
-                    "segmentation": {"size": [height, width], "counts": code["counts"].decode("ascii")},
+                    "segmentation": rle if self._segment is None else self._segment(mask),
                     "area": int(self._api.area(code)),
                     "bbox": self._api.toBbox(code).tolist(),
                     "iscrowd": 0,

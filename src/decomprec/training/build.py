@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,7 @@ from decomprec.models.encoders import SmallEncoder, TimmEncoder
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.priors import HingeAreaLoss
 from decomprec.protocols import View
+from decomprec.trained_model import TrainedModel
 from decomprec.training.augment import FILLS
 from decomprec.training.presets import Preset
 from decomprec.training.settings import SegmenterSettings
@@ -81,6 +83,29 @@ def start_from_guide(preset: Preset, segmenter: DecompositionSegmenter, classifi
     """Give a segmenter of `build_segmenter` the encoder of the trained guide, if the preset says so."""
     if preset.segmenter.encoder == "guide":
         segmenter.encoder = _encoder_of_guide(preset.segmenter, classifier)
+
+
+def start_from_model(
+    model: TrainedModel, class_names: Sequence[str], classifier: PooledClassifier, segmenter: DecompositionSegmenter
+) -> None:
+    """Give both networks what a trained model has learnt.
+
+    Raises:
+        ValueError: if its classes or its architecture are others, or it was saved without a part.
+    """
+    if model.class_names != tuple(class_names):
+        raise ValueError(
+            f"Expected `start` to have the classes {', '.join(class_names)}, but got {', '.join(model.class_names)}."
+        )
+    if model.masks_only:
+        raise ValueError("Expected `start` to have its image decoder, but it has masks only; give the run folder.")
+    try:
+        classifier.load_state_dict(model.guide.state_dict())
+        segmenter.load_state_dict(model.segmenter.state_dict())
+    except RuntimeError as error:  # torch names every tensor
+        raise ValueError(
+            "Expected `start` to have the architecture of the preset, but it has another; take the preset of its run."
+        ) from error
 
 
 def build_loss(preset: Preset, classifier: PooledClassifier) -> DecompositionLoss:

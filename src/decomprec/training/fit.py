@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning_utilities.core.imports import RequirementCache
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
@@ -28,6 +28,13 @@ from decomprec.training.presets import Preset
 
 log = logging.getLogger(__name__)
 
+LOGGERS: dict[str, Callable[[Path], Logger]] = {
+    "tensorboard": lambda folder: TensorBoardLogger(folder, name="tensorboard"),
+    "wandb": lambda folder: WandbLogger(name=_title(folder), save_dir=folder, project="decomprec"),
+    "mlflow": lambda folder: MLFlowLogger("decomprec", run_name=_title(folder)),
+}
+"""Logs besides the CSV file, which is always written: of a stage's folder within the run's."""
+
 
 def fit_stage(
     module: L.LightningModule,
@@ -42,6 +49,7 @@ def fit_stage(
     seed: int,
     callbacks: Sequence[Callback],
     compile: bool,
+    loggers: Sequence[str],
     options: Mapping[str, Any],
 ) -> None:
     """Train `network` within `module`, or load the weights that a finished stage left.
@@ -58,6 +66,7 @@ def fit_stage(
         seed: as for `train`.
         callbacks: as for `train`.
         compile: as for `train`.
+        loggers: as for `train`.
         options: as for `train`.
     """
     weights, last = folder / FINISHED, folder / "last.ckpt"
@@ -71,7 +80,7 @@ def fit_stage(
         network.compile()
     with clear_stops(folder.name, last, _out_of_memory(folder.name, preset)):
         trainer = _trainer(
-            preset, epochs, folder, [SeedEveryEpoch(seed), StopCollapsed(class_names), *callbacks], options
+            preset, epochs, folder, [SeedEveryEpoch(seed), StopCollapsed(class_names), *callbacks], loggers, options
         )
         steps = len(data.train_set) // (data.batch_size * trainer.world_size)
         trainer.fit_loop.max_epochs = max(epochs, math.ceil(min_steps / max(1, steps)))
@@ -86,12 +95,23 @@ def fit_stage(
     convert_conv2d_weight_memory_format(module, torch.contiguous_format)
 
 
+def check_loggers(names: Sequence[str]) -> None:
+    """Raise a ValueError if a logger is unknown, or its package is not installed."""
+    for name in names:
+        if name not in LOGGERS:
+            raise ValueError(f"Expected `loggers` to be among {', '.join(LOGGERS)}, but got {name!r}.")
+        if not RequirementCache(name):
+            raise ValueError(f"Expected {name} to be installed for its log, but it is not; do pip install {name}.")
+
+
 def _trainer(
-    preset: Preset, epochs: int, folder: Path, callbacks: Sequence[Callback], options: Mapping[str, Any]
+    preset: Preset,
+    epochs: int,
+    folder: Path,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[str],
+    options: Mapping[str, Any],
 ) -> L.Trainer:
-    loggers: list[Logger] = [WholeCSVLogger(folder, name="log")]
-    if RequirementCache("tensorboard"):
-        loggers.append(TensorBoardLogger(folder, name="tensorboard"))
     plugins = options.get("plugins") or []
     defaults = {
         "log_every_n_steps": 10,
@@ -101,7 +121,7 @@ def _trainer(
     }
     return L.Trainer(
         max_epochs=epochs,
-        logger=loggers,
+        logger=[WholeCSVLogger(folder, name="log"), *(LOGGERS[name](folder) for name in loggers)],
         callbacks=[
             _SavePreset(preset, folder.parent),
             ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
@@ -111,6 +131,11 @@ def _trainer(
         plugins=[WholeCheckpoints(), *(plugins if isinstance(plugins, list) else [plugins])],
         **{**defaults, **{name: value for name, value in options.items() if name != "plugins"}},
     )
+
+
+def _title(folder: Path) -> str:
+    """The names of a run and its stage."""
+    return f"{folder.parent.name} {folder.name}"
 
 
 def _out_of_memory(stage: str, preset: Preset) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
+from torch.utils.data import Subset
 
 from decomprec._memory import keep_freed_memory
 from decomprec.data.datamodule import TaggedDataModule
@@ -20,13 +21,19 @@ from decomprec.evidence import EvidenceMasks
 from decomprec.models.card import model_card
 from decomprec.protocols import TaggedDataset
 from decomprec.trained_model import TrainedModel
-from decomprec.training.build import build_classifier, build_loss, build_segmenter, start_from_guide
-from decomprec.training.checkpoints import FINISHED
-from decomprec.training.fit import fit_stage
+from decomprec.training.build import (
+    build_classifier,
+    build_loss,
+    build_segmenter,
+    start_from_guide,
+    start_from_model,
+)
+from decomprec.training.checkpoints import FINISHED, save_finished
+from decomprec.training.fit import check_loggers, fit_stage
 from decomprec.training.modules import GuideModule, SegmenterModule
 from decomprec.training.presets import Preset
 from decomprec.training.progress import RunProgress, with_progress
-from decomprec.training.seeds import ComputeSeeds, SeedFile
+from decomprec.training.seeds import ComputeSeeds, SeedFile, shown_more_often
 
 
 def train(
@@ -37,31 +44,41 @@ def train(
     *,
     resume: bool = False,
     seed: int = 0,
+    start: TrainedModel | None = None,
     num_workers: int = 0,
     callbacks: list[Callback] | None = None,
     compile: bool = False,
+    loggers: Sequence[str] = (),
     trainer_options: Mapping[str, Any] | None = None,
 ) -> TrainedModel:
     """Train the guide, freeze it, and train the segmenter (section 4.3).
 
     The run folder gets preset.yaml, the model (which `decomprec.load` reads), and for each stage a checkpoint after
-    every epoch and a CSV log (and TensorBoard's, if it is installed). Several processes need a folder that all of them
-    see; each takes its own batch in every step. On Linux, the process keeps the memory that it frees, which saves time.
+    every epoch and a CSV log. Several processes need a folder that all of them see; each takes its own batch in every
+    step. On Linux, the process keeps the memory that it frees, which saves time.
+
+    Images whose masks are known (`decomprec.data.with_masks`) are learnt from these in place of the guide's evidence,
+    and shown more often if they are few.
 
     Args:
         preset: all settings.
-        train_set: items with "image" and "tags"; its `class_names` are the K-1 classes.
+        train_set: items with "image" and "tags"; its `class_names` are the K-1 classes. True masks of some images can
+            be added by `with_masks`.
         val_set: items of the same form; a "mask" is used only to report the IoU while training.
         run_dir: where everything is written.
         resume: go on where an earlier run in this folder stopped; otherwise the folder must be new.
         seed: of initial weights, data order and everything else that is random.
+        start: a trained model of the same classes and architecture: its guide is kept as it is, and its segmenter is
+            trained on. None starts anew.
         num_workers: processes that load images.
         callbacks: further Lightning callbacks, for both stages.
         compile: run both networks through `torch.compile`.
+        loggers: further logs, by the names of Lightning's loggers: "tensorboard", "wandb", "mlflow".
         trainer_options: passed to every `lightning.Trainer`, such as accelerator, devices or precision.
 
     Raises:
-        ValueError: if the folder holds a run already and `resume` is False, or its preset or seed is another one.
+        ValueError: if the folder holds a run already and `resume` is False, or its preset or seed is another one; if
+            `start` doesn't fit, a logger is unknown or not installed, or masks are known that the preset ignores.
         CollapsedRunError: if the segmenter collapses; its weights are not written, its last checkpoint stays.
         NonFiniteError: if a loss or gradient is not finite, before the step that it would spoil.
         StoppedRunError: if there is not enough memory, or a process that loads images or trains along has ended; says
@@ -73,6 +90,11 @@ def train(
     run_dir = Path(run_dir)
     class_names = tuple(train_set.class_names)
     num_classes = len(class_names) + 1
+    check_loggers(loggers)
+    if getattr(train_set, "label_maps", None) and not preset.segmenter.seeds:
+        raise ValueError(
+            "Expected segmenter.seeds to be positive for training images with masks, but got 0; set it to 1."
+        )
     progress = RunProgress(preset, len(train_set), len(val_set))
     callbacks = with_progress(callbacks or [], trainer_options or {}, progress)
     workers = fitting_workers(num_workers, _batch_bytes(preset))
@@ -82,16 +104,21 @@ def train(
         for stage in (preset.guide, preset.segmenter)
     )
     # A finished guide needs no file or download that it once started from.
-    finished = (run_dir / "guide" / FINISHED).exists()
+    finished = start is not None or (run_dir / "guide" / FINISHED).exists()
     L.seed_everything(seed, verbose=False)
     classifier = build_classifier(preset.override({"guide.encoder_weights": None}) if finished else preset, num_classes)
     _check_batch(preset, classifier)
     L.seed_everything(seed, verbose=False)
     segmenter = build_segmenter(preset, num_classes, classifier)
     _check(run_dir, preset, resume)
+    if start is not None:
+        start_from_model(start, class_names, classifier, segmenter)
+        if not (run_dir / "guide" / FINISHED).exists():  # every process writes the same
+            save_finished(classifier, run_dir / "guide")
     fit = partial(
         fit_stage,
         preset=preset,
+        loggers=loggers,
         class_names=class_names,
         seed=seed,
         compile=compile,
@@ -108,7 +135,8 @@ def train(
         callbacks=callbacks,
     )
 
-    start_from_guide(preset, segmenter, classifier)
+    if start is None:
+        start_from_guide(preset, segmenter, classifier)
     size = preset.segmenter_size
     evidence = EvidenceMasks(classifier) if preset.segmenter.seeds else None
     segmenter_module = SegmenterModule(
@@ -122,7 +150,9 @@ def train(
     before: list[Callback] = []
     if evidence is not None and isinstance(train_set, TaggedRecords):
         file = SeedFile(run_dir / "segmenter", len(train_set))
-        segmenter_data.train_set = train_set.with_seeds(file)
+        order = shown_more_often(len(train_set), train_set.label_maps)
+        seeded = train_set.with_seeds(file)
+        segmenter_data.train_set = Subset(seeded, order)  # type: ignore[assignment]  # its tags have been checked
         before = [ComputeSeeds(file, evidence, classifier, train_set, preset.image_size)]
     fit(
         segmenter_module,

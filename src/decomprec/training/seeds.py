@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import lightning as L
@@ -18,10 +18,13 @@ from decomprec import functional as DF
 from decomprec._files import written_whole
 from decomprec.batching import images_by_seen_size
 from decomprec.data.dataset import TaggedRecords
+from decomprec.data.samples import IGNORE
 from decomprec.evidence import EvidenceMasks
 from decomprec.models.classifiers import PooledClassifier
 
 log = logging.getLogger(__name__)
+
+_SHARE, _MOST_TIMES = 1 / 8, 16  # of an epoch, that images with a true label map are, and how often one is shown
 
 _AT_ONCE = 32
 """Images in memory; those of one size go through the guide together."""
@@ -130,6 +133,8 @@ class ComputeSeeds(Callback):
         """Compute the missing seeds, and give the module the weights that balance the classes."""
         if trainer.is_global_zero:
             key = hashlib.sha256(self.images.tag_table.to_bytes())
+            for index, read in self.images.label_maps.items():
+                key.update(str(index).encode() + read().numpy().tobytes())
             key.update(self.classifier.head.weight.detach().cpu().numpy().tobytes())
             if self.file.key != key.hexdigest():
                 evidence = self.evidence.to(trainer.strategy.root_device)
@@ -152,6 +157,8 @@ def seeds_of_images(
 ) -> Iterator[Tensor]:
     """Seeds (h, w) of each image of a data set in order, as large as the classifier sees it.
 
+    Those of an image whose true label map is known are that map, at its own size.
+
     Args:
         evidence: gives the seeds; on any device.
         images: read before their transform, one after the other.
@@ -160,9 +167,46 @@ def seeds_of_images(
     device = evidence.weights.device
     for start in range(0, len(images), _AT_ONCE):
         indices = range(start, min(start + _AT_ONCE, len(images)))
-        found: dict[int, Tensor] = {}
-        for places, seen in images_by_seen_size([images.original(i) for i in indices], size, most=8):
-            chosen = [indices[place] for place in places]
+        found = {
+            i: known_seeds(images.label_maps[i](), len(images.class_names) + 1)
+            for i in indices
+            if i in images.label_maps
+        }
+        others = [i for i in indices if i not in found]
+        for places, seen in images_by_seen_size([images.original(i) for i in others], size, most=8):
+            chosen = [others[place] for place in places]
             seeds = evidence.seeds(seen.to(device), images.tag_table.dense(chosen).to(device))
             found.update(zip(chosen, seeds, strict=True))
         yield from (found[i] for i in indices)
+
+
+def known_seeds(label_map: Tensor, num_classes: int) -> Tensor:
+    """Seeds of a true label map (H, W), in the form of `functional.seed_labels`: unknown where it is 255.
+
+    Examples:
+        >>> known_seeds(torch.tensor([[0, 1, 255]]), num_classes=2)
+        tensor([[  0,   1, 255]], dtype=torch.uint8)
+        >>> known_seeds(torch.tensor([[0, 1, 255]]), num_classes=300)
+        tensor([[ 0,  1, -1]], dtype=torch.int16)
+    """
+    return label_map.masked_fill(label_map == IGNORE, -1).to(torch.uint8 if num_classes < 256 else torch.int16)
+
+
+def shown_more_often(count: int, known: Collection[int]) -> list[int]:
+    """The images of an epoch by their indices: all of them, and those with a true label map several times.
+
+    Few masks among thousands of images would hardly be seen. Repeated, they are an eighth of the epoch, unless each
+    would be repeated more than 16 times.
+
+    Args:
+        count: of all images.
+        known: indices of those with a true label map.
+
+    Examples:
+        >>> shown_more_often(16, [3])
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 3]
+        >>> len(shown_more_often(3420, range(5))), len(shown_more_often(3420, range(100)))
+        (3495, 3720)
+    """
+    times = min(_MOST_TIMES, max(1, round(_SHARE * count / len(known)))) if known else 1
+    return [*range(count), *(index for index in known for _ in range(times - 1))]
