@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decomprec import functional as DF
-from decomprec.affinity import feature_affinity, random_walk
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
+from decomprec.models.evidence_decoder import EvidenceDecoder
 from decomprec.protocols import Refinement
 from decomprec.refine import pamr, rescale, resize
 
@@ -55,23 +56,43 @@ def evidence_weights(classifier: PooledClassifier) -> Tensor:
     return positive / (positive @ mean).clamp(min=torch.finfo(mean.dtype).eps)[:, None]
 
 
+def evidence_decoder(classifier: PooledClassifier, stride: float = 2.0, **settings: Any) -> EvidenceDecoder:
+    """The decoder that turns features of the classifier's encoder into mask logits by its evidence.
+
+    Args:
+        classifier: trained, with `standardise=True`. Its head's weights are copied.
+        stride: of the encoder's finest features, in pixels of the image.
+        settings: `threshold`, `sharpness` and `steps` of `EvidenceDecoder`.
+
+    Raises:
+        ValueError: if the classifier doesn't standardise its features, or a number is out of its range.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
+        >>> evidence_decoder(classifier)(classifier.encoder(torch.rand(1, 3, 32, 32))).shape
+        torch.Size([1, 3, 32, 32])
+    """
+    weights = evidence_weights(classifier)
+    channels: Any = classifier.encoder.out_channels
+    decoder = EvidenceDecoder(channels, len(weights) + 1, levels=classifier.levels, stride=stride, **settings)
+    decoder.weights = weights
+    return decoder
+
+
 class EvidenceMasks(nn.Module):
     """Masks (B, K, H, W) by a guide's evidence alone, which follow the image: the seeds of a training.
 
-    The evidence for each class spreads, by a `random_walk`, to where the encoder's finer features are alike, and is
-    brought to the range from 0 to 1 in each image: what fits the class best there is the class, and what fits it least
-    is not. Above the threshold the class takes over, see the equation; the masks are then refined at half the images'
-    resolution, at a quarter of the cost.
+    Where `EvidenceDecoder` finds a class; the masks are then refined at half the images' resolution, at a quarter of
+    the cost.
 
         M = softmax over the background and the present classes of (0, s (ê_j - t))
 
     Args:
         classifier: trained, with `standardise=True`. Its head's weights are copied.
         scale: of the images that the classifier sees; larger ones show finer parts.
-        threshold: t, in (0, 1).
-        sharpness: s, positive.
-        steps: of the random walk; 0 leaves the evidence where it is.
         refine: maps images and masks to masks.
+        settings: `threshold`, `sharpness` and `steps` of `EvidenceDecoder`.
 
     Raises:
         ValueError: if the classifier doesn't standardise its features, or a number is out of its range.
@@ -85,40 +106,20 @@ class EvidenceMasks(nn.Module):
     """
 
     def __init__(
-        self,
-        classifier: PooledClassifier,
-        scale: float = 1.5,
-        threshold: float = 0.55,
-        sharpness: float = 6.0,
-        steps: int = 4,
-        refine: Refinement = pamr,
+        self, classifier: PooledClassifier, scale: float = 1.5, refine: Refinement = pamr, **settings: Any
     ) -> None:
         super().__init__()
-        for name, value in (("scale", scale), ("sharpness", sharpness)):
-            if not value > 0:
-                raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
-        if not 0 < threshold < 1:
-            raise ValueError(f"Expected `threshold` to lie between 0 and 1, but got {threshold}.")
-        self.classifier = classifier
-        self.weights: Tensor
-        self.register_buffer("weights", evidence_weights(classifier), persistent=False)
+        if not scale > 0:
+            raise ValueError(f"Expected `scale` to be positive, but got {scale}.")
+        self.encoder = classifier.encoder
+        self.decoder = evidence_decoder(classifier, **settings)
         self.scale = scale
-        self.threshold = threshold
-        self.sharpness = sharpness
-        self.steps = steps
         self.refine = refine
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Mask logits (B, K, h, w) of images (B, 3, H, W) in [0, 1]: 0 for the background, s (ê_j - t) for class j."""
-        features = self.classifier.encoder(rescale(images, self.scale))
-        evidence = F.conv2d(self.classifier.gather(features).float(), self.weights[:, :, None, None])
-        finer = features[-3:-1] or features
-        evidence = random_walk(feature_affinity(finer), resize(evidence, finer[-1].shape[-2:]), self.steps)
-        lowest, highest = evidence.amin(dim=(-2, -1), keepdim=True), evidence.amax(dim=(-2, -1), keepdim=True)
-        # Evidence that is the same everywhere points nowhere: its rounding errors must not be stretched.
-        share = (evidence - lowest) / (highest - lowest).clamp(min=1e-3)
-        return F.pad(self.sharpness * (share - self.threshold), (0, 0, 0, 0, 1, 0))
+        return self.decoder.coarse(self.encoder(rescale(images, self.scale)))
 
     @torch.no_grad()
     def forward(self, images: Tensor, tags: Tensor) -> Tensor:
@@ -127,7 +128,7 @@ class EvidenceMasks(nn.Module):
         Raises:
             ValueError: if the tags don't fit the images and classes.
         """
-        check_tags(tags, batch=len(images), num_classes=len(self.weights) + 1)
+        check_tags(tags, batch=len(images), num_classes=len(self.decoder.weights) + 1)
         half = [max(1, side // 2) for side in images.shape[-2:]]
         masks = DF.mask_absent(resize(self.logits(images), half), tags).softmax(dim=1)
         return resize(self.refine(resize(images, half).clamp(0, 1), masks), images.shape[-2:])

@@ -16,6 +16,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torchvision.transforms.v2.functional import pil_to_tensor
 from tqdm import tqdm
 
 from decomprec._files import write_text
@@ -25,11 +26,11 @@ from decomprec.data.overview import heading, overview_rows
 from decomprec.data.samples import Transform
 from decomprec.decomposition import labels_from_logits
 from decomprec.evaluation import Results, compare
-from decomprec.evaluation.comparison import text_table
+from decomprec.evaluation.comparison import DRAWN, text_table
 from decomprec.evaluation.diagnostics import Diagnostics
 from decomprec.evaluation.verdict import VerdictAccumulator, verdict_table, verdicts_as_json
 from decomprec.guide import FrozenGuide
-from decomprec.models.card import CARD, model_card
+from decomprec.models.card import CARD, EVIDENCE_ONLY, model_card
 from decomprec.protocols import LoadData
 from decomprec.refine import (
     RefinedPredictor,
@@ -45,10 +46,12 @@ from decomprec.trained_model import TrainedModel
 from decomprec.training import Preset, train
 from decomprec.training.callbacks import PanelEveryEpoch
 from decomprec.training.progress import RunProgress
-from decomprec.viz import figure_pairs, panel, save_image
+from decomprec.viz import contact_sheet, figure_pairs, overlay, panel, save_image
 
 SCENES = {"train": (3000, 1), "val": (400, 3)}
 """How many synthetic scenes each split has, and the seed that draws them."""
+PREDICTIONS = "predictions.png"
+"""In a run's figures: the masks that a newcomer looks at first."""
 
 
 def synthetic_scenes(size: int) -> LoadData:
@@ -76,6 +79,7 @@ def run_experiment(
     compile: bool = False,
     callbacks: Sequence[Callback] = (),
     in_memory: bool = False,
+    evidence_only: bool = False,
 ) -> TrainedModel:
     """Train, draw the figures and, if there are true masks, measure the model.
 
@@ -96,6 +100,7 @@ def run_experiment(
         callbacks: further Lightning callbacks, for both stages.
         in_memory: decode the training images once and keep them, reduced to about twice the size that is trained at
             (`TaggedImages.in_memory`).
+        evidence_only: train no segmenter, see `train`.
 
     Raises:
         ValueError, StoppedRunError, OSError, KeyboardInterrupt: see `train`.
@@ -115,7 +120,8 @@ def run_experiment(
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
     panels = PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")
-    progress = RunProgress(preset, len(train_set), len(unseen), len(unseen) if _has_masks(unseen) else 0)
+    measured = len(unseen) if _has_masks(unseen) else 0
+    progress = RunProgress(preset, len(train_set), len(unseen), measured, guide_only=evidence_only)
     model = train(
         preset,
         train_set,
@@ -133,6 +139,7 @@ def run_experiment(
             "devices": 1,
             "plugins": [LightningEnvironment()],
         },
+        evidence_only=evidence_only,
     )
     model.to(device)
     _draw_figures(run_dir, model, seen, unseen, device)
@@ -151,11 +158,13 @@ def run_experiment(
     # Images are shown at the size that the segmenter was trained at, and whole.
     whole = load("val", transform=eval_transform(preset.image_size, crop=False), masks=True)
     results = _measure(run_dir, model, whole, run, device, scale=model.image_size / preset.image_size)
-    facts = [f"Trained on {data} with the preset {preset.name} and the seed {seed}."]
+    facts = [EVIDENCE_ONLY] if evidence_only else []
+    facts.append(f"Trained on {data} with the preset {preset.name} and the seed {seed}.")
     if results is not None:
         facts.append(f"Figures: {results.rows[0].scores.images} validation images at {preset.image_size} pixels.")
     model.card = model_card(model.class_names, model.image_size, facts, results.table() if results else "")
     write_text(run_dir / "model" / CARD, model.card)
+    print(f"\nimages with their masks: {run_dir / 'figures' / PREDICTIONS}")
     print(f"figures, checkpoints, results and model: {run_dir}")
     return model
 
@@ -174,13 +183,16 @@ def _pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
 
 
 def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, device: str) -> None:
-    """Figures 2 and 3, and a panel of five decompositions with the guide's opinion of each component."""
+    """Images as `predict` draws them, Figures 2 and 3, and a panel of five decompositions with the guide's opinions."""
+    save_image(_predictions(model, unseen), run_dir / "figures" / PREDICTIONS)
     segmenter, guide = model.segmenter, FrozenGuide(model.guide)
     for title, dataset in (("figure2_training", seen), ("figure3_validation", unseen)):
         batch = _pick(dataset, 50, 50)
         labels = torch.cat([segmenter.predict(images.to(device)) for images in batch["image"].split(8)])
         save_image(figure_pairs(batch["image"], labels.cpu()), run_dir / "figures" / f"{title}.png")
 
+    if model.masks_only:
+        return
     batch = _pick(unseen, 4, 1)
     with torch.inference_mode():
         out = segmenter(batch["image"].to(device))
@@ -189,30 +201,49 @@ def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, de
     save_image(figure, run_dir / "figures" / "panel.png")
 
 
+def _predictions(model: TrainedModel, unseen: Any) -> Tensor:
+    """Up to twelve validation images, each next to its masks as `predict` draws them and, if known, the true ones."""
+    batch = _pick(unseen, 9, 3)
+    images = (255 * batch["image"]).round().byte()
+    shown = [images, torch.stack([pil_to_tensor(result.overlay()) for result in model(list(images))])]
+    if _has_masks(unseen):
+        shown.append((255 * overlay(batch["image"], batch["mask"])).round().byte())
+    return contact_sheet([cell for row in zip(*shown, strict=True) for cell in row], columns=6, cell=192)
+
+
 def _measure(
     run_dir: Path, model: TrainedModel, unseen: Any, run: dict[str, Any], device: str, scale: float
 ) -> Results | None:
     """The table of results with its baselines, diagnostics and verdicts, in one pass over the images."""
     loader = DataLoader(unseen, batch_size=1, collate_fn=collate)  # of various shapes
-    decompose = once(lambda images: model.segmenter(rescale(images, scale)))
-    diagnostics, verdicts = Diagnostics(model.guide), VerdictAccumulator(model.class_names)
+    segmenter = model.segmenter
+    decompose = once(lambda images: segmenter(rescale(images, scale)))
+    seen_logits = once(
+        lambda images: (
+            segmenter.mask_logits(rescale(images, scale)) if model.masks_only else decompose(images).mask_logits
+        )
+    )
+    diagnostics = None if model.masks_only else Diagnostics(model.guide)
+    verdicts = VerdictAccumulator(model.class_names)
 
     def described() -> Iterator[dict[str, Any]]:
         for batch in tqdm(loader, "evaluating", disable=None):
             images, tags = batch["image"].to(device), batch["tags"].to(device)
-            diagnostics.update(decompose(images), rescale(images, scale), tags)
+            if diagnostics is not None:
+                diagnostics.update(decompose(images), rescale(images, scale), tags)
             drawn = labels_from_logits(mask_logits(images), tags)
             verdicts.update(tags, model.guide(images), drawn)
             yield {**batch, "image": images}
 
     def mask_logits(images: Tensor) -> Tensor:
-        return resize(decompose(images).mask_logits, images.shape[-2:])
+        return resize(seen_logits(images), images.shape[-2:])
 
+    ours = "evidence" if model.masks_only else "decomprec"
     predictors = {
-        "decomprec": RefinedPredictor(mask_logits),
-        "decomprec, guided filter": RefinedPredictor(mask_logits, guided_filter),
+        ours: RefinedPredictor(mask_logits),
+        f"{ours}, guided filter": RefinedPredictor(mask_logits, guided_filter),
         # What `decomprec predict` draws.
-        "decomprec, PAMR, guide's tags": RefinedPredictor(mask_logits, half_pamr, multi_scale_tags(model.guide)),
+        f"{ours}, {DRAWN}": RefinedPredictor(mask_logits, half_pamr, multi_scale_tags(model.guide)),
     }
     results = None
     with torch.inference_mode(), remembering(model.guide.encoder):
@@ -220,10 +251,11 @@ def _measure(
             results = compare(predictors, model.guide, described(), unseen.class_names, device)
         else:
             deque(described(), maxlen=0)
-    write_text(run_dir / "diagnostics.json", json.dumps(diagnostics.compute(), indent=2) + "\n")
+    if diagnostics is not None:
+        write_text(run_dir / "diagnostics.json", json.dumps(diagnostics.compute(), indent=2) + "\n")
     write_text(run_dir / "verdicts.json", json.dumps(verdicts_as_json(verdicts.compute()), indent=2) + "\n")
     if results is None:
-        print("no masks to measure with: see figures/, and the areas in diagnostics.json")
+        print("no masks to measure with: see figures/ and the areas in verdicts.json")
     else:
         results = dataclasses.replace(results, run=run)
         results.save(run_dir / "results.json")

@@ -48,7 +48,7 @@ def test_help_is_light_and_teaches_by_example() -> None:
     assert imported.isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("command", ["demo", "check", "train", "predict", "evaluate", "report", "export"])
+@pytest.mark.parametrize("command", ["demo", "check", "train", "predict", "evaluate", "report", "app", "export"])
 def test_every_command_has_examples_in_lines_of_their_own(command: str) -> None:
     result = call(command, "--help")
     assert result.exit_code == 0

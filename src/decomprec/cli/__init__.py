@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from decomprec.cli.app_command import app as app_command
 from decomprec.cli.check import check
 from decomprec.cli.common import PreparedCommand, SentenceErrors
 from decomprec.cli.demo import demo
@@ -27,8 +28,9 @@ From a folder of tagged images to masks, and how good they are:
   decomprec evaluate drawn/masks true_masks --json scores.json
 
 \b
-A report of a run on one page, and its model for onnxruntime:
+A report of a run on one page, a page to drop images on, and its model for onnxruntime:
   decomprec report runs/mine images
+  decomprec app runs/mine
   decomprec export runs/mine --out mine.onnx
 
 Exit codes: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage. `decomprec COMMAND --help` has more
@@ -44,5 +46,5 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain text, which reads the same in a log
     pretty_exceptions_enable=False,
 )
-for command in (demo, check, train, predict, evaluate, report, export):
+for command in (demo, check, train, predict, evaluate, report, app_command, export):
     app.command(cls=PreparedCommand)(command)

@@ -87,6 +87,8 @@ ARGUMENTS = {
     "`classes`": "--classes",
     "`splits`": "--splits",
     "`tags`": "--tags",
+    "`evidence_only`": "--evidence-only",
+    "`port`": "--port",
 }
 """Words of the command line for the arguments that errors of the library name."""
 
@@ -220,6 +222,7 @@ def run(
     precision: Precision,
     *,
     resolved: dict[str, Any] | None = None,
+    evidence_only: bool = False,
     **options: Any,
 ) -> None:
     """Run the experiment of a training command, and write the call's config into the run folder.
@@ -243,6 +246,7 @@ def run(
         # In full: a later version may have other presets.
         save_config(context, config, **{**(resolved or {}), "preset": preset.model_dump(mode="json"), "set": None})
 
+    go_on = f"decomprec {context.info_name} --config {shlex.quote(str(config))} --resume"
     with Interrupt() as interrupt:
         hooks = LambdaCallback(
             on_fit_start=save,  # the run has been accepted, and can be stopped
@@ -256,6 +260,7 @@ def run(
                 accelerator=accelerator,
                 precision={"float32": "32-true", "bf16": "bf16-mixed"}[precision],
                 callbacks=[hooks],
+                evidence_only=evidence_only,
                 **options,
             )
         except StoppedRunError as error:
@@ -264,7 +269,9 @@ def run(
             # Lightning exits then, and processes that load images may end first.
             if not (interrupt.seen or isinstance(stop, KeyboardInterrupt)):
                 raise
-            again = f"decomprec {context.info_name} --config {shlex.quote(str(config))} --resume"
             raise KeyboardInterrupt(
-                f"interrupted; go on with: {again}" if config.is_file() else "interrupted"
+                f"interrupted; go on with: {go_on}" if config.is_file() else "interrupted"
             ) from stop
+    typer.echo(
+        f"train the segmenter: {go_on}" if evidence_only else f"on one page: decomprec report {shlex.quote(str(out))}"
+    )

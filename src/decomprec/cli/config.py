@@ -16,7 +16,7 @@ from decomprec._files import written_whole
 from decomprec._yaml import load_yaml
 
 CONFIG = "config.yaml"
-_ABOUT_THE_CALL = ("config", "resume")  # not about its result
+_ABOUT_THE_CALL = ("config", "resume", "evidence-only")  # not about its result
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
