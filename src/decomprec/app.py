@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +18,13 @@ if TYPE_CHECKING:
 
 REFINEMENTS = {"half PAMR": half_pamr, "PAMR": pamr, "guided filter": guided_filter, "none": None}
 """What fits masks to the edges of their images; the first is what `predict` does unless told otherwise."""
-UNSURE = "not sure"
-"""Name of the pixels that are left out of the label map, as 255."""
+UNSURE = "not sure"  # pixels that are left out of the label map, as 255
 
 
 def segment(
     model: TrainedModel, image: str | None, tags: list[str], refinement: str, threshold: float, folder: str
 ) -> tuple[tuple[str, list[tuple[Any, str]]] | None, str | None]:
-    """Segment an image file.
+    """Segment an image file, and write its label map.
 
     Args:
         model: draws the masks.
@@ -31,14 +32,11 @@ def segment(
         tags: names of the classes in it; empty lets the classifier decide.
         refinement: one of `REFINEMENTS`.
         threshold: pixels whose most likely class has a lower probability become 255; in [0, 1].
-        folder: gets the label map, in a folder of its own.
+        folder: gets a folder with the label map.
 
     Returns:
         The image with a mask (H, W) in {0, 1} for each class that was found, as `gradio.AnnotatedImage` takes them,
         and the file of the label map; None for both without an image.
-
-    Raises:
-        ValueError: if the file is no image.
     """
     if image is None:
         return None, None
@@ -117,8 +115,9 @@ def serve(model: TrainedModel, *, port: int | None = None, browser: bool = True,
         OSError: if the port is taken.
     """
     gr = _gradio()
-    # The reader's own fonts: the page asks no third party for anything.
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    theme = gr.themes.Default(
+        font=["system-ui", "sans-serif"], font_mono=["monospace"]
+    )  # asks no third party for fonts
     page = build_app(model)
     try:
         _, address, _ = page.launch(
@@ -141,11 +140,9 @@ def serve(model: TrainedModel, *, port: int | None = None, browser: bool = True,
 
 
 def _gradio() -> Any:
-    try:
-        import gradio
-    except ImportError as error:
-        raise ValueError('Expected gradio, which the app needs; do pip install "decomprec[app]".') from error
-    return gradio
+    if find_spec("gradio") is None:
+        raise ValueError('Expected gradio, which the app needs; do pip install "decomprec[app]".')
+    return import_module("gradio")
 
 
 def _colours(model: TrainedModel) -> dict[str, str]:

@@ -16,7 +16,6 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision.transforms.v2.functional import pil_to_tensor
 from tqdm import tqdm
 
 from decomprec._files import write_text
@@ -29,11 +28,12 @@ from decomprec.evaluation import Results, compare
 from decomprec.evaluation.comparison import DRAWN, text_table
 from decomprec.evaluation.diagnostics import Diagnostics
 from decomprec.evaluation.verdict import VerdictAccumulator, verdict_table, verdicts_as_json
-from decomprec.guide import FrozenGuide
+from decomprec.figures import PREDICTIONS, draw_figures, has_masks, pick
 from decomprec.models.card import CARD, EVIDENCE_ONLY, model_card
 from decomprec.protocols import LoadData
 from decomprec.refine import (
     RefinedPredictor,
+    at_scale,
     guided_filter,
     half_pamr,
     multi_scale_tags,
@@ -46,12 +46,9 @@ from decomprec.trained_model import TrainedModel
 from decomprec.training import Preset, train
 from decomprec.training.callbacks import PanelEveryEpoch
 from decomprec.training.progress import RunProgress
-from decomprec.viz import contact_sheet, figure_pairs, overlay, panel, save_image
 
 SCENES = {"train": (3000, 1), "val": (400, 3)}
 """How many synthetic scenes each split has, and the seed that draws them."""
-PREDICTIONS = "predictions.png"
-"""In a run's figures: the masks that a newcomer looks at first."""
 
 
 def synthetic_scenes(size: int) -> LoadData:
@@ -119,8 +116,8 @@ def run_experiment(
             print(f"warning: {doubt.text}\n")
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
-    panels = PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")
-    measured = len(unseen) if _has_masks(unseen) else 0
+    panels = PanelEveryEpoch(pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")
+    measured = len(unseen) if has_masks(unseen) else 0
     progress = RunProgress(preset, len(train_set), len(unseen), measured, guide_only=evidence_only)
     model = train(
         preset,
@@ -142,7 +139,7 @@ def run_experiment(
         evidence_only=evidence_only,
     )
     model.to(device)
-    _draw_figures(run_dir, model, seen, unseen, device)
+    draw_figures(run_dir / "figures", model, seen, unseen)
     run = {
         "data": data,
         "preset": preset.name,
@@ -169,60 +166,13 @@ def run_experiment(
     return model
 
 
-def _has_masks(dataset: Any) -> bool:
-    records = getattr(dataset, "records", None)
-    return records is None or any(record.mask for record in records)
-
-
-def _pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
-    """A batch of up to `with_class` images that have a class, then up to `without` that have none."""
-    present = dataset.tags.any(dim=1)
-    order = torch.randperm(len(present), generator=torch.Generator().manual_seed(0))
-    chosen = order[present[order]][:with_class].tolist() + order[~present[order]][:without].tolist()
-    return collate([dataset[i] for i in chosen])
-
-
-def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, device: str) -> None:
-    """Images as `predict` draws them, Figures 2 and 3, and a panel of five decompositions with the guide's opinions."""
-    save_image(_predictions(model, unseen), run_dir / "figures" / PREDICTIONS)
-    segmenter, guide = model.segmenter, FrozenGuide(model.guide)
-    for title, dataset in (("figure2_training", seen), ("figure3_validation", unseen)):
-        batch = _pick(dataset, 50, 50)
-        labels = torch.cat([segmenter.predict(images.to(device)) for images in batch["image"].split(8)])
-        save_image(figure_pairs(batch["image"], labels.cpu()), run_dir / "figures" / f"{title}.png")
-
-    if model.masks_only:
-        return
-    batch = _pick(unseen, 4, 1)
-    with torch.inference_mode():
-        out = segmenter(batch["image"].to(device))
-        opinion = guide(out.components.flatten(0, 1)).sigmoid().unflatten(0, out.components.shape[:2])
-    figure = panel(batch["image"], out, unseen.class_names, batch["tags"], batch["mask"], opinion)
-    save_image(figure, run_dir / "figures" / "panel.png")
-
-
-def _predictions(model: TrainedModel, unseen: Any) -> Tensor:
-    """Up to twelve validation images, each next to its masks as `predict` draws them and, if known, the true ones."""
-    batch = _pick(unseen, 9, 3)
-    images = (255 * batch["image"]).round().byte()
-    shown = [images, torch.stack([pil_to_tensor(result.overlay()) for result in model(list(images))])]
-    if _has_masks(unseen):
-        shown.append((255 * overlay(batch["image"], batch["mask"])).round().byte())
-    return contact_sheet([cell for row in zip(*shown, strict=True) for cell in row], columns=6, cell=192)
-
-
 def _measure(
     run_dir: Path, model: TrainedModel, unseen: Any, run: dict[str, Any], device: str, scale: float
 ) -> Results | None:
     """The table of results with its baselines, diagnostics and verdicts, in one pass over the images."""
     loader = DataLoader(unseen, batch_size=1, collate_fn=collate)  # of various shapes
-    segmenter = model.segmenter
-    decompose = once(lambda images: segmenter(rescale(images, scale)))
-    seen_logits = once(
-        lambda images: (
-            segmenter.mask_logits(rescale(images, scale)) if model.masks_only else decompose(images).mask_logits
-        )
-    )
+    decompose = once(lambda images: model.segmenter(rescale(images, scale)))
+    seen_masks = once(at_scale(model.segmenter.mask_logits, scale))
     diagnostics = None if model.masks_only else Diagnostics(model.guide)
     verdicts = VerdictAccumulator(model.class_names)
 
@@ -236,7 +186,9 @@ def _measure(
             yield {**batch, "image": images}
 
     def mask_logits(images: Tensor) -> Tensor:
-        return resize(seen_logits(images), images.shape[-2:])
+        if model.masks_only:
+            return seen_masks(images)
+        return resize(decompose(images).mask_logits, images.shape[-2:])
 
     ours = "evidence" if model.masks_only else "decomprec"
     predictors = {
@@ -247,7 +199,7 @@ def _measure(
     }
     results = None
     with torch.inference_mode(), remembering(model.guide.encoder):
-        if _has_masks(unseen):
+        if has_masks(unseen):
             results = compare(predictors, model.guide, described(), unseen.class_names, device)
         else:
             deque(described(), maxlen=0)

@@ -95,7 +95,7 @@ def test_the_page_asks_for_what_can_be_switched(model: TrainedModel) -> None:
 def test_without_gradio_one_sentence_says_what_to_install(
     model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "gradio", None)
+    monkeypatch.setattr("decomprec.app.find_spec", lambda name: None)
     model.save_pretrained(tmp_path / "model")
     assert 'pip install "decomprec[app]"' in sentence("app", tmp_path / "model", "--device", "cpu")
     assert call("app", tmp_path / "model", "--port", "0").exit_code == 2

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from decomprec import functional as DF
 from decomprec.data import IGNORE
 from decomprec.evaluation.metrics import image_iou
+from decomprec.figures import has_masks
 from decomprec.report.record import RunRecord
 from decomprec.viz import overlay
 
@@ -166,12 +167,6 @@ def most_wrong(score: Score) -> float:
 def least_certain(score: Score) -> float:
     """Sort key: least certain first."""
     return -score.uncertainty
-
-
-def has_masks(dataset: Any) -> bool:
-    """Whether any true mask is known; `TaggedImages` fills missing ones with 255."""
-    records = getattr(dataset, "records", None)
-    return records is None or any(record.mask for record in records)
 
 
 def draw(record: RunRecord, dataset: Any, score: Score) -> Card:
