@@ -69,7 +69,7 @@ def build_app(model: TrainedModel) -> gr.Blocks:
         return drawn, gr.DownloadButton(value=file, interactive=file is not None)
 
     with gr.Blocks(title="decomprec", analytics_enabled=False) as page:
-        gr.Markdown(f"# Masks of {', '.join(model.class_names)}")
+        gr.Markdown("# Drop an image, see its masks")
         with gr.Row():
             with gr.Column():
                 # As it is stored: the model reads it as `predict` does.
