@@ -83,16 +83,20 @@ def evidence_decoder(classifier: PooledClassifier, stride: float = 2.0, **settin
 class EvidenceMasks(nn.Module):
     """Masks (B, K, H, W) by a guide's evidence alone, which follow the image: the seeds of a training.
 
-    Where `EvidenceDecoder` finds a class; the masks are then refined at half the images' resolution, at a quarter of
-    the cost.
+    The evidence for each class spreads, by a `random_walk`, to where the encoder's finer features are alike, and is
+    brought to the range from 0 to 1 in each image: what fits the class best there is the class, and what fits it least
+    is not. Above the threshold the class takes over, see the equation; the masks are then refined at half the images'
+    resolution, at a quarter of the cost.
 
         M = softmax over the background and the present classes of (0, s (ê_j - t))
 
     Args:
         classifier: trained, with `standardise=True`. Its head's weights are copied.
         scale: of the images that the classifier sees; larger ones show finer parts.
+        threshold: t, in (0, 1).
+        sharpness: s, positive.
+        steps: of the random walk; 0 leaves the evidence where it is.
         refine: maps images and masks to masks.
-        settings: `threshold`, `sharpness` and `steps` of `EvidenceDecoder`.
 
     Raises:
         ValueError: if the classifier doesn't standardise its features, or a number is out of its range.
@@ -106,13 +110,19 @@ class EvidenceMasks(nn.Module):
     """
 
     def __init__(
-        self, classifier: PooledClassifier, scale: float = 1.5, refine: Refinement = pamr, **settings: Any
+        self,
+        classifier: PooledClassifier,
+        scale: float = 1.5,
+        threshold: float = 0.55,
+        sharpness: float = 6.0,
+        steps: int = 4,
+        refine: Refinement = pamr,
     ) -> None:
         super().__init__()
         if not scale > 0:
             raise ValueError(f"Expected `scale` to be positive, but got {scale}.")
         self.encoder = classifier.encoder
-        self.decoder = evidence_decoder(classifier, **settings)
+        self.decoder = evidence_decoder(classifier, threshold=threshold, sharpness=sharpness, steps=steps)
         self.scale = scale
         self.refine = refine
 
