@@ -16,10 +16,12 @@ from decomprec._processes import number_of_processes, rank
 from decomprec.data import collate
 from decomprec.decomposition import labels_from_logits
 from decomprec.evaluation import Results, compare
+from decomprec.evaluation.comparison import DRAWN
 from decomprec.evaluation.diagnostics import Diagnostics
 from decomprec.evaluation.verdict import Verdict, VerdictAccumulator
 from decomprec.refine import (
     RefinedPredictor,
+    at_scale,
     guided_filter,
     half_pamr,
     multi_scale_tags,
@@ -37,12 +39,12 @@ class Measured:
 
     Attributes:
         results: the table; None without true masks.
-        diagnostics: of the decompositions.
+        diagnostics: of the decompositions; None without an image decoder.
         verdicts: one for each class.
     """
 
     results: Results | None
-    diagnostics: dict[str, float | None]
+    diagnostics: dict[str, float | None] | None
     verdicts: tuple[Verdict, ...]
 
 
@@ -59,24 +61,30 @@ def measure(model: TrainedModel, images: Any, device: str, *, masks: bool, scale
     share = Subset(images, range(rank(), len(images), number_of_processes()))
     loader = DataLoader(share, batch_size=1, collate_fn=collate)  # of various shapes
     decompose = once(lambda images: model.segmenter(rescale(images, scale)))
-    diagnostics, verdicts = Diagnostics(model.guide), VerdictAccumulator(model.class_names)
+    seen_masks = once(at_scale(model.segmenter.mask_logits, scale))
+    diagnostics = None if model.masks_only else Diagnostics(model.guide)
+    verdicts = VerdictAccumulator(model.class_names)
 
     def described() -> Iterator[dict[str, Any]]:
         for batch in tqdm(loader, "evaluating", disable=True if rank() else None):
             images, tags = batch["image"].to(device), batch["tags"].to(device)
-            diagnostics.update(decompose(images), rescale(images, scale), tags)
+            if diagnostics is not None:
+                diagnostics.update(decompose(images), rescale(images, scale), tags)
             drawn = labels_from_logits(mask_logits(images), tags)
             verdicts.update(tags, model.guide(images), drawn)
             yield {**batch, "image": images}
 
     def mask_logits(images: Tensor) -> Tensor:
+        if model.masks_only:
+            return seen_masks(images)
         return resize(decompose(images).mask_logits, images.shape[-2:])
 
+    ours = "evidence" if model.masks_only else "decomprec"
     predictors = {
-        "decomprec": RefinedPredictor(mask_logits),
-        "decomprec, guided filter": RefinedPredictor(mask_logits, guided_filter),
+        ours: RefinedPredictor(mask_logits),
+        f"{ours}, guided filter": RefinedPredictor(mask_logits, guided_filter),
         # What `decomprec predict` draws.
-        "decomprec, PAMR, guide's tags": RefinedPredictor(mask_logits, half_pamr, multi_scale_tags(model.guide)),
+        f"{ours}, {DRAWN}": RefinedPredictor(mask_logits, half_pamr, multi_scale_tags(model.guide)),
     }
     results = None
     with torch.inference_mode(), remembering(model.guide.encoder):
@@ -84,6 +92,7 @@ def measure(model: TrainedModel, images: Any, device: str, *, masks: bool, scale
             results = compare(predictors, model.guide, described(), model.class_names, device, distributed=True)
         else:
             deque(described(), maxlen=0)
-    diagnostics.gather()
     verdicts.gather()
-    return Measured(results, diagnostics.compute(), verdicts.compute())
+    if diagnostics is not None:
+        diagnostics.gather()
+    return Measured(results, None if diagnostics is None else diagnostics.compute(), verdicts.compute())

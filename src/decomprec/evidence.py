@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decomprec import functional as DF
-from decomprec.affinity import feature_affinity, random_walk
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
+from decomprec.models.evidence_decoder import EvidenceDecoder
 from decomprec.protocols import Refinement
 from decomprec.refine import pamr, rescale, resize
 
@@ -55,6 +57,30 @@ def evidence_weights(classifier: PooledClassifier) -> Tensor:
     return positive / (positive @ mean).clamp(min=torch.finfo(mean.dtype).eps)[:, None]
 
 
+def evidence_decoder(classifier: PooledClassifier, stride: float = 2.0, **settings: Any) -> EvidenceDecoder:
+    """The decoder that turns features of the classifier's encoder into mask logits by its evidence.
+
+    Args:
+        classifier: trained, with `standardise=True`. Its head's weights are copied.
+        stride: of the encoder's finest features, in pixels of the image.
+        settings: `threshold`, `sharpness` and `steps` of `EvidenceDecoder`.
+
+    Raises:
+        ValueError: if the classifier doesn't standardise its features, or a number is out of its range.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
+        >>> evidence_decoder(classifier)(classifier.encoder(torch.rand(1, 3, 32, 32))).shape
+        torch.Size([1, 3, 32, 32])
+    """
+    weights = evidence_weights(classifier)
+    channels: Any = classifier.encoder.out_channels
+    decoder = EvidenceDecoder(channels, len(weights) + 1, levels=classifier.levels, stride=stride, **settings)
+    decoder.weights = weights
+    return decoder
+
+
 class EvidenceMasks(nn.Module):
     """Masks (B, K, H, W) by a guide's evidence alone, which follow the image: the seeds of a training.
 
@@ -94,18 +120,11 @@ class EvidenceMasks(nn.Module):
         refine: Refinement = pamr,
     ) -> None:
         super().__init__()
-        for name, value in (("scale", scale), ("sharpness", sharpness)):
-            if not value > 0:
-                raise ValueError(f"Expected `{name}` to be positive, but got {value}.")
-        if not 0 < threshold < 1:
-            raise ValueError(f"Expected `threshold` to lie between 0 and 1, but got {threshold}.")
-        self.classifier = classifier
-        self.weights: Tensor
-        self.register_buffer("weights", evidence_weights(classifier), persistent=False)
+        if not scale > 0:
+            raise ValueError(f"Expected `scale` to be positive, but got {scale}.")
+        self.encoder = classifier.encoder
+        self.decoder = evidence_decoder(classifier, threshold=threshold, sharpness=sharpness, steps=steps)
         self.scale = scale
-        self.threshold = threshold
-        self.sharpness = sharpness
-        self.steps = steps
         self.refine = refine
 
     @torch.no_grad()
@@ -114,18 +133,7 @@ class EvidenceMasks(nn.Module):
 
         With `classes` (B, S-1), int64, in [0, K-1), only those of each image, after the background: (B, S, h, w).
         """
-        features = self.classifier.encoder(rescale(images, self.scale))
-        parts = self.classifier.gather(features).float()
-        if classes is None:
-            evidence = F.conv2d(parts, self.weights[:, :, None, None])
-        else:
-            evidence = torch.einsum("bchw,bsc->bshw", parts, self.weights[classes])
-        finer = features[-3:-1] or features
-        evidence = random_walk(feature_affinity(finer), resize(evidence, finer[-1].shape[-2:]), self.steps)
-        lowest, highest = evidence.amin(dim=(-2, -1), keepdim=True), evidence.amax(dim=(-2, -1), keepdim=True)
-        # Evidence that is the same everywhere points nowhere: its rounding errors must not be stretched.
-        share = (evidence - lowest) / (highest - lowest).clamp(min=1e-3)
-        return F.pad(self.sharpness * (share - self.threshold), (0, 0, 0, 0, 1, 0))
+        return self.decoder.coarse(self.encoder(rescale(images, self.scale)), classes)
 
     @torch.no_grad()
     def forward(self, images: Tensor, tags: Tensor) -> Tensor:
@@ -134,18 +142,18 @@ class EvidenceMasks(nn.Module):
         Raises:
             ValueError: if the tags don't fit the images and classes.
         """
-        check_tags(tags, batch=len(images), num_classes=len(self.weights) + 1)
+        check_tags(tags, batch=len(images), num_classes=len(self.decoder.weights) + 1)
         return self._masks(images, self.logits(images), tags)
 
     @torch.no_grad()
     def seeds(self, images: Tensor, tags: Tensor, confidence: float = 0.65) -> Tensor:
         """Label maps (B, H, W) where the masks are sure, see `functional.seed_labels`."""
-        check_tags(tags, batch=len(images), num_classes=len(self.weights) + 1)
+        check_tags(tags, batch=len(images), num_classes=len(self.decoder.weights) + 1)
         # The present classes, padded by absent ones, at least one: no others take memory.
         most = max(1, int(tags.sum(dim=1).max()))
         classes = tags.argsort(dim=1, descending=True, stable=True)[:, :most]
         masks = self._masks(images, self.logits(images, classes), tags.gather(1, classes))
-        return DF.seed_labels(masks, confidence, F.pad(classes + 1, (1, 0)), len(self.weights) + 1)
+        return DF.seed_labels(masks, confidence, F.pad(classes + 1, (1, 0)), len(self.decoder.weights) + 1)
 
     def _masks(self, images: Tensor, logits: Tensor, tags: Tensor) -> Tensor:
         half = [max(1, side // 2) for side in images.shape[-2:]]

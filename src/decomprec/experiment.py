@@ -19,22 +19,20 @@ from decomprec._devices import machine_name, torch_device
 from decomprec._files import write_text
 from decomprec._measuring import Measured, measure
 from decomprec._processes import number_of_processes
-from decomprec.data import SyntheticScenes, collate, eval_transform, train_transform
+from decomprec.data import SyntheticScenes, eval_transform, train_transform
 from decomprec.data.doubts import tag_doubts
 from decomprec.data.overview import heading, overview_rows
 from decomprec.data.samples import Transform
-from decomprec.data.tags import tag_table
 from decomprec.evaluation.comparison import text_table
 from decomprec.evaluation.verdict import verdict_table, verdicts_as_json
-from decomprec.guide import FrozenGuide
-from decomprec.models.card import CARD, model_card
+from decomprec.figures import PREDICTIONS, draw_figures, has_masks, pick
+from decomprec.models.card import CARD, EVIDENCE_ONLY, model_card
 from decomprec.protocols import LoadData
 from decomprec.trained_model import TrainedModel
 from decomprec.training import Preset, StoppedRunError, train
-from decomprec.training.callbacks import PanelEveryEpoch, draw_panel
+from decomprec.training.callbacks import PanelEveryEpoch
 from decomprec.training.interruptions import lost_process
 from decomprec.training.progress import RunProgress
-from decomprec.viz import figure_pairs, save_image
 
 SCENES = {"train": (3000, 1), "val": (400, 3)}
 """How many synthetic scenes each split has, and the seed that draws them."""
@@ -66,6 +64,7 @@ def run_experiment(
     start: TrainedModel | None = None,
     loggers: Sequence[str] = (),
     trainer_options: Mapping[str, Any] | None = None,
+    evidence_only: bool = False,
 ) -> TrainedModel:
     """Train, draw the figures and, if there are true masks, measure the model.
 
@@ -87,6 +86,7 @@ def run_experiment(
         start: a trained model to go on from, see `train`.
         loggers: further logs, see `train`.
         trainer_options: as for `train`; one device by default, whatever job this process is part of.
+        evidence_only: train no segmenter, see `train`.
 
     Raises:
         ValueError, StoppedRunError, OSError, KeyboardInterrupt: see `train`.
@@ -107,8 +107,9 @@ def run_experiment(
         raise ValueError("Expected image files with `in_memory`, but the images are rows or shards; leave it out.")
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
-    panels = PanelEveryEpoch(_pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")
-    progress = RunProgress(preset, len(train_set), len(unseen), len(unseen) if _has_masks(unseen) else 0)
+    panels = PanelEveryEpoch(pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")
+    measured = len(unseen) if has_masks(unseen) else 0
+    progress = RunProgress(preset, len(train_set), len(unseen), measured, guide_only=evidence_only)
     model = train(
         preset,
         train_set,
@@ -122,11 +123,12 @@ def run_experiment(
         compile=compile,
         loggers=loggers,
         trainer_options=options,
+        evidence_only=evidence_only,
     )
     if getattr(rank_zero_only, "rank", 0) and number_of_processes() == 1:
         return model  # both stages were finished, so the processes have not met: the first measures alone
     model.to(device)
-    _draw_figures(run_dir, model, seen, unseen, device)
+    draw_figures(run_dir / "figures", model, seen, unseen)
     run = {
         "data": data,
         "preset": preset.name,
@@ -144,17 +146,18 @@ def run_experiment(
     # Images are shown at the size that the segmenter was trained at, and whole.
     whole = load("val", transform=eval_transform(preset.image_size, crop=False), masks=True)
     try:
-        measured = measure(model, whole, device, masks=_has_masks(whole), scale=model.image_size / preset.image_size)
+        found = measure(model, whole, device, masks=has_masks(whole), scale=model.image_size / preset.image_size)
     except RuntimeError as error:
         if said := lost_process(error):
             raise StoppedRunError(f"{said} The model is in {run_dir / 'model'}; resume to measure it.") from error
         raise
-    results = measured.results and dataclasses.replace(measured.results, run=run)
-    facts = [f"Trained on {data} with the preset {preset.name} and the seed {seed}."]
+    results = found.results and dataclasses.replace(found.results, run=run)
+    facts = [EVIDENCE_ONLY] if evidence_only else []
+    facts.append(f"Trained on {data} with the preset {preset.name} and the seed {seed}.")
     if results is not None:
         facts.append(f"Figures: {results.rows[0].scores.images} validation images at {preset.image_size} pixels.")
     model.card = model_card(model.class_names, model.image_size, facts, results.table() if results else "")
-    _write(run_dir, model.card, dataclasses.replace(measured, results=results))
+    _write(run_dir, model.card, dataclasses.replace(found, results=results))
     return model
 
 
@@ -174,42 +177,16 @@ def _print_overview(data: str, seen: Any, unseen: Any) -> None:
             print(f"warning: {doubt.text}\n")
 
 
-def _has_masks(dataset: Any) -> bool:
-    records = getattr(dataset, "records", None)
-    return records is None or any(record.mask for record in records)
-
-
-def _pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
-    """A batch of up to `with_class` images that have a class, then up to `without` that have none."""
-    present = tag_table(dataset).sizes() > 0
-    order = torch.randperm(len(present), generator=torch.Generator().manual_seed(0))
-    chosen = order[present[order]][:with_class].tolist() + order[~present[order]][:without].tolist()
-    return collate([dataset[i] for i in chosen])
-
-
-@rank_zero_only
-def _draw_figures(run_dir: Path, model: TrainedModel, seen: Any, unseen: Any, device: str) -> None:
-    """Figures 2 and 3, and a panel of five decompositions with the guide's opinion of each component."""
-    segmenter, guide = model.segmenter, FrozenGuide(model.guide)
-    for title, dataset in (("figure2_training", seen), ("figure3_validation", unseen)):
-        batch = _pick(dataset, 50, 50)
-        labels = torch.cat([segmenter.predict(images.to(device)) for images in batch["image"].split(8)])
-        save_image(figure_pairs(batch["image"], labels.cpu()), run_dir / "figures" / f"{title}.png")
-
-    batch = _pick(unseen, 4, 1)
-    figure = draw_panel(segmenter, {**batch, "image": batch["image"].to(device)}, unseen.class_names, guide)
-    save_image(figure, run_dir / "figures" / "panel.png")
-
-
 @rank_zero_only
 def _write(run_dir: Path, card: str, measured: Measured) -> None:
     """Write what was measured, and print it."""
     results, verdicts = measured.results, measured.verdicts
-    write_text(run_dir / "diagnostics.json", json.dumps(measured.diagnostics, indent=2) + "\n")
+    if measured.diagnostics is not None:
+        write_text(run_dir / "diagnostics.json", json.dumps(measured.diagnostics, indent=2) + "\n")
     write_text(run_dir / "verdicts.json", json.dumps(verdicts_as_json(verdicts), indent=2) + "\n")
     write_text(run_dir / "model" / CARD, card)
     if results is None:
-        print("no masks to evaluate with: see figures/, and the areas in diagnostics.json")
+        print("no masks to measure with: see figures/ and the areas in verdicts.json")
     else:
         results.save(run_dir / "results.json")
         print(f"\n{results.table()}")
@@ -217,4 +194,5 @@ def _write(run_dir: Path, card: str, measured: Measured) -> None:
             print(f"\n{results.without_mask} validation images have no mask and are not measured")
         print(f"\nguide accuracy {results.guide['mean']:.3f} on {results.guide['images']} images")
     print(f"\nhow far to trust the masks, by the tags alone:\n\n{verdict_table(verdicts)}")
+    print(f"\nimages with their masks: {run_dir / 'figures' / PREDICTIONS}")
     print(f"figures, checkpoints, results and model: {run_dir}")

@@ -49,7 +49,8 @@ def test_help_is_light_and_teaches_by_example() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "check", "train", "predict", "evaluate", "report", "export", "export-labels", "import-labels"]
+    "command",
+    ["demo", "check", "train", "predict", "evaluate", "report", "app", "export", "export-labels", "import-labels"],
 )
 def test_every_command_has_examples_in_lines_of_their_own(command: str) -> None:
     result = call(command, "--help")

@@ -325,7 +325,7 @@ UNFIT: dict[str, tuple[Callable[[], DecompositionSegmenter], dict[str, Any], str
     "own decoder": (
         lambda: DecompositionSegmenter(3, PaperEncoder(), mask_decoder=nn.Identity(), image_decoder=PaperDecoder(9)),
         {},
-        "a PaperDecoder or UnetDecoder, which can .* but got Identity",
+        "a PaperDecoder or UnetDecoder or EvidenceDecoder, which can .* but got Identity",
     ),
     "changed later": (lambda: with_another_layer(small()), {}, "built it, but segmenter.encoder.another.bias differs"),
     "too large": (lambda: with_weight(small(), 1e5), {}, r"stages.0.0.weight to fit into float16, .* half=False"),

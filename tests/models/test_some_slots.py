@@ -16,11 +16,11 @@ from decomprec import ClsLoss, Decomposition, DecompositionLoss, DecompositionSe
 from decomprec import functional as DF
 from decomprec.data import SyntheticScenes
 from decomprec.evidence import EvidenceMasks
+from decomprec.figures import draw_panel
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
 from decomprec.training import SegmenterModule, train
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
-from decomprec.training.callbacks import draw_panel
 from decomprec.training.collapse import Diagnostics
 
 K, SIZE = 7, 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from decomprec.cli.app_command import app as app_command
 from decomprec.cli.check import check
 from decomprec.cli.common import PreparedCommand, SentenceErrors
 from decomprec.cli.demo import demo
@@ -35,8 +36,9 @@ Correct masks in a labelling tool, and go on:
   decomprec train images --out runs/better --start runs/mine --masks corrected
 
 \b
-A report of a run on one page, and its model for onnxruntime:
+A report of a run on one page, a page to drop images on, and its model for onnxruntime:
   decomprec report runs/mine images
+  decomprec app runs/mine
   decomprec export runs/mine --out mine.onnx
 
 Exit codes: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage. `decomprec COMMAND --help` has more
@@ -53,5 +55,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.callback()(main)
-for command in (demo, check, train, predict, evaluate, report, export, export_labels, import_labels):
+for command in (demo, check, train, predict, evaluate, report, app_command, export, export_labels, import_labels):
     app.command(cls=PreparedCommand)(command)

@@ -99,6 +99,8 @@ ARGUMENTS = {
     "`start`": "--start",
     "`out`": "--out",
     "`tool`": "--to",
+    "`evidence_only`": "--evidence-only",
+    "`port`": "--port",
 }
 """Words of the command line for the arguments that errors of the library name."""
 
@@ -232,6 +234,7 @@ def run(
     nodes: int = 1,
     strategy: str = "auto",
     resolved: dict[str, Any] | None = None,
+    evidence_only: bool = False,
     **options: Any,
 ) -> None:
     """Run the experiment of a training command, and write the call's config into the run folder.
@@ -260,6 +263,7 @@ def run(
             # In full: a later version may have other presets.
             save_config(context, config, **{**(resolved or {}), "preset": preset.model_dump(mode="json"), "set": None})
 
+    go_on = f"decomprec {context.info_name} --config {shlex.quote(str(config))} --resume"
     with Interrupt() as interrupt:
         hooks = LambdaCallback(
             on_fit_start=save,  # the run has been accepted, and can be stopped
@@ -278,6 +282,7 @@ def run(
                     "strategy": strategy,
                     "precision": precision.value,
                 },
+                evidence_only=evidence_only,
                 **options,
             )
         except StoppedRunError as error:
@@ -286,7 +291,9 @@ def run(
             # Lightning exits then, and processes that load images may end first.
             if not (interrupt.seen or isinstance(stop, KeyboardInterrupt)):
                 raise
-            again = f"decomprec {context.info_name} --config {shlex.quote(str(config))} --resume"
             raise KeyboardInterrupt(
-                f"interrupted; go on with: {again}" if config.is_file() else "interrupted"
+                f"interrupted; go on with: {go_on}" if config.is_file() else "interrupted"
             ) from stop
+    typer.echo(
+        f"train the segmenter: {go_on}" if evidence_only else f"on one page: decomprec report {shlex.quote(str(out))}"
+    )

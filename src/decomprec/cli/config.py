@@ -16,7 +16,7 @@ from decomprec._files import written_whole
 from decomprec._yaml import load_yaml
 
 CONFIG = "config.yaml"
-_ABOUT_THE_CALL = ("config", "resume", "shard")  # not about its result
+_ABOUT_THE_CALL = ("config", "resume", "shard", "evidence-only")  # not about its result
 _ABOUT_THE_RESULT = "weights"  # no argument
 
 

@@ -57,7 +57,7 @@ def export_labels(
     If DRAWN has probabilities (predict --probabilities), their largest values, averaged over an image, are its score in
     Label Studio and FiftyOne: look first at the images with the lowest.
 
-    coco, coco-polygons and yolo need more packages: pip install "decomprec[coco]"
+    coco, coco-polygons and yolo need more packages: pip install pycocotools contourpy
     """  # noqa: D301
     from decomprec.labelling import TOOLS
     from decomprec.labelling import export_labels as write
@@ -93,7 +93,7 @@ def import_labels(
     formats of DATA read it. Pixels where regions of different classes overlap are 255 (unknown), and so are those
     labelled "ignore". Images without an annotation are left out.
 
-    COCO, YOLO and polygons need more packages: pip install "decomprec[coco]"
+    COCO, YOLO and polygons need more packages: pip install pycocotools contourpy
     """  # noqa: D301
     from decomprec.labelling import import_labels as read
 

@@ -75,6 +75,12 @@ def train(
         ),
     ] = None,
     settings: SetOption = None,
+    evidence_only: Annotated[
+        bool,
+        typer.Option(
+            "--evidence-only", help="Masks from the guide alone, in a fraction of the time; --resume goes on from it."
+        ),
+    ] = False,
     resume: ResumeOption = False,
     masks: Annotated[
         Path | None, typer.Option(metavar="DIR", help="True masks of some training images, to learn from.")
@@ -124,11 +130,14 @@ def train(
     decomprec train --config runs/mine/config.yaml --resume
     decomprec train --config runs/mine/config.yaml --out runs/again --seed 1
     decomprec train images --out runs/short --set segmenter.epochs=1
+    decomprec train images --out runs/look --evidence-only
     decomprec train images --out runs/four --devices 4 --precision bf16-mixed
     torchrun --nproc-per-node=4 -m decomprec train images --out runs/four --devices 4
     decomprec train images --out runs/better --start runs/mine --masks corrected
 
-    A guide is trained on the tags, then a segmenter with the frozen guide.
+    A guide is trained on the tags, then a segmenter with the frozen guide. With --evidence-only, training stops after
+    the guide, whose evidence gives coarser masks: in a fraction of the time you see what the tags are good for, in
+    figures/, in the table and with predict. `decomprec train --config RUN/config.yaml --resume` trains the segmenter.
 
     \b
     Formats of DATA:
@@ -202,4 +211,5 @@ def train(
         workers=workers,
         in_memory=in_memory,
         compile=compile,
+        evidence_only=evidence_only,
     )

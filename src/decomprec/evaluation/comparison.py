@@ -25,6 +25,8 @@ from decomprec.evaluation.metrics import Loader, ScoreAccumulator, SegmentationS
 from decomprec.protocols import Localiser, Predictor
 
 MAX_CLASS_COLUMNS = 7
+DRAWN = "PAMR, guide's tags"
+"""End of the name of the row that measures what `decomprec predict` draws."""
 
 
 @dataclass(frozen=True)

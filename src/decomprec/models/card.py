@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 CARD = "README.md"
+EVIDENCE_ONLY = "The masks are the guide's evidence: no segmenter was trained."
 
 
 def model_card(class_names: Sequence[str], image_size: int, facts: Sequence[str] = (), table: str = "") -> str:
@@ -30,7 +31,7 @@ def model_card(class_names: Sequence[str], image_size: int, facts: Sequence[str]
         "---",
         f"# Masks of {names}",
         "",
-        "A segmenter trained from image tags; no mask was seen in training.",
+        "Trained from image tags; no mask was seen in training.",
         f"Images are resized to a short side of {image_size} pixels.",
         *facts,
         "",

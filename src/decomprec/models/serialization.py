@@ -19,6 +19,7 @@ from decomprec._validation import first_problem
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.decoders import UnetDecoder
 from decomprec.models.encoders import MAX_CHANNELS, SmallEncoder, TimmEncoder
+from decomprec.models.evidence_decoder import EvidenceDecoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
 from decomprec.models.pooling import Pooling
 from decomprec.models.segmenter import DecompositionSegmenter, maps_of_enlarged
@@ -119,8 +120,21 @@ class _UnetDecoder(_Values):
         return UnetDecoder(encoder_channels, out_channels, self.widths)
 
 
+class _EvidenceDecoder(_Values):
+    kind: Literal["evidence"] = "evidence"
+    levels: _Levels
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    sharpness: Annotated[float, Field(gt=0, le=1000)]
+    steps: Annotated[int, Field(ge=0, le=64)]
+    stride: Annotated[float, Field(ge=1, le=64)]
+
+    def build(self, encoder_channels: Sequence[int], out_channels: int) -> nn.Module:
+        return EvidenceDecoder(encoder_channels, out_channels, **self.model_dump(exclude={"kind"}))
+
+
 _Encoder = Annotated[_PaperEncoder | _SmallEncoder | _TimmEncoder, Field(discriminator="kind")]
 _Decoder = Annotated[_PaperDecoder | _UnetDecoder, Field(discriminator="kind")]
+_MaskDecoder = Annotated[_PaperDecoder | _UnetDecoder | _EvidenceDecoder, Field(discriminator="kind")]
 _ENCODERS: dict[type[nn.Module], Any] = {
     PaperEncoder: _PaperEncoder,
     SmallEncoder: _SmallEncoder,
@@ -130,6 +144,7 @@ _DECODERS: dict[type[nn.Module], Any] = {
     PaperDecoder: _PaperDecoder,
     UnetDecoder: _UnetDecoder,
 }
+_MASK_DECODERS = {**_DECODERS, EvidenceDecoder: _EvidenceDecoder}
 
 
 class _Classifier(_Values):
@@ -144,7 +159,7 @@ class _Config(_Values):
     image_size: Annotated[int, Field(ge=1, le=_MOST_PIXELS)]
     encoder: _Encoder
     enlarge: Annotated[int, Field(ge=1, le=_MOST_ENLARGED)]
-    mask_decoder: _Decoder
+    mask_decoder: _MaskDecoder
     image_decoder: _Decoder | None  # None: masks only
     classifier: _Classifier | None
 
@@ -225,7 +240,7 @@ def write_networks(folder: str | Path, networks: Networks, *, half: bool, masks_
             image_size=image_size,
             encoder=encoder,
             enlarge=segmenter.enlarge,
-            mask_decoder=_describe(segmenter.mask_decoder, _DECODERS),
+            mask_decoder=_describe(segmenter.mask_decoder, _MASK_DECODERS),
             image_decoder=None if masks_only else _describe(segmenter.image_decoder, _DECODERS),
             classifier=described,
         )

@@ -13,13 +13,12 @@ import torch
 from einops import rearrange
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from decomprec import functional as DF
-from decomprec.data import IGNORE, collate
+from decomprec.data import IGNORE
 from decomprec.evaluation.metrics import image_iou
-from decomprec.refine import RefinedPredictor, at_scale, resize
+from decomprec.figures import has_masks
 from decomprec.report.record import RunRecord
 from decomprec.viz import overlay
 
@@ -27,21 +26,25 @@ SIDE = 192
 """Longest side of an image in the page, in pixels."""
 
 _LOSSLESS = 96  # smaller images are enlarged on the page, where compression would show, and are small files anyway
+_AT_ONCE = 16  # images in memory
+_LEAST_SHARE = 0.005  # of an image: smaller parts are not named
 _COMPONENTS = 3  # shown besides the background's; an image has few classes, a model may have many
 
 
 @dataclass(frozen=True)
 class Score:
-    """Scores of one image, predicted without tags.
+    """Scores of one image, whose masks are as `decomprec predict` draws them, without tags.
 
     Attributes:
         index: in the data set.
+        tagged: whether any class is in the image, by its tags.
         iou: mean over the classes in the prediction or the truth; None without a true mask.
         wrong: share of the known pixels whose label is wrong, 0 without a true mask.
         uncertainty: entropy of the masks, averaged over the pixels, divided by ln K.
     """
 
     index: int
+    tagged: bool
     iou: float | None
     wrong: float
     uncertainty: float
@@ -70,8 +73,8 @@ class Card:
         name: of the image.
         score: of the image.
         tags: labels of its classes.
-        found: labels of the classes in its predicted label map.
-        views: photograph, mask, truth (if known), components and reconstruction.
+        found: labels of the classes that cover at least 0.5 % of its predicted label map.
+        views: photograph, mask, truth (if known), and what the image decoder makes: components and reconstruction.
         problems: the largest confusions, in words.
         pixelated: whether the image is small and should be enlarged without interpolation.
     """
@@ -85,23 +88,47 @@ class Card:
     pixelated: bool
 
 
-def measure(record: RunRecord, dataset: Any, device: str) -> list[Score]:
+def measure(record: RunRecord, dataset: Any) -> list[Score]:
     """Score every image of a data set like `decomprec.data.TaggedImages`, in order."""
-    predict, masked = _predictor(record, device), has_masks(dataset)
-    slots = len(record.model.class_names) + 1
+    masked, slots = has_masks(dataset), len(record.model.classes)
     scores: list[Score] = []
-    loader = DataLoader(dataset, batch_size=1, collate_fn=collate)  # of various shapes
-    for batch in tqdm(loader, "measuring"):
-        masks = predict.masks(batch["image"].to(device)).cpu()
-        entropy = DF.mask_entropy(masks) / math.log(slots)
-        labels = masks.argmax(dim=1)
-        truth = batch["mask"] if masked else torch.full_like(labels, IGNORE)
-        known = truth != IGNORE
-        wrong = ((labels != truth) & known).sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp(min=1)
-        ious = [None if math.isnan(iou) else iou for iou in image_iou(labels, truth, slots).tolist()]
-        for numbers in zip(ious, wrong.tolist(), entropy.tolist(), strict=True):
-            scores.append(Score(len(scores), *numbers))
+    with tqdm(total=len(dataset), desc="measuring", unit="image") as progress:
+        for start in range(0, len(dataset), _AT_ONCE):
+            items = [dataset[index] for index in range(start, min(start + _AT_ONCE, len(dataset)))]
+            results = record.model([_pixels(item) for item in items])
+            for item, result in zip(items, results, strict=True):
+                masks, labels = result.masks.cpu()[None], result.label_map[None]
+                truth = item["mask"][None] if masked else torch.full_like(labels, IGNORE)
+                known = truth != IGNORE
+                iou = image_iou(labels, truth, slots).item()
+                scores.append(
+                    Score(
+                        len(scores),
+                        bool(item["tags"].any()),
+                        None if math.isnan(iou) else iou,
+                        wrong=float(((labels != truth) & known).sum() / known.sum().clamp(min=1)),
+                        uncertainty=float(DF.mask_entropy(masks) / math.log(slots)),
+                    )
+                )
+            progress.update(len(items))
     return scores
+
+
+def highlights(scores: Sequence[Score]) -> dict[str, list[Score]]:
+    """The best, median and worst images, two of each: of those that have a class and, where any is known, a true mask.
+
+    Examples:
+        >>> scores = [Score(i, True, iou=i / 10, wrong=0.1, uncertainty=0.5) for i in range(9)]
+        >>> {name: [score.index for score in chosen] for name, chosen in highlights(scores).items()}
+        {'best': [8, 7], 'median': [3, 4], 'worst': [0, 1]}
+    """
+    known = [score for score in scores if score.iou is not None] or scores
+    ranked = sorted([score for score in known if score.tagged] or known, key=lowest_iou)
+    each = max(1, min(2, len(ranked) // 3))
+    middle = (len(ranked) - each) // 2
+    best, worst = ranked[::-1][:each], [score for score in ranked[:each] if score is not ranked[-1]]
+    median = [score for score in ranked[middle : middle + each] if score not in [*best, *worst]]
+    return {name: chosen for name, chosen in (("best", best), ("median", median), ("worst", worst)) if chosen}
 
 
 def choose(scores: Sequence[Score], most: int) -> list[Score]:
@@ -111,7 +138,7 @@ def choose(scores: Sequence[Score], most: int) -> list[Score]:
     spread evenly from the worst to the best.
 
     Examples:
-        >>> scores = [Score(i, iou=i / 100, wrong=0.1, uncertainty=0.5) for i in range(100)]
+        >>> scores = [Score(i, True, iou=i / 100, wrong=0.1, uncertainty=0.5) for i in range(100)]
         >>> [score.index for score in choose(scores, most=6)]
         [0, 1, 2, 3, 51, 99]
     """
@@ -142,40 +169,33 @@ def least_certain(score: Score) -> float:
     return -score.uncertainty
 
 
-def has_masks(dataset: Any) -> bool:
-    """Whether any true mask is known; `TaggedImages` fills missing ones with 255."""
-    records = getattr(dataset, "records", None)
-    return records is None or any(record.mask for record in records)
-
-
-@torch.inference_mode()
-def draw(record: RunRecord, dataset: Any, score: Score, device: str) -> Card:
-    """Decompose an image and encode all its views as data: URIs."""
-    item = dataset[score.index]
-    class_names = ("background", *record.model.class_names)
-    images = item["image"][None]
-    labels = _predictor(record, device)(images.to(device)).cpu()
-    size = [max(1, round(record.scale * side)) for side in images.shape[-2:]]
-    seen = resize(images, size).clamp(0, 1)
-    out = record.model.segmenter(seen.to(device))
+def draw(record: RunRecord, dataset: Any, score: Score) -> Card:
+    """Segment an image and encode all its views as data: URIs."""
+    item, model = dataset[score.index], record.model
+    pixels = _pixels(item)
+    images, result = pixels[None].float() / 255, model(pixels)
+    labels = result.label_map
+    shares = torch.bincount(labels.flatten(), minlength=len(model.classes)) / labels.numel()
 
     tags = tuple((item["tags"].nonzero().flatten() + 1).tolist())
-    found = tuple(k for k in labels.unique().tolist() if k)
-    shown = sorted({*tags, *found}, key=lambda k: (k not in tags, -out.areas[0, k].item()))[:_COMPONENTS]
-    views = [("photograph", "photograph", images[0]), ("mask", "mask", overlay(images, labels)[0])]
-    truth = item["mask"][None] if score.iou is not None else None
+    found = tuple(k for k in range(1, len(shares)) if shares[k] >= _LEAST_SHARE)
+    views = [("photograph", "photograph", images[0]), ("mask", "mask", overlay(images, labels[None])[0])]
+    truth = item["mask"] if score.iou is not None else None
     if truth is not None:
-        views.append(("truth", "truth", overlay(images, truth)[0]))
-    views += [("components", f"component: {class_names[k]}", out.components[0, k]) for k in (0, *sorted(shown))]
-    views.append(("reconstruction", "reconstruction", out.reconstruction[0]))
+        views.append(("truth", "truth", overlay(images, truth[None])[0]))
+    if not model.masks_only:
+        shown = sorted({*tags, *found}, key=lambda k: (k not in tags, -shares[k].item()))[:_COMPONENTS]
+        components = model.components(pixels)
+        views += [("components", f"component: {model.classes[k]}", components[k]) for k in (0, *sorted(shown))]
+        views.append(("reconstruction", "reconstruction", components.sum(dim=0)))
     return Card(
         item["name"],
         score,
         tags,
         found,
-        tuple(View(kind, title, data_uri(pixels)) for kind, title, pixels in views),
-        () if truth is None else confusions(labels[0], truth[0], class_names),
-        max(images.shape[-2:]) <= _LOSSLESS,
+        tuple(View(kind, title, data_uri(shown)) for kind, title, shown in views),
+        () if truth is None else confusions(labels, truth, model.classes),
+        max(pixels.shape[-2:]) <= _LOSSLESS,
     )
 
 
@@ -199,7 +219,7 @@ def confusions(labels: Tensor, truth: Tensor, class_names: Sequence[str]) -> tup
         f"{100 * share:.0f} % of the image: {class_names[pair // len(class_names)]} drawn as "
         f"{class_names[pair % len(class_names)]}"
         for share, pair in zip(shares.tolist(), places.tolist(), strict=True)
-        if share >= 0.005
+        if share >= _LEAST_SHARE
     )
 
 
@@ -218,7 +238,7 @@ def data_uri(shown: Tensor) -> str:
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _predictor(record: RunRecord, device: str) -> RefinedPredictor:
-    """The predictor of the row "decomprec" in the table: no refinement, images at the segmenter's training size."""
-    segmenter = record.model.segmenter.to(device)
-    return RefinedPredictor(at_scale(segmenter.mask_logits, record.scale))
+def _pixels(item: dict[str, Any]) -> Tensor:
+    """An item's image, uint8, as the model takes it."""
+    pixels: Tensor = (255 * item["image"]).round().byte()
+    return pixels

@@ -55,11 +55,6 @@ class RunRecord:
         facts: dict[str, Any] = self.results.get("run", {})
         return facts
 
-    @property
-    def scale(self) -> float:
-        """Side of the segmenter's images divided by that of the scored images."""
-        return self.preset.segmenter_size / self.preset.image_size
-
 
 def read_run(run_dir: str | Path) -> RunRecord:
     """Read a run's settings, networks, logs and results; nothing is downloaded or unpickled.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from markupsafe import Markup
 from tqdm import tqdm
 
 from decomprec._files import written_whole
-from decomprec.evaluation.comparison import number_cell
+from decomprec.evaluation.comparison import DRAWN, number_cell
 from decomprec.evaluation.verdict import HEAD, verdict_rows
-from decomprec.report.gallery import Card, Score, choose, draw, least_certain, measure, most_wrong
+from decomprec.report.gallery import Card, Score, choose, draw, highlights, measure
 from decomprec.report.record import RunRecord, results_table
 from decomprec.viz import voc_palette
 
 _PAGE = Path(__file__).parent / "page"
-_FAILURES = 6
+_BY_IOU = {"best": "Best", "median": "Median", "worst": "Worst"}
+_BY_CERTAINTY = {"best": "Most certain", "median": "Median", "worst": "Least certain"}
 _LINE_NAMES = {"train": "training", "val": "validation"}
 _DIAGNOSTICS = {
     "recon_error": "reconstruction error (Eq. 2)",
@@ -38,7 +39,7 @@ _DIAGNOSTICS = {
 def write_report(
     record: RunRecord, path: str | Path, dataset: Any = None, *, images: int = 48, device: str = "cpu"
 ) -> None:
-    """Write an HTML page with the table of results, the training curves, validation images and all settings.
+    """Write an HTML page with the best and worst masks, the table of results, training curves, images and settings.
 
     The page contains its images and loads nothing; its content security policy blocks everything else.
 
@@ -58,19 +59,31 @@ def write_report(
             f"Expected `dataset` to have the classes of the run, {', '.join(class_names)}, but got "
             f"{', '.join(dataset.class_names)}; pass the data of its training."
         )
-    scores = [] if dataset is None else measure(record, dataset, device)
-    chosen = tqdm(choose(scores, images), "drawing", disable=not scores)
-    text = page(record, [draw(record, dataset, score, device) for score in chosen], scores)
+    record.model.to(device)
+    scores = [] if dataset is None else measure(record, dataset)
+    chosen, extremes = choose(scores, images), highlights(scores)
+    wanted = {score.index: score for score in (*chosen, *(score for group in extremes.values() for score in group))}
+    progress = tqdm(wanted.items(), "drawing", unit="image", disable=not scores)
+    cards = {index: draw(record, dataset, score) for index, score in progress}
+    text = page(
+        record,
+        {name: [cards[score.index] for score in group] for name, group in extremes.items()},
+        [cards[score.index] for score in chosen],
+        scores,
+    )
     with written_whole(path) as partial:
         # File names can hold bytes that are not text.
         partial.write_text(text, encoding="utf-8", errors="replace")
 
 
-def page(record: RunRecord, cards: Sequence[Card], scores: Sequence[Score]) -> str:
+def page(
+    record: RunRecord, extremes: Mapping[str, Sequence[Card]], cards: Sequence[Card], scores: Sequence[Score]
+) -> str:
     """Render the HTML.
 
     Args:
         record: of the run.
+        extremes: what the page opens on: the best, median and worst images.
         cards: images to show, in their initial order.
         scores: of all images.
     """
@@ -94,9 +107,9 @@ def page(record: RunRecord, cards: Sequence[Card], scores: Sequence[Score]) -> s
         diagnostics=[(_DIAGNOSTICS.get(name, name), number_cell(x)) for name, x in record.diagnostics.items()],
         stages=record.charts,
         line_names=_LINE_NAMES,
+        drawn=DRAWN,
+        extremes=[((_BY_IOU if ious else _BY_CERTAINTY)[name], group) for name, group in extremes.items()],
         cards=cards,
-        failures=sorted([p for p in cards if p.score.wrong], key=lambda p: most_wrong(p.score))[:_FAILURES],
-        uncertain=sorted(cards, key=lambda p: least_certain(p.score))[:_FAILURES],
         measured=len(scores),
         median=statistics.median(ious) if ious else None,
         sorts=[*sorts, ("uncertain", "Least certain"), ("name", "Name")],
@@ -116,7 +129,14 @@ def _numbers(results: dict[str, Any]) -> list[tuple[str, str]]:
     if not results:
         return []
     rows = [row for row in results["rows"] if not row["tags"]] or results["rows"]
+    drawn = next((row for row in rows if row["method"].endswith(DRAWN)), rows[0])
     cam = [row for row in rows if row["method"].startswith("CAM")][:1]
-    numbers = [(number_cell(row["mean_foreground_iou"]), f"foreground IoU, {row['method']}") for row in [rows[0], *cam]]
+    numbers = [
+        (drawn, "foreground IoU of what predict draws"),
+        *((row, f"foreground IoU, {row['method']}") for row in cam),
+    ]
     guide = results.get("guide_accuracy")
-    return [*numbers, *([(number_cell(guide["mean"]), "accuracy of the guide")] if guide else [])]
+    return [
+        *((number_cell(row["mean_foreground_iou"]), text) for row, text in numbers),
+        *([(number_cell(guide["mean"]), "accuracy of the guide")] if guide else []),
+    ]

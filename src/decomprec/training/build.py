@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import nn
 
+from decomprec.evidence import evidence_decoder
 from decomprec.guide import FrozenGuide
 from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.encoders import SmallEncoder, TimmEncoder
-from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.models.segmenter import DecompositionSegmenter, maps_of_enlarged
+from decomprec.models.serialization import NoImageDecoder
 from decomprec.priors import HingeAreaLoss
 from decomprec.protocols import View
 from decomprec.trained_model import TrainedModel
@@ -106,6 +108,27 @@ def start_from_model(
         raise ValueError(
             "Expected `start` to have the architecture of the preset, but it has another; take the preset of its run."
         ) from error
+
+
+def build_evidence(preset: Preset, classifier: PooledClassifier) -> DecompositionSegmenter:
+    """A network whose masks are the trained guide's evidence. It has no image decoder.
+
+    Args:
+        preset: its segmenter is shown images in the same way.
+        classifier: the guide, whose encoder is shared.
+
+    Raises:
+        ValueError: if the guide doesn't standardise its features.
+    """
+    enlarge = preset.segmenter.enlarge
+    _, strides = maps_of_enlarged(classifier.encoder, enlarge)
+    return DecompositionSegmenter(
+        classifier.head.out_features + 1,
+        classifier.encoder,
+        mask_decoder=evidence_decoder(classifier, stride=strides[0]),
+        image_decoder=NoImageDecoder(),
+        enlarge=enlarge,
+    )
 
 
 def build_loss(preset: Preset, classifier: PooledClassifier) -> DecompositionLoss:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from matplotlib.figure import Figure
-from torch import Tensor
 
-from decomprec import functional as DF
-from decomprec.decomposition import Decomposition
-from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.figures import draw_panel
 from decomprec.training.modules import Batch, SegmenterModule
-from decomprec.viz import panel, save_image
-
-_MOST_SHOWN = 20  # classes in a panel, which has two columns for each
+from decomprec.viz import save_image
 
 
 class SeedEveryEpoch(Callback):
@@ -71,34 +64,3 @@ class PanelEveryEpoch(Callback):
         batch = {**self.batch, "image": self.batch["image"].to(pl_module.device)}
         figure = draw_panel(pl_module.segmenter, batch, self.class_names)
         save_image(figure, self.folder / f"epoch_{trainer.current_epoch:03d}.png")
-
-
-@torch.no_grad()
-def draw_panel(
-    segmenter: DecompositionSegmenter,
-    batch: Batch,
-    class_names: Sequence[str],
-    guide: Callable[[Tensor], Tensor] | None = None,
-) -> Figure:
-    """The panel of a batch: of all classes or, of more than 20, those that its images have, at most 20.
-
-    Args:
-        segmenter: decomposes the images, on their device.
-        batch: collated items of a data set: "image", "tags" and, if known, "mask".
-        class_names: of the K-1 classes.
-        guide: gives the probability of its class that each component is labelled with.
-    """
-    images, tags, truth = batch["image"], batch["tags"], batch.get("mask")
-    slots = torch.arange(len(class_names) + 1)
-    if len(class_names) > _MOST_SHOWN:
-        slots = DF.with_background(tags).any(dim=0).nonzero()[: _MOST_SHOWN + 1, 0]
-        truth = None if truth is None else DF.places_of(truth, slots.expand(len(tags), -1), len(class_names) + 1) % 256
-    part = slots.expand(len(images), -1).to(images.device)
-    found = segmenter(images) if len(slots) > len(class_names) else segmenter(images, part)
-    out = Decomposition(found.mask_logits, found.imagelets)  # the panel counts the slots that it shows
-    shown = slots[1:] - 1
-    opinion = None
-    if guide is not None:
-        opinion = guide(out.components.flatten(0, 1)).sigmoid().unflatten(0, out.components.shape[:2])
-        opinion = opinion[..., shown.to(images.device)]
-    return panel(images, out, [class_names[j] for j in shown], tags[:, shown], truth, opinion)

@@ -128,10 +128,15 @@ class RunProgress(ProgressBar):
         train_images: size of the training set.
         val_images: size of the validation set.
         table_images: that are measured after the training.
+        guide_only: no segmenter is trained.
     """
 
-    def __init__(self, preset: Preset, train_images: int, val_images: int, table_images: int = 0) -> None:
+    def __init__(
+        self, preset: Preset, train_images: int, val_images: int, table_images: int = 0, *, guide_only: bool = False
+    ) -> None:
         super().__init__()
+        if guide_only:
+            preset = preset.override({"segmenter.epochs": 0, "segmenter.min_steps": 0})
         self.preset = preset
         self.train_images = train_images
         self.val_images = val_images

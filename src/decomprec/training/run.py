@@ -18,11 +18,14 @@ from decomprec.data.datamodule import TaggedDataModule
 from decomprec.data.dataset import TaggedRecords
 from decomprec.data.shared_memory import fitting_workers
 from decomprec.evidence import EvidenceMasks
-from decomprec.models.card import model_card
+from decomprec.models.card import EVIDENCE_ONLY, model_card
+from decomprec.models.classifiers import PooledClassifier
+from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.protocols import TaggedDataset
 from decomprec.trained_model import TrainedModel
 from decomprec.training.build import (
     build_classifier,
+    build_evidence,
     build_loss,
     build_segmenter,
     start_from_guide,
@@ -50,6 +53,7 @@ def train(
     compile: bool = False,
     loggers: Sequence[str] = (),
     trainer_options: Mapping[str, Any] | None = None,
+    evidence_only: bool = False,
 ) -> TrainedModel:
     """Train the guide, freeze it, and train the segmenter (section 4.3).
 
@@ -75,10 +79,12 @@ def train(
         compile: run both networks through `torch.compile`.
         loggers: further logs, by the names of Lightning's loggers: "tensorboard", "wandb", "mlflow".
         trainer_options: passed to every `lightning.Trainer`, such as accelerator, devices or precision.
+        evidence_only: stop after the guide. The model's masks are then the guide's evidence, until the run is resumed.
 
     Raises:
         ValueError: if the folder holds a run already and `resume` is False, or its preset or seed is another one; if
-            `start` doesn't fit, a logger is unknown or not installed, or masks are known that the preset ignores.
+            `start` doesn't fit, a logger is unknown or not installed, masks are known that the preset ignores, or, with
+            `evidence_only`, the guide has no evidence or the segmenter is trained already.
         CollapsedRunError: if the segmenter collapses; its weights are not written, its last checkpoint stays.
         NonFiniteError: if a loss or gradient is not finite, before the step that it would spoil.
         StoppedRunError: if there is not enough memory, or a process that loads images or trains along has ended; says
@@ -90,12 +96,14 @@ def train(
     run_dir = Path(run_dir)
     class_names = tuple(train_set.class_names)
     num_classes = len(class_names) + 1
+    if evidence_only:
+        _check_evidence(run_dir, preset)
     check_loggers(loggers)
     if getattr(train_set, "label_maps", None) and not preset.segmenter.seeds:
         raise ValueError(
             "Expected segmenter.seeds to be positive for training images with masks, but got 0; set it to 1."
         )
-    progress = RunProgress(preset, len(train_set), len(val_set))
+    progress = RunProgress(preset, len(train_set), len(val_set), guide_only=evidence_only)
     callbacks = with_progress(callbacks or [], trainer_options or {}, progress)
     workers = fitting_workers(num_workers, _batch_bytes(preset))
     # All that can be wrong with the arguments raises now, not after the guide is trained.
@@ -135,9 +143,13 @@ def train(
         callbacks=callbacks,
     )
 
+    facts = [f"Preset: {preset.name}; seed: {seed}."]
+    if evidence_only:
+        evident = build_evidence(preset, classifier)
+        return _written(run_dir, evident, classifier, class_names, preset, [EVIDENCE_ONLY, *facts])
+
     if start is None:
         start_from_guide(preset, segmenter, classifier)
-    size = preset.segmenter_size
     evidence = EvidenceMasks(classifier) if preset.segmenter.seeds else None
     segmenter_module = SegmenterModule(
         segmenter,
@@ -164,10 +176,7 @@ def train(
         callbacks=[*before, *callbacks],
     )
 
-    facts = [f"Preset: {preset.name}; seed: {seed}."]
-    model = TrainedModel(segmenter, class_names, size, classifier, card=model_card(class_names, size, facts))
-    _write(model, run_dir / "model")
-    return model
+    return _written(run_dir, segmenter, classifier, class_names, preset, facts)
 
 
 def _batch_bytes(preset: Preset) -> int:
@@ -187,9 +196,36 @@ def _check_batch(preset: Preset, classifier: nn.Module) -> None:
         )
 
 
+def _written(
+    run_dir: Path,
+    segmenter: DecompositionSegmenter,
+    classifier: PooledClassifier,
+    class_names: tuple[str, ...],
+    preset: Preset,
+    facts: list[str],
+) -> TrainedModel:
+    size = preset.segmenter_size
+    model = TrainedModel(segmenter, class_names, size, classifier, card=model_card(class_names, size, facts))
+    _write(model, run_dir / "model")
+    return model
+
+
 @rank_zero_only
 def _write(model: TrainedModel, folder: Path) -> None:
     model.save_pretrained(folder, half=False)  # its masks are those that are measured
+
+
+def _check_evidence(run_dir: Path, preset: Preset) -> None:
+    """Raise a ValueError unless the guide gives evidence and no trained segmenter would be replaced by it."""
+    if not preset.standardise_guide:
+        raise ValueError(
+            f"Expected a preset whose guide has evidence for `evidence_only`, such as robust or fast, but got "
+            f"{preset.name}; choose another, or set guide.freeze_encoder=true."
+        )
+    if (run_dir / "segmenter" / FINISHED).exists():
+        raise ValueError(
+            f"Expected no trained segmenter for `evidence_only`, but {run_dir} holds one; choose another run folder."
+        )
 
 
 def _check(run_dir: Path, preset: Preset, resume: bool) -> None:

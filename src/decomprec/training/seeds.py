@@ -164,7 +164,7 @@ def seeds_of_images(
         images: read before their transform, one after the other.
         size: short side at which the classifier sees them, in pixels.
     """
-    device = evidence.weights.device
+    device = evidence.decoder.weights.device
     for start in range(0, len(images), _AT_ONCE):
         indices = range(start, min(start + _AT_ONCE, len(images)))
         found = {

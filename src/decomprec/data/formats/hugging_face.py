@@ -105,7 +105,7 @@ def _library() -> Any:
         import datasets
     except ImportError as error:
         raise ValueError(
-            'Expected datasets to be installed, which the format hf needs; do pip install "decomprec[hf]".'
+            "Expected datasets to be installed, which the format hf needs; do pip install datasets."
         ) from error
     return datasets
 

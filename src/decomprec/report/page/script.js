@@ -35,10 +35,28 @@ const orders = {
   name: (a, b) => a.dataset.name.localeCompare(b.dataset.name, "en", { numeric: true }),
 };
 
+// The first cards of the order; without this script all are shown.
+const more = document.getElementById("more");
+let shown = 12;
+function limit() {
+  [...gallery.children].forEach((card, i) => { card.hidden = i >= shown; });
+  more.hidden = shown >= cards.length;
+}
+if (gallery) {
+  limit();
+  more.addEventListener("click", () => {
+    const first = gallery.children[shown];
+    shown += 12;
+    limit();
+    first.querySelector("input").focus({ preventScroll: true }); // the button may be gone
+  });
+}
+
 for (const button of document.querySelectorAll("[data-sort]")) {
   button.addEventListener("click", () => {
     press(button);
     gallery.append(...[...cards].sort(orders[button.dataset.sort]));
+    limit();
   });
 }
 

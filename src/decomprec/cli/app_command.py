@@ -1,0 +1,34 @@
+"""`decomprec app`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from decomprec.cli.common import Device, DeviceOption
+
+
+def app(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Run folder, model folder, or hub id (owner/name).")],
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, metavar="N", help="Port of the page.  [default: the first free one from 7860]"),
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Serve a local web page on which images are dropped and their masks seen.
+
+    \b
+    decomprec app runs/mine
+    decomprec app someone/dogs --port 8000 --no-browser
+
+    Tags, refinement and threshold can be switched, and the label map downloaded. Images stay on this machine: the page
+    is served to it alone, until Ctrl-C. Requires one more package: pip install gradio
+    """  # noqa: D301
+    from decomprec._devices import torch_device
+    from decomprec.app import serve
+    from decomprec.trained_model import load
+
+    serve(load(model, torch_device(device)), port=port, browser=browser)

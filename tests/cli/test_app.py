@@ -1,0 +1,150 @@
+"""The page on which images are dropped: what it is asked, what it answers, and how it behaves in a real browser."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.browser import Browser, opened
+from support.cli_run import call, sentence
+
+from decomprec.app import REFINEMENTS, build_app, segment, serve
+from decomprec.models import DecompositionSegmenter, SmallEncoder
+from decomprec.refine import half_pamr, pamr
+from decomprec.trained_model import TrainedModel
+
+NAMES = ["red", "<b>green</b>"]
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    """Knows nothing, and finds each class somewhere in an image."""
+    torch.manual_seed(0)
+    encoder = SmallEncoder((4, 8))
+    segmenter = DecompositionSegmenter(len(NAMES) + 1, encoder, decoder_widths=(8, 4))
+    for parameter in segmenter.mask_decoder.head.parameters():
+        parameter.data.mul_(30)
+    return TrainedModel(segmenter, NAMES, image_size=32)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def label_map(path: str | Path) -> np.ndarray:
+    with Image.open(path) as file:
+        assert file.mode == "P"
+        return np.array(file)
+
+
+def test_tags_refinement_and_threshold_reach_the_model(model: TrainedModel, photo: Path, tmp_path: Path) -> None:
+    folder = str(tmp_path)
+
+    def labels(tags: list[str], refinement: str = "none", threshold: float = 0.0) -> np.ndarray:
+        drawn, file = segment(model, str(photo), tags, refinement, threshold, folder)
+        assert drawn is not None
+        assert file is not None
+        assert Path(file).name == "photo_mask.png"
+        image, masks = drawn
+        assert image.shape == (60, 90, 3)
+        found = label_map(file)
+        numbers = {"red": 1, "<b>green</b>": 2, "not sure": 255}
+        assert {numbers[name] for _, name in masks} == set(np.unique(found)) - {0}
+        for mask, name in masks:
+            assert np.array_equal(mask, found == numbers[name])
+        return found
+
+    assert set(np.unique(labels([]))) <= {0, 1, 2}
+    for tags, allowed in ((["red"], {0, 1}), (["<b>green</b>"], {0, 2})):
+        assert set(np.unique(labels(tags))) <= allowed
+    soft = model(photo, tags=NAMES, refine=None).masks.amax(dim=0).numpy()
+    half = float(np.median(soft))
+    assert np.array_equal(labels(NAMES, threshold=half) == 255, soft < half)
+    assert 0 < (soft < half).mean() < 1
+    for name, refine in (("half PAMR", half_pamr), ("PAMR", pamr), ("none", None)):
+        assert np.array_equal(labels(NAMES, name), model(photo, tags=NAMES, refine=refine).label_map.numpy())
+
+
+def test_what_predict_draws_comes_first() -> None:
+    assert next(iter(REFINEMENTS.values())) is half_pamr
+
+
+def test_no_image_no_result(model: TrainedModel, tmp_path: Path) -> None:
+    assert segment(model, None, [], "none", 0.0, str(tmp_path)) == (None, None)
+
+
+def test_the_page_asks_for_what_can_be_switched(model: TrainedModel) -> None:
+    config: Any = build_app(model).get_config_file()
+    parts = {part["props"].get("label"): part["props"] for part in config["components"]}
+    assert parts.keys() >= {"Image", "Tags", "Refinement", "Threshold", "Masks"}
+    assert [name for name, _ in parts["Tags"]["choices"]] == NAMES
+    assert [name for name, _ in parts["Refinement"]["choices"]] == list(REFINEMENTS)
+    colours = parts["Masks"]["color_map"]
+    assert [colours[name] for name in NAMES] == ["#800000", "#008000"]  # those of Pascal VOC
+
+
+def test_without_gradio_one_sentence_says_what_to_install(
+    model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decomprec.app.find_spec", lambda name: None)
+    model.save_pretrained(tmp_path / "model")
+    assert 'pip install "decomprec[app]"' in sentence("app", tmp_path / "model", "--device", "cpu")
+    assert call("app", tmp_path / "model", "--port", "0").exit_code == 2
+
+
+@pytest.fixture(scope="module")
+def address(model: TrainedModel) -> str:
+    return serve(model, browser=False, wait=False)
+
+
+def test_the_server_answers_with_masks(address: str, photo: Path) -> None:
+    from gradio_client import Client, handle_file
+
+    client = Client(address, verbose=False)
+    drawn, file = client.predict(handle_file(photo), ["red"], "none", 0.0, api_name="/segment")
+    assert [part["label"] for part in drawn["annotations"]] in ([], ["red"])
+    assert set(np.unique(label_map(file["value"] if isinstance(file, dict) else file))) <= {0, 1}
+    with urllib.request.urlopen(f"{address}config") as answer:
+        assert json.load(answer)["title"] == "decomprec"
+
+
+def test_a_taken_port_is_said(model: TrainedModel, address: str) -> None:
+    taken = int(address.rstrip("/").rpartition(":")[2])
+    with pytest.raises(OSError, match=rf"Expected `port` to be free, but {taken} is not"):
+        serve(model, port=taken, browser=False, wait=False)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with opened(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_an_image_is_dropped_and_its_label_map_downloaded(
+    address: str, browser: Browser, photo: Path, width: int
+) -> None:
+    browser.open(address, width)
+    browser.wait("document.querySelector('input[type=file]')?.isConnected")
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run("document.querySelectorAll('main b').length") == 0  # names stay text
+    link = "document.querySelector('a[download]')?.href ?? ''"
+    assert browser.run(link) == ""
+    browser.give("input[type=file]", photo)
+    first = browser.wait(link)
+    assert first.endswith("photo_mask.png")
+    browser.run("document.querySelector('input[type=checkbox]').click()")
+    second = browser.wait(f"({link}) !== {json.dumps(first)} && ({link})")
+    with urllib.request.urlopen(second) as answer:
+        Path(photo.parent / "got.png").write_bytes(answer.read())
+    assert set(np.unique(label_map(photo.parent / "got.png"))) <= {0, 1}  # the first tag alone
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert all(url.startswith((address, "blob:")) for url in browser.requests())  # nobody else is asked
