@@ -68,7 +68,9 @@ def measured(args: argparse.Namespace, folder: Path, known: set[tuple[str, int, 
     held_out = evaluation_images(folder, images.class_names)
     tune, report = (of_half(held_out, half, eval_transform(preset.image_size)) for half in ("tune", "report"))
     options = {"precision": args.precision, "devices": 1, "limit_val_batches": 8}
-    run = partial(train, val_set=tune, seed=args.seed, trainer_options=options)
+    trained_on = {record.image for record in joined(images, tune, 0, max(args.masks), args.seed).records}
+    others = [i for i, record in enumerate(tune.records) if record.image not in trained_on]
+    run = partial(train, val_set=tune.select(others or range(len(tune))), seed=args.seed, trainer_options=options)
     base = args.runs / f"{name}-seed{args.seed}" / "ours"
     started = time.monotonic()
     model = load(base) if (base / "model").is_dir() else run(preset, images, run_dir=base, resume=base.is_dir())

@@ -24,7 +24,7 @@ def encode(mask: Mask) -> list[int]:
 
     Examples:
         >>> encode(np.array([[False, True]]))
-        [0, 0, 0, 8, 57, 27, 254, 48, 1, 143, 248]
+        [0, 0, 0, 8, 57, 27, 252, 96, 17, 255, 128]
     """
     values = mask.ravel()
     ends = np.flatnonzero(np.append(values[1:] != values[:-1], True)) + 1
@@ -50,7 +50,7 @@ def decode(rle: Sequence[int], size: tuple[int, int]) -> Mask:
         ValueError: if these are no such bytes, or of another size.
 
     Examples:
-        >>> decode([0, 0, 0, 8, 57, 27, 254, 48, 1, 143, 248], (1, 2))
+        >>> decode([0, 0, 0, 8, 57, 27, 252, 96, 17, 255, 128], (1, 2))
         array([[False,  True]])
     """
     try:

@@ -24,7 +24,7 @@ def polygons(mask: Mask) -> list[Ring]:
 
     Examples:
         >>> [ring.tolist() for ring in polygons(np.array([[False, True, True, False]]))]
-        [[[3.0, 0.5], [2.5, 1.0], [1.5, 1.0], [1.0, 0.5], [1.5, 0.0], [2.5, 0.0]]]
+        [[[1.0, 0.5], [1.5, 0.0], [2.5, 0.0], [3.0, 0.5], [2.5, 1.0], [1.5, 1.0]]]
     """
     height, width = mask.shape
     # One pixel of background around the mask closes what its edge would cut.

@@ -80,7 +80,7 @@ def export_labels(
         >>> root = Path(tempfile.mkdtemp())
         >>> Image.new("RGB", (4, 2)).save(root / "park.jpg")
         >>> save_label_map(torch.tensor([[0, 1, 1, 0]] * 2), root / "masks" / "park.png")
-        >>> _ = (root / "masks" / "classes.txt").write_text("background\\ndog\\n")
+        >>> _ = (root / "masks" / "classes.txt").write_text("background\ndog\n")
         >>> export_labels(root / "masks", {"park": root / "park.jpg"}, "cvat", root / "park.zip")
         1
         >>> import_labels(root / "park.zip", root / "corrected")
