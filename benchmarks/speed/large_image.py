@@ -67,7 +67,7 @@ def cost(words: Sequence[str]) -> dict[str, float]:
 
 def rows(large: tuple[int, int], ways: Sequence[str]) -> list[dict[str, Any]]:
     """One row a way."""
-    found = []
+    found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in ways:
             sides, options = WAYS[name]

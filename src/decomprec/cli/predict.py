@@ -191,7 +191,10 @@ class Work:
         """Look which results are there."""
         from tqdm import tqdm
 
-        names, files, fingerprints, todo, earlier = list(named), list(named.values()), [], [], []
+        names, files = list(named), list(named.values())
+        fingerprints: list[str] = []
+        todo: list[int] = []
+        earlier: list[int] = []
         looked = tqdm(files, desc="looking for earlier results", unit="image", delay=3, leave=False)
         for index, file in enumerate(looked):
             fingerprints.append(fingerprint(settings, None if tags is None else tags[index], file))
