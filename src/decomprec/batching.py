@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
+from decomprec.refine import resize as resize_float
+
 Shape = tuple[int, int]
 """Height and width in pixels."""
 
 # Pixels that the networks see at once. A small network is busy from some 2^20 on a GPU, from a few images on a CPU.
 _SEEN_PIXELS = {"cuda": 2**20, "cpu": 2**18}
+
+_RESIZED_AT_ONCE = 2**23
 
 IMAGE_PIXELS = 2**26
 """Most pixels of a batch's images as they are in memory, but for a single larger image."""
@@ -84,8 +88,26 @@ def by_seen_size(sizes: Sequence[tuple[int, ...]], size: int) -> dict[tuple[int,
 
 def seen_images(images: Sequence[Tensor], shape: Shape, device: torch.device) -> Tensor:
     """Images, each (3, H, W), uint8, as the networks see them: (B, 3, h, w), float32 in [0, 1]."""
-    resized = torch.cat([resize(image[None], list(shape), antialias=True) for image in images])
-    return resized.to(device).float() / 255
+    return torch.stack([resized(image, shape) for image in images]).to(device).float() / 255
+
+
+def resized(image: Tensor, shape: Shape) -> Tensor:
+    """Resize an image (3, H, W), uint8, bilinearly and with antialiasing, also a large one in little memory.
+
+    torchvision converts the whole image to float32 on many CPUs. Of more than 2^23 pixels, the width is resized a few
+    rows at a time, and then the height, which differs by rounding alone.
+
+    Examples:
+        >>> resized(torch.full((3, 3000, 4000), 7, dtype=torch.uint8), (3, 4)).unique()
+        tensor([7], dtype=torch.uint8)
+    """
+    if image[0].numel() <= _RESIZED_AT_ONCE:
+        return resize(image[None], list(shape), antialias=True)[0]
+    if tuple(image.shape[-2:]) == shape:
+        return image
+    parts = image.split(max(1, _RESIZED_AT_ONCE // 8 // image.shape[2]), dim=1)
+    narrow = torch.cat([resize_float(part[None].float(), (part.shape[1], shape[1])) for part in parts], dim=2)
+    return resize_float(narrow, shape)[0].round_().clamp_(0, 255).byte()
 
 
 def scaled(shape: Shape, scale: float) -> Shape:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import resize
 
-from decomprec.batching import Shape, by_seen_size, scaled, seen_images
+from decomprec.batching import Shape, by_seen_size, resized, scaled, seen_images
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
@@ -122,7 +121,7 @@ def _masks_of_tiles(image: Tensor, tags: Tensor | None, views: list[Shape], way:
     if tags is None and way.classifier is not None:
         smaller = scaled(views[0], min(1.0, TILE / enlarge / math.sqrt(math.prod(views[0]))))
         tags = _decided(way.classifier, seen_images([image], smaller, device_of(way.segmenter)), None, enlarge)
-    seen = resize(image[None], list(views[-1]), antialias=True)[0]
+    seen = resized(image, views[-1])
 
     def masks_of(tile: Tensor) -> Tensor:
         shapes = [scaled((tile.shape[1], tile.shape[2]), height / views[-1][0]) for height, _ in views]

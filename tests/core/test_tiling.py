@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decomprec import inference
+from decomprec.batching import resized
 from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
 from decomprec.refine import half_pamr
 from decomprec.tiling import blend, cut, enlarged, fade
@@ -54,6 +55,19 @@ def test_strips_are_the_enlarged_masks(size: tuple[int, int], monkeypatch: pytes
     whole = F.interpolate(masks[None], size=size, mode="bilinear", align_corners=False)[0]
     torch.testing.assert_close(torch.cat(strips, dim=1), whole, atol=1e-5, rtol=0)
     assert max(strip.numel() for strip in strips) <= max(1 << 16, 3 * size[1])
+
+
+@pytest.mark.parametrize("shape", [(22, 31), (120, 90), (300, 400), (230, 300)])
+def test_a_large_image_is_resized_as_a_small_one(
+    shape: tuple[int, int], image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = resized(image, shape)
+    monkeypatch.setattr("decomprec.batching._RESIZED_AT_ONCE", 1 << 14)
+    in_parts = resized(image, shape)
+    assert in_parts.dtype == torch.uint8
+    assert in_parts.shape == (3, *shape)
+    assert (in_parts.int() - at_once.int()).abs().max() <= 1  # rounding
+    assert (in_parts != at_once).float().mean() < 0.05
 
 
 class Brightness(nn.Module):
