@@ -27,7 +27,7 @@ def test_each_setting_has_a_row_with_its_values_and_range() -> None:
     ]
     assert found["segmenter.area_range"][2] == "pair, each number ≥ 0 and ≤ 1, or null"
     assert found["guide.encoder"][0] == "`resnet18`"
-    assert found["accumulate"][1] == "robust: `4`"
+    assert found["accumulate"][1] == "robust: `2`"
     assert found["guide.batch_size"][1] == ""
 
 

@@ -43,7 +43,15 @@ def test_train_is_repeated(run: Path, data: Path, tmp_path: Path) -> None:
     config = content(run / "config.yaml")
     assert Preset.load(run / "preset.yaml") == PRESETS["demo"].override(CHANGES)
     assert config["preset"] == yaml.safe_load((run / "preset.yaml").read_text())
-    kept = {"command": "train", "data": str(data), "format": "folder", "seed": 0, "device": "cpu", "workers": 0}
+    kept = {
+        "command": "train",
+        "data": str(data),
+        "format": "folder",
+        "seed": 0,
+        "device": "cpu",
+        "workers": 0,
+        "logger": "csv",
+    }
     kept |= {"precision": "32-true", "devices": 1, "nodes": 1, "strategy": "auto"}
     kept |= dict.fromkeys(("skip-unreadable", "in-memory", "download", "compile"), False)
     assert {**kept, "out": str(run), "preset": config["preset"]} == config

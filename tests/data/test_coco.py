@@ -158,7 +158,7 @@ def test_without_pycocotools_tags_can_be_read(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     assert CocoInstances(path).tags.tolist() == [[1, 0, 0], [0, 0, 0]]
     for call in (lambda: CocoInstances(path, masks=True), lambda: CocoWriter(["car"])):
-        with pytest.raises(ValueError, match=r"pip install \"decomprec\[coco\]\""):
+        with pytest.raises(ValueError, match=r"pip install pycocotools"):
             call()
 
 

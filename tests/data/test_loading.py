@@ -224,8 +224,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
     shutil.copy(root / "annotations" / "instances_train2017.json", root / "annotations" / "instances_train2014.json")
     with pytest.raises(ValueError, match=r"one split for train .*, but got \['train2014', 'train2017'\]"):
         load_images(root)("train", **OPTIONS)
-    with pytest.raises(ValueError, match="for both splits, but got none for train"):
-        load_images(coco(tmp_path / "one.json", tmp_path, 1))("train", **OPTIONS)
+    with pytest.raises(ValueError, match="for the split val, a share of train, but got none"):
+        load_images(coco(tmp_path / "one.json", tmp_path, 1))("val", **OPTIONS)
 
 
 def test_all_classes_of_voc_without_a_choice(tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             return str(save(tmp_path, network, half=False))
         raise OSError("no network")
 
-    monkeypatch.setattr("decomprec.trained_model.snapshot_download", fetch)
+    monkeypatch.setattr("decomprec.trained_model.loading.snapshot_download", fetch)
     assert equal(load("someone/dogs").segmenter, network)
     with pytest.raises(FileNotFoundError, match=r"no folder else/where, and the hub gave none \(OSError\); check"):
         load("else/where")

@@ -20,6 +20,7 @@ HOSTS = {
     "arxiv.org",
     "huggingface.co",
     "ieeexplore.ieee.org",
+    "www.gradio.app",
 }
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 URL = re.compile(r"(?:\bhttps?|\bftp):[^\s<>)\]\"'`]*|\bwww\.[^\s<>)\]\"'`]+", re.IGNORECASE)

@@ -289,7 +289,7 @@ def test_arguments(model: Path, folder: Path, words: list[str]) -> None:
     words = [str(places.get(word, word)) for word in words]
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder / "empty"):
         patch.setattr("decomprec.experiment.run_experiment", lambda *args, **kwargs: None)
-        patch.setattr("decomprec.trained_model.snapshot_download", _offline)
+        patch.setattr("decomprec.trained_model.loading.snapshot_download", _offline)
         result = CliRunner().invoke(app, words)
     assert result.exception is None or isinstance(result.exception, SystemExit), words
     assert result.exit_code in (0, 1, 2)

@@ -119,7 +119,7 @@ def spoilt_json(values: Any) -> st.SearchStrategy[bytes]:
 def test_report_of_a_run(folder: Path, whole: Files, file: tuple[str, bytes]) -> None:
     contents = {name: as_json(values) for name, values in NUMBERS.items()}
     run = restored(folder, whole, **{**contents, file[0]: file[1]})
-    survives(lambda: page(read_run(run), [], []))
+    survives(lambda: page(read_run(run), {}, [], []))
 
 
 @fuzzed
@@ -245,7 +245,7 @@ def called(*words: str | Path) -> None:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         patch.setattr("decomprec.experiment.run_experiment", lambda *args, **kwargs: None)
-        patch.setattr("decomprec.trained_model.snapshot_download", offline)
+        patch.setattr("decomprec.trained_model.loading.snapshot_download", offline)
         result = CliRunner().invoke(app, [str(word) for word in words])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
