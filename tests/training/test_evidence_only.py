@@ -46,7 +46,7 @@ def test_the_segmenter_goes_on_from_the_guide_as_if_never_stopped(
 
 @pytest.mark.parametrize("enlarge", [1, 2])
 def test_the_saved_model_draws_the_evidence_of_the_guide(tmp_path: Path, enlarge: int) -> None:
-    preset = PRESET.override({"segmenter.enlarge": enlarge, "guide.encoder_options": {"widths": [4, 8, 8]}})
+    preset = PRESET.override({"segmenter.enlarge": enlarge, "guide.encoder_options": {"widths": [4, 8, 8, 8]}})
     train(preset, scenes(), scenes(), tmp_path / "run", evidence_only=True, **FIXED)
     model = load(tmp_path / "run")
     assert model.masks_only
