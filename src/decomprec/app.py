@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decomprec.data.samples import IGNORE
+from decomprec.protocols import Refinement
 from decomprec.refine import guided_filter, half_pamr, pamr
 from decomprec.trained_model import TrainedModel
 from decomprec.viz import voc_palette
@@ -16,8 +17,13 @@ from decomprec.viz import voc_palette
 if TYPE_CHECKING:
     import gradio as gr
 
-REFINEMENTS = {"half PAMR": half_pamr, "PAMR": pamr, "guided filter": guided_filter, "none": None}
-"""What fits masks to the edges of their images; the first is what `predict` does unless told otherwise."""
+REFINEMENTS: dict[str, Refinement | None] = {
+    "half-pamr": half_pamr,
+    "pamr": pamr,
+    "guided": guided_filter,
+    "none": None,
+}
+"""By the names that `predict --refine` takes; the first is its default."""
 UNSURE = "not sure"  # pixels that are left out of the label map, as 255
 
 
