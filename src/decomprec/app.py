@@ -17,13 +17,10 @@ from decomprec.viz import voc_palette
 if TYPE_CHECKING:
     import gradio as gr
 
-REFINEMENTS: dict[str, Refinement | None] = {
-    "half-pamr": half_pamr,
-    "pamr": pamr,
-    "guided": guided_filter,
-    "none": None,
-}
+REFINEMENTS: dict[str, Refinement | None]
+REFINEMENTS = {"half-pamr": half_pamr, "pamr": pamr, "guided": guided_filter, "none": None}
 """By the names that `predict --refine` takes; the first is its default."""
+_LAUNCH = {"server_name": "127.0.0.1", "share": False, "ssr_mode": False, "prevent_thread_lock": True, "quiet": True}
 UNSURE = "not sure"  # pixels that are left out of the label map, as 255
 
 
@@ -126,17 +123,7 @@ def serve(model: TrainedModel, *, port: int | None = None, browser: bool = True,
     )  # asks no third party for fonts
     page = build_app(model)
     try:
-        _, address, _ = page.launch(
-            server_name="127.0.0.1",
-            server_port=port,
-            inbrowser=browser,
-            share=False,
-            ssr_mode=False,
-            prevent_thread_lock=True,
-            quiet=True,
-            theme=theme,
-            footer_links=[],
-        )
+        _, address, _ = page.launch(server_port=port, inbrowser=browser, theme=theme, footer_links=[], **_LAUNCH)
     except OSError as error:
         raise OSError(f"Expected `port` to be free, but {port or 'each from 7860'} is not; choose another.") from error
     if wait:
