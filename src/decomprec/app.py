@@ -118,9 +118,8 @@ def serve(model: TrainedModel, *, port: int | None = None, browser: bool = True,
         OSError: if the port is taken.
     """
     gr = _gradio()
-    theme = gr.themes.Default(
-        font=["system-ui", "sans-serif"], font_mono=["monospace"]
-    )  # asks no third party for fonts
+    # Fonts of the reader's own machine: the page asks no third party for anything.
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     page = build_app(model)
     try:
         _, address, _ = page.launch(server_port=port, inbrowser=browser, theme=theme, footer_links=[], **_LAUNCH)
