@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decomprec.data.samples import IGNORE
+from decomprec.protocols import Refinement
 from decomprec.refine import guided_filter, half_pamr, pamr
 from decomprec.trained_model import TrainedModel
 from decomprec.viz import voc_palette
@@ -16,8 +17,10 @@ from decomprec.viz import voc_palette
 if TYPE_CHECKING:
     import gradio as gr
 
-REFINEMENTS = {"half PAMR": half_pamr, "PAMR": pamr, "guided filter": guided_filter, "none": None}
-"""What fits masks to the edges of their images; the first is what `predict` does unless told otherwise."""
+REFINEMENTS: dict[str, Refinement | None]
+REFINEMENTS = {"half-pamr": half_pamr, "pamr": pamr, "guided": guided_filter, "none": None}
+"""By the names that `predict --refine` takes; the first is its default."""
+_LAUNCH = {"server_name": "127.0.0.1", "share": False, "ssr_mode": False, "prevent_thread_lock": True, "quiet": True}
 UNSURE = "not sure"  # pixels that are left out of the label map, as 255
 
 
@@ -115,22 +118,11 @@ def serve(model: TrainedModel, *, port: int | None = None, browser: bool = True,
         OSError: if the port is taken.
     """
     gr = _gradio()
-    theme = gr.themes.Default(
-        font=["system-ui", "sans-serif"], font_mono=["monospace"]
-    )  # asks no third party for fonts
+    # Fonts of the reader's own machine: the page asks no third party for anything.
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     page = build_app(model)
     try:
-        _, address, _ = page.launch(
-            server_name="127.0.0.1",
-            server_port=port,
-            inbrowser=browser,
-            share=False,
-            ssr_mode=False,
-            prevent_thread_lock=True,
-            quiet=True,
-            theme=theme,
-            footer_links=[],
-        )
+        _, address, _ = page.launch(server_port=port, inbrowser=browser, theme=theme, footer_links=[], **_LAUNCH)
     except OSError as error:
         raise OSError(f"Expected `port` to be free, but {port or 'each from 7860'} is not; choose another.") from error
     if wait:

@@ -69,7 +69,7 @@ def test_tags_refinement_and_threshold_reach_the_model(model: TrainedModel, phot
     half = float(np.median(soft))
     assert np.array_equal(labels(NAMES, threshold=half) == 255, soft < half)
     assert 0 < (soft < half).mean() < 1
-    for name, refine in (("half PAMR", half_pamr), ("PAMR", pamr), ("none", None)):
+    for name, refine in (("half-pamr", half_pamr), ("pamr", pamr), ("none", None)):
         assert np.array_equal(labels(NAMES, name), model(photo, tags=NAMES, refine=refine).label_map.numpy())
 
 
