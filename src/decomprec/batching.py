@@ -105,8 +105,12 @@ def resized(image: Tensor, shape: Shape) -> Tensor:
         return resize(image[None], list(shape), antialias=True)[0]
     if tuple(image.shape[-2:]) == shape:
         return image
-    parts = image.split(max(1, _RESIZED_AT_ONCE // 8 // image.shape[2]), dim=1)
-    narrow = torch.cat([resize_float(part[None].float(), (part.shape[1], shape[1])) for part in parts], dim=2)
+    # Into one tensor: results that were kept would lie in the gaps that large strips leave, and none would fit again.
+    narrow = torch.empty(1, 3, image.shape[1], shape[1])
+    rows = max(1, _RESIZED_AT_ONCE // 8 // image.shape[2])
+    for top in range(0, image.shape[1], rows):
+        part = image[None, :, top : top + rows].float()
+        narrow[:, :, top : top + rows] = resize_float(part, (part.shape[2], shape[1]))
     return resize_float(narrow, shape)[0].round_().clamp_(0, 255).byte()
 
 

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from decomprec._memory import keep_freed_memory
+from decomprec._memory import keep_freed_memory, release_freed_memory
 
 FAULTS = """
 import resource, sys, torch
-from decomprec._memory import keep_freed_memory
+from decomprec._memory import keep_freed_memory, release_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 torch.set_num_threads(1)

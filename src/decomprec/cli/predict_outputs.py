@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decomprec import __version__
+from decomprec._memory import release_freed_memory
 from decomprec.cli.config import CONFIG, load_config
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from decomprec.trained_model import Prediction, TrainedModel
 
+_LARGE = 1 << 24  # pixels
 MASKS, CLASSES = "masks", "classes.txt"
 MASK_SETTINGS = ("weights", "size", "augment", "refine", "ignore-below")
 """Keys of a config on which all masks depend."""
@@ -169,13 +171,24 @@ def save_png(image: Any, path: Path) -> None:
 
     with written_whole(path) as partial:
         image.save(partial, compress_level=1)
+    if image.width * image.height > _LARGE:
+        image.close()
+        release_freed_memory()
 
 
 def grey(result: Prediction) -> Any:
-    """The confidence of a prediction as a grey image: 255 is 1."""
+    """The confidence of a prediction as a grey image, 255 is 1; a few rows at a time."""
+    import torch
     from PIL import Image
 
-    return Image.fromarray(result.confidence.mul_(255).round_().byte().numpy())
+    from decomprec.tiling import enlarged
+
+    height, width = result.image.shape[1:]
+    values, top = torch.empty(height, width, dtype=torch.uint8), 0
+    for strip in enlarged(result.seen_masks, (height, width)):
+        values[top : top + strip.shape[1]] = strip.amax(dim=0).mul_(255).round_()
+        top += strip.shape[1]
+    return Image.fromarray(values.numpy())
 
 
 def save_probabilities(result: Prediction, path: Path) -> None:

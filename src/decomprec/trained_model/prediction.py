@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,7 +51,7 @@ class Prediction:
     @property
     def confidence(self) -> Tensor:
         """The probability of the most likely class of every pixel, (H, W), float32 in [0, 1], on the CPU."""
-        return torch.cat([strip.amax(dim=0).cpu() for strip in self._strips()])
+        return self._by_rows(lambda strip: strip.amax(dim=0), torch.float32)
 
     @property
     def found(self) -> tuple[str, ...]:
@@ -85,13 +85,22 @@ class Prediction:
     @cached_property
     def _labels(self) -> Tensor:
         """The label map in the smallest type that holds it."""
-        parts = []
-        for strip in self._strips():
+
+        def likely(strip: Tensor) -> Tensor:
             labels = strip.argmax(dim=0)
             if self.ignore_below > 0:
                 labels[strip.amax(dim=0) < self.ignore_below] = IGNORE
-            parts.append(labels.to(torch.uint8 if len(self.classes) <= 256 else torch.int16).cpu())
-        return torch.cat(parts)
+            return labels
+
+        return self._by_rows(likely, torch.uint8 if len(self.classes) <= 256 else torch.int16)
+
+    def _by_rows(self, function: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
+        """What a function gives for strips (K, n, W) of the masks, (n, W) each, as one tensor (H, W) on the CPU."""
+        result, top = torch.empty(self.image.shape[1:], dtype=dtype), 0
+        for strip in self._strips():
+            result[top : top + strip.shape[1]] = function(strip)
+            top += strip.shape[1]
+        return result
 
     def _strips(self) -> Iterator[Tensor]:
         return enlarged(self.seen_masks, (self.image.shape[1], self.image.shape[2]))

@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from decomprec._memory import release_freed_memory
 from decomprec.batching import IMAGE_PIXELS
 from decomprec.data.image_io import read_image, stored_size
 
+_LARGE = 1 << 24  # pixels
 _PLANNED = 1024  # files that are grouped at a time: a million headers would take minutes before the first image
 
 Plan = Callable[[Sequence[tuple[int, int]]], list[list[int]]]
@@ -69,4 +71,6 @@ def _images(reading: dict[int, Future[Tensor]], files: Sequence[Path], on_error:
                 raise
             lacking = f"Expected enough memory to read {files[index]}, but there is none; reduce it."
             on_error(index, OSError(lacking) if isinstance(error, MemoryError) else error)
+    if any(image[0].numel() > _LARGE for image in images.values()):
+        release_freed_memory()  # Pillow's copy, which the thread that read it would keep
     return images
