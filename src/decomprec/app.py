@@ -38,8 +38,8 @@ def segment(
         folder: gets a folder with the label map.
 
     Returns:
-        The image with a mask (H, W) in {0, 1} for each class that was found, as `gradio.AnnotatedImage` takes them,
-        and the file of the label map; None for both without an image.
+        The image with a mask (H, W) for each class that was found, 0 or its opacity, as `gradio.AnnotatedImage` takes
+        them, and the file of the label map; None for both without an image.
     """
     if image is None:
         return None, None
@@ -48,7 +48,7 @@ def segment(
     result.save(file)
     labels = result.label_map
     names = {**dict(enumerate(model.classes)), IGNORE: UNSURE}
-    masks = [((labels == k).float().numpy(), names[k]) for k in labels.unique().tolist() if k]
+    masks = [(0.6 * (labels == k).float().numpy(), names[k]) for k in labels.unique().tolist() if k]
     return (result.image.permute(1, 2, 0).cpu().numpy(), masks), str(file)
 
 
