@@ -39,6 +39,8 @@ def test_freed_memory_is_used_again_without_page_faults() -> None:
 def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     assert keep_freed_memory() is False
+    assert release_freed_memory() is False
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())  # a library without mallopt
     assert keep_freed_memory() is False
+    assert release_freed_memory() is False
