@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from decomprec._memory import keep_freed_memory
+from decomprec._memory import keep_freed_memory, release_freed_memory
 
 FAULTS = """
 import resource, sys, torch
