@@ -26,7 +26,7 @@ def app(
 
     Tags, refinement and threshold can be switched, and the label map downloaded. Images stay on this machine: the page
     is served to it alone, until Ctrl-C. Requires one more package: pip install gradio
-    """  # noqa: D301
+    """
     from decomprec._devices import torch_device
     from decomprec.app import serve
     from decomprec.trained_model import load

@@ -68,7 +68,7 @@ def check(
     images of each class and of none.
 
     Finding images that look alike requires one more package: pip install imagehash
-    """  # noqa: D301
+    """
     from decomprec.data import load_images
     from decomprec.data.detect import detect_format
     from decomprec.data.doubts import constant_doubts, tag_doubts

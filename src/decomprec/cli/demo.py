@@ -45,7 +45,7 @@ def demo(
 
     Draws the scenes, trains a guide on their tags and a segmenter with it, and compares the masks with the truth.
     RUN gets the table (results.json), figures/, checkpoints, config.yaml, and the model in RUN/model.
-    """  # noqa: D301
+    """
     from decomprec.experiment import synthetic_scenes
 
     chosen = chosen_preset(context, preset, settings, "demo")

@@ -47,7 +47,7 @@ def evaluate(
     A file that cannot be compared does not stop the others: it is named at the end, and the exit code is 1.
 
     COCO files require one more package: pip install pycocotools
-    """  # noqa: D301
+    """
     import json
 
     from decomprec._files import write_text

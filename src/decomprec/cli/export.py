@@ -27,7 +27,7 @@ def export(
     in the file's metadata. The classifier and the refinement of predict are not part of it.
 
     .onnx needs more packages: pip install onnx onnxscript onnxruntime
-    """  # noqa: D301
+    """
     from decomprec.export import export_masks
     from decomprec.trained_model import load
 

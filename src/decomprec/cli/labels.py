@@ -58,7 +58,7 @@ def export_labels(
     Label Studio and FiftyOne: look first at the images with the lowest.
 
     coco, coco-polygons and yolo need more packages: pip install pycocotools contourpy
-    """  # noqa: D301
+    """
     from decomprec.labelling import TOOLS
     from decomprec.labelling import export_labels as write
 
@@ -94,7 +94,7 @@ def import_labels(
     labelled "ignore". Images without an annotation are left out.
 
     COCO, YOLO and polygons need more packages: pip install pycocotools contourpy
-    """  # noqa: D301
+    """
     from decomprec.labelling import import_labels as read
 
     count, names = read(export, out, classes=names_of(classes))

