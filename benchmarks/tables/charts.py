@@ -17,6 +17,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.files import ROOT
+from benchmarks.tables.domains import SETS, scores_of_sets
 from benchmarks.tables.headlines import DOGS, MACHINES, compared, load, scores
 from decomprec._files import written_whole
 
@@ -146,26 +147,13 @@ def mean_and_spread(values: list[float]) -> tuple[float, float] | None:
 
 
 def masks(results: Path) -> Chart:
-    """IoU of dogs by method, with tags and without."""
-    runs = load(results, DOGS)
-    methods = {
-        "ours, PAMR, test-time augmentation": "this library, PAMR,\ntest-time augmentation",
-        "ours, PAMR": "this library, PAMR",
-        "ours, guide's tags": "this library, unrefined",
-        "supervised (masks of the other half), PAMR": "supervised by 406 masks, PAMR",
-        "guide's evidence, PAMR": "evidence of the guide, PAMR",
-        "Grad-CAM++ (best threshold)": "Grad-CAM++, best threshold",
-        "LayerCAM (best threshold)": "LayerCAM, best threshold",
-        "CAM (best threshold)": "CAM, best threshold",
-        "centred ellipse": "centred ellipse",
-        "paper's recipe": "paper's recipe",
-        "every pixel": "every pixel",
-    }
+    """IoU on sets of several kinds: our masks, their seeds and the best map of the same guide."""
+    sets = scores_of_sets(load(results, SETS))
     series = {
-        name: tuple(mean_and_spread(scores(runs, method, tags)) for method in methods)
-        for name, tags in (("tags given", True), ("no tags", False))
+        name: tuple(mean_and_spread([pair["tags"] for pair in getattr(scores, part)]) for scores in sets.values())
+        for name, part in (("this library", "ours"), ("evidence", "evidence"), ("best map", "best_map"))
     }
-    return Chart("IoU of dogs, ± standard deviation", tuple(methods.values()), series)
+    return Chart("foreground IoU, tags given", tuple(sets), series)
 
 
 def standing(results: Path) -> Chart:

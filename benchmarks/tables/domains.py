@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from benchmarks.tables.markdown import describe, markdown
 
+SETS = "quality/domains.json"
+TITLES = {"voc_mini": "six classes of VOC"}  # of sets whose folder has another name
 OURS, REFINED, EVIDENCE = "ours", "ours, PAMR", "guide's evidence, PAMR"
 SUPERVISED = "supervised (masks of the other half)"
 MAPS = ("CAM", "Grad-CAM++", "LayerCAM", "CAM + PAMR")
 WAYS = ("tags", "no tags")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """IoU of one set by "tags" and "no tags", a mapping for each seed."""
+
+    ours: list[dict[str, float]]
+    evidence: list[dict[str, float]]
+    best_map: list[dict[str, float]]
+
+
+def scores_of_sets(runs: Sequence[dict[str, Any]]) -> dict[str, Scores]:
+    """Refined masks, evidence and the best map of each set, by the set's title; from one file.
+
+    Examples:
+        >>> iou = {m: {"tags": 0.5, "no tags": 0.4} for m in (REFINED, EVIDENCE, *MAPS)}
+        >>> scores_of_sets([{"sets": [{"set": "steel_strip", "iou": iou}]}])["steel strip"].best_map
+        [{'tags': 0.5, 'no tags': 0.4}]
+    """
+    (run,) = runs
+    found: dict[str, Scores] = {}
+    for one in run["sets"]:
+        scores = found.setdefault(title(one["set"]), Scores([], [], []))
+        scores.ours.append(one["iou"][REFINED])
+        scores.evidence.append(one["iou"][EVIDENCE])
+        scores.best_map.append({way: best_map(one["iou"], way) for way in WAYS})
+    return found
+
+
+def title(name: str) -> str:
+    """What readers call a set."""
+    return TITLES.get(name, name.replace("_", " "))
 
 
 def domains_table(runs: Sequence[dict[str, Any]]) -> str:
@@ -39,7 +74,7 @@ def domains_table(runs: Sequence[dict[str, Any]]) -> str:
         methods += [[one["iou"][method] for one in seeds] for method in ceiling]
         pairs = [tuple(fmean(score[way] for score in scores) for way in WAYS) for scores in methods]
         numbers = [(fmean(one[key] for one in seeds),) for key in ("guide_accuracy", "minutes")]
-        lines.append((name, [*pairs, *numbers]))
+        lines.append((title(name), [*pairs, *numbers]))
     columns = zip(*(values for _, values in lines), strict=True)
     means = [tuple(map(fmean, zip(*column, strict=True))) for column in columns]
     rows = [[name, *_cells(values)] for name, values in [*lines, ("mean", means)]]

@@ -7,19 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables.markdown import figure, markdown, spread
+from benchmarks.tables.markdown import figure, markdown
 
 Runs = list[dict[str, Any]]
 
-DOGS, CLASSES = "quality/dogs_seed*.json", "quality/voc_mini.json"
-METHODS = {
-    "ours, PAMR, test-time augmentation": "**this library**, PAMR, test-time augmentation",
-    "ours, PAMR": "**this library**, PAMR",
-    "supervised (masks of the other half), PAMR": "supervised by about 400 masks, PAMR",
-    "guide's evidence, PAMR": "evidence of the guide, PAMR",
-    "Grad-CAM++ (best threshold)": "Grad-CAM++, best threshold",
-    "CAM (best threshold)": "CAM, best threshold",
-}
+DOGS = "quality/dogs_seed*.json"
 MACHINES = {"AMD EPYC": "cpu", "Xeon": "xeon"}  # name of the machine: first part of its files' names
 STEPS = (  # label, name of the benchmark, subject, K, our way
     ("recomposition, K = 21", "recompose", None, 21, "compiled"),
@@ -39,36 +31,6 @@ def scores(runs: Sequence[dict[str, Any]], method: str, tags: bool, key: str = "
     """A figure of one method, from each run that has the method."""
     rows = [row for run in runs for row in run["rows"] if row["method"] == method and row["tags"] is tags]
     return [row[key] for row in rows]
-
-
-def masks(results: Path) -> str:
-    """IoU on photographs: the library, its seeds, the best maps and a supervised network."""
-    dogs, classes = load(results, DOGS), load(results, CLASSES)
-    head = ["method", "dogs, tags", "dogs, no tags", "dogs in dog-free images"]
-    head += ["six classes, tags", "six classes, no tags"]
-    lines = [
-        [
-            label,
-            *(
-                spread(values).replace(" ", "\N{NO-BREAK SPACE}")
-                for values in (
-                    scores(dogs, method, True),
-                    scores(dogs, method, False),
-                    scores(dogs, method, False, "mean_false_area"),
-                    scores(classes, method, True),
-                    scores(classes, method, False),
-                )
-            ),
-        ]
-        for method, label in METHODS.items()
-    ]
-    about = [f"{name}: {_size(runs)}" for name, runs in (("dogs", dogs), ("six classes", classes))]
-    return f"{markdown(head, lines)}\n\n{'; '.join(about)}; image size: {dogs[0]['run']['image_size']}"
-
-
-def _size(runs: Runs) -> str:
-    seeds = "1 seed" if len(runs) == 1 else f"{len(runs)} seeds"
-    return f"{runs[0]['run']['half'].removeprefix('report, ')}, {seeds}"
 
 
 def timed(results: Path, machine: str, step: str, subject: str | None, num_classes: int) -> dict[str, dict[str, Any]]:
@@ -136,7 +98,6 @@ def scale(results: Path) -> str:
 
 
 HEADLINES: dict[str, Callable[[Path], str]] = {
-    "masks": masks,
     "speed": speed,
     "reliability": reliability,
     "scale": scale,

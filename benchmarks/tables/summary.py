@@ -1,39 +1,25 @@
-"""The short table of README.md: our masks and the best class activation map, on three sets of images."""
+"""The short table of README.md: our masks and the best map of the same guide, on sets of several kinds."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
+from benchmarks.tables.domains import SETS, Scores, scores_of_sets
+from benchmarks.tables.headlines import load
 from benchmarks.tables.markdown import markdown, spread
 
-SETS = (
-    ("dogs", "quality/dogs_lite2_seed*.json", "ours, PAMR"),
-    ("six classes of VOC", "quality/voc_mini.json", "ours, PAMR"),
-    ("synthetic scenes", "quality/demo.json", "decomprec, PAMR, guide's tags"),
-)
-HEAD = ("images", "masks", "IoU, tags given", "IoU, tags not given", "seeds")
+HEAD = ("images", "tags given", "best CAM", "tags not given", "best CAM", "seeds")
 
 
 def summary_table(results: Path) -> str:
-    """Two rows per set of images, from the files in `results`."""
+    """A row for each set: foreground IoU of refined masks and of the best map, with tags and without."""
     lines = []
-    for name, pattern, ours in SETS:
-        runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(results.glob(pattern))]
-        maps = [row["method"] for row in runs[0]["rows"] if row["method"].endswith("(best threshold)")]
-        best = [max((ious(runs, method, tags) for method in maps), key=sum) for tags in (True, False)]
-        seeds = str(len(runs))
-        lines.append([name, "decomprec", *(spread(ious(runs, ours, tags)) for tags in (True, False)), seeds])
-        lines.append([name, "best CAM", *map(spread, best), seeds])
+    for name, scores in scores_of_sets(load(results, SETS)).items():
+        columns = [of_way(scores, way) for way in ("tags", "no tags")]
+        lines.append([name, *(spread(values) for pair in columns for values in pair), str(len(scores.ours))])
     return markdown(HEAD, lines)
 
 
-def ious(runs: list[dict[str, Any]], method: str, tags: bool) -> list[float]:
-    """The foreground IoU of a method in each run."""
-    return [
-        row["mean_foreground_iou"]
-        for run in runs
-        for row in run["rows"]
-        if row["method"] == method and row["tags"] is tags
-    ]
+def of_way(scores: Scores, way: str) -> tuple[list[float], list[float]]:
+    """IoU of our masks and of the best map, of each seed."""
+    return [pair[way] for pair in scores.ours], [pair[way] for pair in scores.best_map]

@@ -145,7 +145,7 @@ def _by_dotted_name(values: Mapping[str, Any]) -> dict[str, Any]:
 
 # Beyond the paper: masks learn from the guide's evidence (seeds), the guide judges the image's own pixels on varied
 # fills, where only the masks can help it, and the segmenter shares the guide's frozen encoder.
-# How these settings came about: docs/results/index.md.
+# How these settings came about: docs/results/experiments.md.
 _ROBUST = Preset(
     name="robust",
     image_size=224,
