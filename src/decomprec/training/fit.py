@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,31 @@ from decomprec.training.presets import Preset
 
 log = logging.getLogger(__name__)
 
+
+class _Wandb(WandbLogger):
+    """Ends its run with the stage, or the next stage would be logged to the same run."""
+
+    def finalize(self, status: str) -> None:
+        super().finalize(status)
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "success" else 1)
+
+
+def _mlflow(folder: Path) -> Logger:
+    """Logs where MLflow itself would: Lightning's default, a folder of files, is refused by MLflow 3."""
+    address = import_module("mlflow").get_tracking_uri()
+    return MLFlowLogger("decomprec", run_name=_title(folder), tracking_uri=address)
+
+
+def _title(folder: Path) -> str:
+    """The names of a run and its stage."""
+    return f"{folder.parent.name} {folder.name}"
+
+
 LOGGERS: dict[str, Callable[[Path], Logger]] = {
     "tensorboard": lambda folder: TensorBoardLogger(folder, name="tensorboard"),
-    "wandb": lambda folder: WandbLogger(name=_title(folder), save_dir=folder, project="decomprec"),
-    "mlflow": lambda folder: MLFlowLogger("decomprec", run_name=_title(folder)),
+    "wandb": lambda folder: _Wandb(name=_title(folder), save_dir=folder, project="decomprec"),
+    "mlflow": _mlflow,
 }
 """Logs besides the CSV file, which is always written: of a stage's folder within the run's."""
 
@@ -131,11 +153,6 @@ def _trainer(
         plugins=[WholeCheckpoints(), *(plugins if isinstance(plugins, list) else [plugins])],
         **{**defaults, **{name: value for name, value in options.items() if name != "plugins"}},
     )
-
-
-def _title(folder: Path) -> str:
-    """The names of a run and its stage."""
-    return f"{folder.parent.name} {folder.name}"
 
 
 def _out_of_memory(stage: str, preset: Preset) -> str:
