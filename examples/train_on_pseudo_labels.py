@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from decomprec._files import written_whole
+from decomprec._files import write_text
 from decomprec.cli.config import parse_settings
 from decomprec.data import CocoInstances, SyntheticScenes, TaggedCSV, collate
 from decomprec.evaluation import SegmentationScores, evaluate
-from decomprec.evaluation.coco import CocoWriter
+from decomprec.labelling import export_labels
 from decomprec.refine import RefinedPredictor, pamr
 from decomprec.trained_model import TrainedModel, load
 from decomprec.training import PRESETS, train
@@ -67,7 +67,7 @@ def train_ours(args: argparse.Namespace) -> TrainedModel:
 def write_pseudo_labels(trained: TrainedModel, scenes: SyntheticScenes, out: Path) -> None:
     """A data set of images, tags and our masks, as label PNGs and as a COCO file."""
     draw = RefinedPredictor(trained.segmenter.mask_logits, pamr)
-    coco = CocoWriter(scenes.class_names)
+    images = {}
     rows = ["image,tags"]
     for i in tqdm(range(len(scenes)), "drawing masks", unit="scene"):
         item = scenes[i]
@@ -75,12 +75,12 @@ def write_pseudo_labels(trained: TrainedModel, scenes: SyntheticScenes, out: Pat
         labels = draw(item["image"][None], item["tags"][None])[0]
         save_image(item["image"], out / "images" / name)
         save_label_map(labels, out / "masks" / name)
-        coco.add(name, labels)
+        images[item["name"]] = out / "images" / name
         present = [class_name for class_name, tag in zip(scenes.class_names, item["tags"], strict=True) if tag]
         rows.append(f"{name},{';'.join(present)}")
-    coco.save(out / "annotations.json")
-    with written_whole(out / "tags.csv") as partial:
-        partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_text(out / "masks" / "classes.txt", "\n".join(["background", *scenes.class_names]))
+    export_labels(out / "masks", images, "coco", out / "annotations.json")
+    write_text(out / "tags.csv", "\n".join(rows) + "\n")
 
 
 def read_pseudo_labels(source: str, folder: Path, classes: tuple[str, ...]) -> Dataset[dict[str, Any]]:
@@ -157,8 +157,7 @@ def main() -> None:
             "class_names": trained.class_names,
             "pseudo_labels": [{"method": method, **result.to_dict()} for method, result in scores.items()],
         }
-        with written_whole(args.json) as partial:
-            partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

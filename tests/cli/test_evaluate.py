@@ -14,7 +14,7 @@ from support.cli_run import call, data, read, run, save, sentence
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from decomprec.data.formats.voc import VOC_CLASSES
-from decomprec.evaluation.coco import CocoWriter
+from decomprec.labelling.coco import CocoWriter
 
 __all__ = ["data", "run"]  # fixtures
 
@@ -216,7 +216,7 @@ def test_what_is_no_class_hides_nothing(tmp_path: Path) -> None:
 
 
 def test_masks_in_a_coco_file(tmp_path: Path) -> None:
-    """Those of `predict --coco`, against the same masks in a folder, and against another COCO file."""
+    """Those of `export-labels --to coco`, against the same masks in a folder, and against another COCO file."""
     names = ["a", "deep/b", "c"]
     masks, truths = random_masks(3, [0, 1, 2]), random_masks(4, [0, 1, 2, 255])
     writer = CocoWriter(["dog", "cat"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import cli_run
 from support.predict_images import SHAPES, call, images, model, read
 
 from decomprec.data import CocoInstances
@@ -44,12 +45,11 @@ def test_jobs_that_share_a_folder_draw_each_image_once(model: Path, images: Path
     assert contents(tmp_path) == contents(whole)
     assert "shard" not in (tmp_path / "config.yaml").read_text()
     drawn = files(tmp_path)
-    result = call(*words, "--coco")  # what a last call without --shard adds
-    assert "6 of 6 images drawn (6 earlier; " in result.stdout
-    assert {name: value for name, value in files(tmp_path).items() if name != "annotations.json"} == drawn
-    masks = {
-        item["name"]: item["mask"] for item in CocoInstances(tmp_path / "annotations.json", images=images, masks=True)
-    }
+    assert "6 of 6 images drawn (6 earlier; " in call(*words).stdout
+    assert files(tmp_path) == drawn
+    exported = tmp_path / "masks.json"
+    assert cli_run.call("export-labels", tmp_path, "--to", "coco", "--out", exported).exit_code == 0
+    masks = {item["name"]: item["mask"] for item in CocoInstances(exported, images=images, masks=True)}
     for name in SHAPES:
         stem = name.partition(".")[0]
         assert (masks[stem].numpy() == read(tmp_path / "masks" / f"{stem}.png")).all()
@@ -61,12 +61,6 @@ def test_a_share_that_is_none_is_refused(shard: str, model: Path, images: Path, 
     assert result.exit_code == 1
     assert "Expected --shard I/N with I from 1 to N" in result.stderr
     assert not (tmp_path / "out").exists()
-
-
-def test_one_coco_file_is_not_of_one_share(model: Path, images: Path, tmp_path: Path) -> None:
-    result = call("predict", model, images, "--out", tmp_path, "--shard", "1/2", "--coco")
-    assert result.exit_code == 1
-    assert "call once more with --coco and without --shard" in result.stderr
 
 
 def test_a_call_that_was_stopped_goes_on(

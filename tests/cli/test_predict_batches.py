@@ -1,6 +1,5 @@
 """`decomprec predict` on many images at a time: the same as one by one, in any order, and with damaged files."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,9 @@ __all__ = ["images", "model"]  # fixtures
 
 
 def test_the_batch_size_changes_no_result(model: Path, images: Path, tmp_path: Path) -> None:
-    words = ["--probabilities", "--coco"]
     for batch in ("1", "2", "4", "automatic"):
         given = [] if batch == "automatic" else ["--batch", batch]
-        result = call("predict", model, images, "--out", tmp_path / batch, *words, *given)
+        result = call("predict", model, images, "--out", tmp_path / batch, "--probabilities", *given)
         assert result.exit_code == 0, result.output
         assert "6 of 6 images drawn (cat in " in result.stdout
     seen = set()
@@ -61,19 +59,6 @@ def test_a_model_without_image_decoder_has_no_components(model: Path, images: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_annotations_keep_the_order_of_the_images(model: Path, images: Path, tmp_path: Path) -> None:
-    assert call("predict", model, images, "--out", tmp_path, "--coco", "--batch", "3").exit_code == 0
-    written = json.loads((tmp_path / "annotations.json").read_text())
-    assert [image["file_name"] for image in written["images"]] == list(SHAPES)
-    assert [(image["height"], image["width"]) for image in written["images"]] == list(SHAPES.values())
-    names = {image["id"]: image["file_name"].partition(".")[0] for image in written["images"]}
-    areas = {(names[a["image_id"]], a["category_id"]): a["area"] for a in written["annotations"]}
-    counted = {
-        (name, k): int((read(tmp_path / "masks" / f"{name}.png") == k).sum()) for name in names.values() for k in (1, 2)
-    }
-    assert areas == {key: count for key, count in counted.items() if count}
-
-
 def test_a_damaged_image_spoils_nothing_in_its_batch(model: Path, images: Path, tmp_path: Path) -> None:
     call("predict", model, images, "--out", tmp_path / "whole", "--no-overlay", "--batch", "1")
     damaged = tmp_path / "damaged"
@@ -83,7 +68,7 @@ def test_a_damaged_image_spoils_nothing_in_its_batch(model: Path, images: Path, 
     cut = (images / "c.png").read_bytes()
     (damaged / "c.png").write_bytes(cut[: len(cut) // 2])  # its header is whole: it is planned beside a.png
     (damaged / "d.jpg").write_text("no image")
-    result = call("predict", model, damaged, "--out", tmp_path / "out", "--coco", "--batch", "3")
+    result = call("predict", model, damaged, "--out", tmp_path / "out", "--batch", "3")
     assert result.exit_code == 1
     errors = sorted(line for line in result.stderr.splitlines() if line.startswith("error: "))
     assert len(errors) == 2
@@ -95,8 +80,6 @@ def test_a_damaged_image_spoils_nothing_in_its_batch(model: Path, images: Path, 
     for name in drawn:
         labels, expected = (read(tmp_path / out / "masks" / name) for out in ("out", "whole"))
         assert (labels != expected).mean() < 1e-3
-    written = json.loads((tmp_path / "out" / "annotations.json").read_text())
-    assert [image["file_name"] for image in written["images"]] == ["a.png", "b.jpg", "e.jpg", "f.png"]
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "d.jpg").write_text("no image")
     result = call("predict", model, tmp_path / "only", "--out", tmp_path / "none", "--tags", "dog")

@@ -165,14 +165,16 @@ def test_a_results_name_that_would_be_too_long_is_cut(run: Path, tmp_path: Path)
     for letter in "ab":  # longer by one than what leaves room for .png
         file = save(tmp_path / "photos" / "short.sgi", image)
         file.rename(tmp_path / "photos" / f"{letter * 252}.bw")
-    words = [run, tmp_path / "photos", "--out", tmp_path / "out", "--probabilities", "--coco", "--device", "cpu"]
+    words = [run, tmp_path / "photos", "--out", tmp_path / "out", "--probabilities", "--device", "cpu"]
     result = call("predict", *words)
     assert result.exit_code == 0, result.output
     drawn = {file.stem for file in (tmp_path / "out" / "masks").glob("*.png")}
     assert len(drawn) == 4
     assert set(long) <= drawn
     assert {name[:200] for name in drawn - set(long)} == {"a" * 200, "b" * 200}
-    assert {Path(name).stem for name, _ in coco_label_maps(tmp_path / "out" / "annotations.json")} == drawn
+    exported = tmp_path / "masks.json"
+    assert call("export-labels", tmp_path / "out", "--to", "coco", "--out", exported).exit_code == 0
+    assert {Path(name).stem for name, _ in coco_label_maps(exported)} == drawn
 
 
 def test_what_cannot_be_written_stops_no_other(
@@ -191,7 +193,7 @@ def test_what_cannot_be_written_stops_no_other(
         whole(self, path, **options)
 
     monkeypatch.setattr(Prediction, "save", saved)
-    words = ["predict", run, tmp_path / "photos", "--out", tmp_path / "out", "--coco", "--device", "cpu"]
+    words = ["predict", run, tmp_path / "photos", "--out", tmp_path / "out", "--device", "cpu"]
     number = errno.EACCES
     result = call(*words)
     assert result.exit_code == 1
@@ -202,7 +204,6 @@ def test_what_cannot_be_written_stops_no_other(
     result = call(*words)
     assert result.exit_code == 1
     assert "images drawn" not in result.stdout
-    assert (tmp_path / "out" / "annotations.json").is_file()
 
 
 def test_folders_of_results_are_apart_from_the_images(data: Path, run: Path, tmp_path: Path) -> None:
@@ -235,8 +236,12 @@ def test_names_that_are_no_text_are_drawn(run: Path, tmp_path: Path) -> None:
     image, _ = red_square(0, present=True)
     file = save(tmp_path / "photos" / "a.png", image)
     Path(os.fsdecode(os.fsencode(file.parent) + b"/caf\xe9.png")).write_bytes(file.read_bytes())
-    result = call("predict", run, tmp_path / "photos", "--out", tmp_path / "out", "--coco", "--device", "cpu")
+    result = call("predict", run, tmp_path / "photos", "--out", tmp_path / "out", "--device", "cpu")
     assert result.exit_code == 0, result.output
     masks = sorted((tmp_path / "out" / "masks").glob("*.png"))
     assert [os.fsencode(mask.name) for mask in masks] == [b"a.png", b"caf\xe9.png"]
     assert np.array_equal(*(np.asarray(Image.open(mask)) for mask in masks))
+    exported = tmp_path / "masks.json"
+    assert call("export-labels", tmp_path / "out", "--to", "coco", "--out", exported).exit_code == 0
+    names = [name for name, _ in coco_label_maps(exported)]
+    assert [os.fsencode(name) for name in names] == [b"a.png", b"caf\xe9.png"]

@@ -19,7 +19,7 @@ from decomprec.cli import app
 from decomprec.data import CocoInstances
 from decomprec.data.formats.coco import coco_label_maps
 from decomprec.data.image_io import read_labels
-from decomprec.evaluation.coco import CocoWriter
+from decomprec.labelling.coco import CocoWriter
 from decomprec.models import SmallEncoder
 from decomprec.trained_model import TrainedModel
 
@@ -199,29 +199,17 @@ def test_labels_that_are_no_class_are_not_written(label: int) -> None:
         CocoWriter(["car", "cat", "dog"]).add("a.png", torch.tensor([[0, label]]))
 
 
-def test_the_order_of_adding_changes_nothing(tmp_path: Path) -> None:
-    order = ["2.png", "none.png", "missing.png", "0.png"]
-    for file, names, options in (
-        ("sorted", list(label_maps()), {}),
-        ("reversed", list(label_maps())[::-1], {}),
-        ("ordered", list(label_maps())[::-1], {"order": order}),
-    ):
-        writer = CocoWriter(["car", "cat", "dog"])
-        for name in names:
-            writer.add(name, label_maps()[name])
-        writer.save(tmp_path / file, **options)
-    assert (tmp_path / "sorted").read_bytes() == (tmp_path / "reversed").read_bytes()
-    for file, expected in (
-        ("sorted", ["0.png", "1.png", "2.png", "3.png", "none.png"]),
-        ("ordered", ["2.png", "none.png", "0.png", "1.png", "3.png"]),
-    ):
-        content = json.loads((tmp_path / file).read_text())
-        assert [(image["id"], image["file_name"]) for image in content["images"]] == list(enumerate(expected, 1))
-        owners = [annotation["image_id"] for annotation in content["annotations"]]
-        assert owners == sorted(owners)
-        assert [annotation["id"] for annotation in content["annotations"]] == list(range(1, len(owners) + 1))
-        for name, labels in coco_label_maps(tmp_path / file):
-            assert torch.equal(labels, label_maps()[name].masked_fill(label_maps()[name] == 255, 0))
+def test_images_are_sorted_by_name(tmp_path: Path) -> None:
+    writer = CocoWriter(["car", "cat", "dog"])
+    for name in reversed(label_maps()):
+        writer.add(name, label_maps()[name])
+    writer.save(tmp_path / "written.json")
+    content = json.loads((tmp_path / "written.json").read_text())
+    names = ["0.png", "1.png", "2.png", "3.png", "none.png"]
+    assert [(image["id"], image["file_name"]) for image in content["images"]] == list(enumerate(names, 1))
+    owners = [annotation["image_id"] for annotation in content["annotations"]]
+    assert owners == sorted(owners)
+    assert [annotation["id"] for annotation in content["annotations"]] == list(range(1, len(owners) + 1))
 
 
 def test_an_image_is_added_once() -> None:
@@ -231,7 +219,7 @@ def test_an_image_is_added_once() -> None:
         writer.add("a.png", torch.zeros(2, 2, dtype=torch.int64))
 
 
-def test_predict_writes_the_same_masks_twice(tmp_path: Path) -> None:
+def test_masks_of_predict_are_the_same_in_a_coco_file(tmp_path: Path) -> None:
     torch.manual_seed(1)
     segmenter = DecompositionSegmenter(3, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
     segmenter.mask_decoder.head[0].bias.data[0] = -9  # no background
@@ -241,16 +229,19 @@ def test_predict_writes_the_same_masks_twice(tmp_path: Path) -> None:
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(tmp_path / "photos" / name)
     (tmp_path / "photos" / "broken.jpg").write_text("no image")
-    words = ["predict", tmp_path / "model", tmp_path / "photos", "--out", tmp_path / "drawn", "--no-overlay", "--coco"]
+    words = ["predict", tmp_path / "model", tmp_path / "photos", "--out", tmp_path / "drawn", "--no-overlay"]
     result = CliRunner().invoke(app, [*map(str, words), "--device", "cpu"])
     assert result.exit_code == 1  # of the broken one
-    drawn = dict(coco_label_maps(tmp_path / "drawn" / "annotations.json"))
+    words = ["export-labels", tmp_path / "drawn", "--to", "coco", "--out", tmp_path / "masks.json"]
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == 0, result.output
+    drawn = dict(coco_label_maps(tmp_path / "masks.json"))
     assert sorted(drawn) == ["day1/beach.png", "park.jpg"]
     for name, labels in drawn.items():
         assert torch.equal(labels, read_labels((tmp_path / "drawn" / "masks" / name).with_suffix(".png")).long())
         assert labels.all()
     (tmp_path / "photos" / "broken.jpg").unlink()
-    data = CocoInstances(tmp_path / "drawn" / "annotations.json", images=tmp_path / "photos", masks=True)
+    data = CocoInstances(tmp_path / "masks.json", images=tmp_path / "photos", masks=True)
     assert data.class_names == ("cat", "dog")
     assert {item["name"]: item["mask"].sum().item() for item in data} == {
         name.partition(".")[0]: labels.sum().item() for name, labels in drawn.items()

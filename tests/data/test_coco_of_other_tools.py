@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 
 from decomprec.data import CocoInstances, load_images, notices
 from decomprec.data.formats.coco import coco_label_maps
-from decomprec.evaluation.coco import CocoWriter
+from decomprec.labelling.coco import CocoWriter
 
 HEIGHT, WIDTH = 6, 8
 SQUARE = [2, 1, 6, 1, 6, 5, 2, 5]

@@ -14,7 +14,7 @@ from support.tiny import QUIET
 from torchvision.transforms.v2.functional import to_pil_image
 
 from decomprec.data import CocoInstances, SyntheticScenes, TaggedRows, eval_transform
-from decomprec.evaluation.coco import CocoWriter
+from decomprec.labelling.coco import CocoWriter
 from decomprec.training import PRESETS, train
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)

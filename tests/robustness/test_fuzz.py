@@ -271,7 +271,7 @@ WORDS = st.one_of(
         ["train", "check", "demo", "predict", "evaluate", "report", "export", "FOLDER", "MODEL", "NOWHERE", "FILE"]
     ),
     st.sampled_from(["--out", "--preset", "--set", "--config", "--seed", "--size", "--tags", "--format", "--classes"]),
-    st.sampled_from(["--json", "--resume", "--device", "--workers", "--probabilities", "--help", "--coco", "--", "-"]),
+    st.sampled_from(["--json", "--resume", "--device", "--workers", "--probabilities", "--help", "--shard", "--", "-"]),
     st.sampled_from(
         ["cpu", "gpu", "image_size=8", "guide.encoder_options={widths: [4]}", "segmenter.fills=3", "voc", "coco"]
     ),

@@ -306,7 +306,7 @@ def test_predict_images(folder: Path, model: Path, data: bytes) -> None:
     (folder / "images").mkdir(exist_ok=True)
     (folder / "images" / "a.png").write_bytes(data)
     (folder / "images" / "b.png").write_bytes(IMAGES[0])
-    words = ["--probabilities", "--components", "--coco", "--device", "cpu"]
+    words = ["--probabilities", "--components", "--device", "cpu"]
     called("predict", model, folder / "images", "--out", folder / "drawn", *words)
 
 

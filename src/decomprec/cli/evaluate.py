@@ -32,7 +32,7 @@ def evaluate(
     \b
     decomprec evaluate drawn/masks images/val_masks
     decomprec evaluate drawn/masks instances_val2017.json --json scores.json
-    decomprec evaluate drawn/annotations.json VOCdevkit/VOC2012
+    decomprec evaluate drawn.json VOCdevkit/VOC2012
 
     The table shows the intersection over union of each class, counted over the pixels of all images. Pixels of 255 in
     the ground truth are left out.

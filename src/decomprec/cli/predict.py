@@ -27,9 +27,6 @@ from decomprec.cli.predict_outputs import (
 from decomprec.cli.predict_writer import Writer
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from decomprec.evaluation.coco import CocoWriter
     from decomprec.protocols import Refinement
     from decomprec.trained_model import TrainedModel
 
@@ -70,7 +67,6 @@ def predict(
         bool, typer.Option("--confidence", help="Save the probability of the most likely class too.")
     ] = False,
     components: Annotated[bool, typer.Option("--components", help="Save each class's part of the image too.")] = False,
-    coco: Annotated[bool, typer.Option("--coco", help="Write the masks as one COCO file too.")] = False,
     ignore_below: Annotated[
         float,
         typer.Option(min=0, max=1, metavar="P", help="Less probable pixels become 255 in the label map."),
@@ -114,34 +110,23 @@ def predict(
       probabilities/NAME.npz   "masks" (classes, height, width), float16, with --probabilities
       components/NAME/0.png    and 1.png, ...: mask times image-let of the background and of each class, on black, as
                                large as the model sees the image, with --components
-      annotations.json         with --coco: RLE, box and area of each class in each image
       config.yaml              the arguments of the call, for --config
 
     Images in a folder keep their path below it. An image that can't be read is reported, the others are drawn, and the
     exit code is 1. Images of one shape are segmented together; --batch bounds how many, and so the memory.
     The same call again draws only what is not there yet, or has changed since. --shard 3/8 is the third of 8 jobs that
-    share DIR. --coco needs one more package: pip install pycocotools
+    share DIR. `decomprec export-labels DIR` writes the masks as a COCO file, or for a labelling tool.
     """
     from decomprec._devices import torch_device
     from decomprec._files import write_text
     from decomprec.trained_model import load
 
-    if shard is not None and coco:
-        raise ValueError(
-            "Expected no --coco with --shard: the file is of all images. When all jobs are done, call once more with "
-            "--coco and without --shard; what is drawn is not drawn again."
-        )
     every = find_images(images, out)
     named = share(every, shard)
     loaded = load(model, torch_device(device))
     if components and loaded.masks_only:
         raise ValueError(f"Expected a model with an image decoder for --components, but {model} has masks only.")
     given = tags_of(tags, list(named.values()), loaded.class_names)
-    annotations = None
-    if coco:
-        from decomprec.evaluation.coco import CocoWriter  # the scores beside it take a second and much memory
-
-        annotations = CocoWriter(loaded.class_names)
     weights = weights_of(loaded)
     settings = {key: value for key, value in plain_arguments(context).items() if key in MASK_SETTINGS}
     check_settings(out, {"weights": weights, **settings}, named)
@@ -150,11 +135,7 @@ def predict(
     outputs = Outputs(out, overlay, probabilities, confidence, len(loaded.classes) if components else 0)
     work = Work.of(named, given, outputs, {"weights": weights, **settings})
     options = {"augment": augment, "size": size, "refine": refine.function(), "ignore_below": ignore_below}
-    try:
-        found, failed = draw(loaded, work, outputs, annotations, {**options, "batch": batch})
-    finally:  # what is drawn before an interruption is in the file too
-        if annotations is not None:
-            annotations.save(out / "annotations.json", order=[f"{name}{path.suffix}" for name, path in named.items()])
+    found, failed = draw(loaded, work, outputs, {**options, "batch": batch})
     counts = ", ".join(f"{class_name} in {found[class_name]}" for class_name in loaded.class_names)
     if work.earlier:
         counts = f"{len(work.earlier)} earlier; now {counts}"
@@ -204,18 +185,15 @@ class Work:
 
 
 def draw(
-    model: TrainedModel, work: Work, outputs: Outputs, annotations: CocoWriter | None, options: Mapping[str, Any]
+    model: TrainedModel, work: Work, outputs: Outputs, options: Mapping[str, Any]
 ) -> tuple[Counter[str], list[Path]]:
     """Draw what is to do: in how many images each class is, and the files that could not be drawn."""
     from tqdm import tqdm
 
-    from decomprec.data.image_io import read_labels
-
     todo, names, files = work.todo, work.names, work.files
     found: Counter[str] = Counter()
     failed: dict[int, Path] = {}
-    known = work.earlier if annotations is None else []
-    with tqdm(total=len(names), initial=len(known), desc="predicting", unit="image") as progress:
+    with tqdm(total=len(names), initial=len(work.earlier), desc="predicting", unit="image") as progress:
 
         def report(index: int, error: Exception) -> None:
             if index not in failed:
@@ -227,13 +205,6 @@ def draw(
             report(todo[place], error)
             progress.update()
 
-        def annotate(index: int, labels: Tensor) -> None:
-            if annotations is not None:
-                annotations.add(f"{names[index]}{files[index].suffix}", labels)
-
-        for index in work.earlier[len(known) :]:
-            annotate(index, read_labels(outputs.mask(names[index])))
-            progress.update()
         tags = None if work.tags is None else [work.tags[index] for index in todo]
         results = model.stream([files[index] for index in todo], tags, on_error=unreadable, **options)
         with Writer(outputs, report) as writer:
@@ -242,7 +213,5 @@ def draw(
                 found.update(result.found)
                 parts = model.components(result.image, options["size"]) if outputs.components else None
                 writer.add(index, names[index], result, work.fingerprints[index], parts)
-                if annotations is not None:
-                    annotate(index, result.label_map)
                 progress.update()
     return found, list(failed.values())

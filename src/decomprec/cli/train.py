@@ -83,7 +83,8 @@ def train(
     ] = False,
     resume: ResumeOption = False,
     masks: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="True masks of some training images, to learn from.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Label PNGs of some training images, to learn from."),
     ] = None,
     start: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Go on from this run or model: keep its guide, train its masks.")
@@ -153,9 +154,11 @@ def train(
 
     Images in a folder "other" (or "background", "none", "negatives" and the like) have no class, unless --classes has
     it. Splits may be spelt Train, training, valid, validation and so on. Without one for validation, a fifth of the
-    training images is used for it; test images are never trained on. Masks are used only for evaluation:
-    images/val_masks/NAME.png, or masks/ in the folder of the CSV file. Those in --masks DIR are learnt from: label PNGs
-    of any number of training images, named like them, as `decomprec import-labels` writes them.
+    training images is used for it; test images are never trained on.
+
+    Masks are optional. Those in the data (images/val_masks/NAME.png, or masks/ next to a CSV file) are used only for
+    evaluation. Those in --masks DIR are learnt from: label PNGs of any number of training images, named like them, as
+    `decomprec import-labels` writes them.
 
     Before training, a table shows what was read: classes, images with and without each, and masks. Warnings say what is
     doubtful; `decomprec check DATA` looks closer.

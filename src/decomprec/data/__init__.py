@@ -1,4 +1,4 @@
-"""Data sets of images with tags. Masks are used only for evaluation, but for those that `with_masks` is given."""
+"""Data sets of images with tags. Masks are used only for evaluation, except those given to `with_masks`."""
 
 from decomprec.data.corrections import with_masks
 from decomprec.data.dataset import Record, TaggedImages
