@@ -32,11 +32,12 @@ def model() -> TrainedModel:
     return TrainedModel(segmenter, NAMES, image_size=32)
 
 
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "photo.png")
-    return tmp_path / "photo.png"
+    file = tmp_path_factory.mktemp("photo") / "photo.png"
+    Image.fromarray(pixels).save(file)
+    return file
 
 
 def label_map(path: str | Path) -> np.ndarray:
@@ -108,7 +109,7 @@ def address(model: TrainedModel) -> str:
 def test_the_server_answers_with_masks(address: str, photo: Path) -> None:
     from gradio_client import Client, handle_file
 
-    client = Client(address, verbose=False)
+    client = Client(address, verbose=False, httpx_kwargs={"timeout": 120})  # a busy machine takes long
     drawn, file = client.predict(handle_file(photo), ["red"], "none", 0.0, api_name="/segment")
     assert [part["label"] for part in drawn["annotations"]] in ([], ["red"])
     assert set(np.unique(label_map(file["value"] if isinstance(file, dict) else file))) <= {0, 1}
@@ -128,8 +129,22 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def predicted(model: TrainedModel, photo: Path, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The label map that `decomprec predict` writes for the photo."""
+    folder = tmp_path_factory.mktemp("predicted")
+    model.save_pretrained(folder / "model", half=False)
+    result = call("predict", folder / "model", photo, "--out", folder / "drawn", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    labels = label_map(folder / "drawn" / "masks" / "photo.png")
+    assert len(np.unique(labels)) > 1
+    return labels
+
+
 @pytest.mark.parametrize("width", [390, 1400])
-def test_an_image_is_dropped_and_its_masks_are_shown(address: str, browser: Browser, photo: Path, width: int) -> None:
+def test_an_image_is_dropped_and_the_label_map_of_predict_is_downloaded(
+    address: str, browser: Browser, photo: Path, predicted: np.ndarray, tmp_path: Path, width: int
+) -> None:
     browser.open(address, width)
     browser.wait("document.querySelector('input[type=file]')?.isConnected")
     assert browser.run("document.documentElement.scrollWidth") <= width
@@ -141,4 +156,7 @@ def test_an_image_is_dropped_and_its_masks_are_shown(address: str, browser: Brow
     button = "[...document.querySelectorAll('button, a')].find(e => e.textContent.includes('Download the label map'))"
     assert browser.wait(f"{button} && !{button}.disabled")
     assert browser.run("document.documentElement.scrollWidth") <= width
-    assert all(url.startswith((address, "blob:")) for url in browser.requests())  # nobody else is asked
+    downloaded = browser.download(f"{button}.click()", tmp_path / "downloads")
+    assert downloaded.name == "photo_mask.png"
+    assert np.array_equal(label_map(downloaded), predicted)
+    assert all(url.startswith((address, f"blob:{address}")) for url in browser.requests())  # nobody else is asked

@@ -108,6 +108,17 @@ class Browser:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file.absolute())])
 
+    def download(self, script: str, folder: Path, seconds: float = 60) -> Path:
+        """The file that a script, such as a click, makes the browser download to a new folder."""
+        folder.mkdir()
+        self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.run(script)
+        end = time.monotonic() + seconds
+        while not (files := [file for file in folder.iterdir() if file.suffix != ".crdownload"]):
+            assert time.monotonic() < end, "nothing was downloaded"
+            time.sleep(0.05)
+        return files[0]
+
     def photograph(self, path: Path) -> None:
         """Write the whole page as a PNG."""
         answer = self.call("Page.captureScreenshot", captureBeyondViewport=True)
