@@ -175,7 +175,7 @@ def panel(
     names = ["background", *class_names]
     columns = [("input", images), ("reconstruction", out.reconstruction), ("prediction", overlay(images, out.labels()))]
     if truth is not None:
-        columns.append(("truth", overlay(images, truth)))
+        columns.append(("ground truth", overlay(images, truth)))
     first_mask, first_component = len(columns), len(columns) + slots
     columns += [(f"mask\n{name}", out.masks[:, k : k + 1]) for k, name in enumerate(names)]
     columns += [(f"component\n{name}", out.components[:, k]) for k, name in enumerate(names)]

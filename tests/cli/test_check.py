@@ -70,9 +70,9 @@ def test_errors_and_what_is_written(tmp_path: Path) -> None:
     assert f"  {data / 'train' / 'dog' / 'dog3.png'} = {twin}" in result.stdout
     assert "2 errors, 1 warning, 1 note" in result.stdout  # all are smaller than 224
 
-    content = json.loads((out / "doubts.json").read_text(encoding="utf-8"))
+    content = json.loads((out / "findings.json").read_text(encoding="utf-8"))
     assert (content["format"], content["classes"], content["images"]) == ("folder", ["dog"], {"train": 40, "val": 9})
-    doubts = {doubt["check"]: doubt for doubt in content["doubts"]}
+    doubts = {doubt["check"]: doubt for doubt in content["findings"]}
     assert {tuple(group) for group in doubts["unreadable"]["files"]} == {(str(file),) for file in damaged}
     assert [len(doubts[check]["files"]) for check in ("equal over splits", "small images")] == [1, 47]
 
@@ -87,7 +87,7 @@ def test_errors_and_what_is_written(tmp_path: Path) -> None:
 
     again = call("check", "--config", out / "config.yaml", data, "--out", tmp_path / "again")
     assert again.exit_code == 1
-    assert (tmp_path / "again" / "doubts.json").read_bytes() == (out / "doubts.json").read_bytes()
+    assert (tmp_path / "again" / "findings.json").read_bytes() == (out / "findings.json").read_bytes()
 
 
 def test_images_that_look_alike_need_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

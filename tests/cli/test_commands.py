@@ -132,7 +132,7 @@ def test_ctrl_c_ends_in_130_and_says_how_to_go_on(data: Path, tmp_path: Path) ->
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     last = errors.strip().splitlines()[-1]
-    assert last == "interrupted; go on with: decomprec train --config 'my run/config.yaml' --resume"
+    assert last == "interrupted; continue with: decomprec train --config 'my run/config.yaml' --resume"
     assert "Traceback" not in errors
 
 

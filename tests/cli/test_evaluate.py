@@ -278,7 +278,7 @@ def test_what_evaluate_refuses_names_the_file_that_was_given(tmp_path: Path) -> 
     maps = random_masks(1, [0, 1])
     truth = folder_of(tmp_path / "truth", maps, ["a", "b", "c"], ["dog"])
     masks = coco_of(tmp_path / "masks.json", [np.ones((9, 7), dtype=np.uint8)] * 2, ["a", "b"], {1: "dog"})
-    assert f"{masks} to hold a mask for each truth, but got none for {truth / 'c.png'}" in named_at_the_end(
+    assert f"{masks} to hold a mask for each ground truth, but got none for {truth / 'c.png'}" in named_at_the_end(
         "evaluate", masks, truth
     )
     content = json.loads(masks.read_text())

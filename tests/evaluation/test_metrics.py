@@ -185,8 +185,8 @@ def test_segmenter_predicts_as_it_stands():
     ("change", "message"),
     [
         ({"mask": None}, "Expected batches with a 'mask'"),
-        ({"mask": torch.zeros(2, 8, 8, dtype=torch.int64)}, "shape of the truth"),
-        ({"mask": torch.full((2, 4, 4), 3)}, "Expected the truth to lie in 0 to 2"),
+        ({"mask": torch.zeros(2, 8, 8, dtype=torch.int64)}, "shape of the ground truth"),
+        ({"mask": torch.full((2, 4, 4), 3)}, "Expected the ground truth to lie in 0 to 2"),
         ({"image": torch.full((2, 3, 4, 4), 1.5)}, "Expected predicted labels to lie in 0 to 2"),
         ({"tags": torch.zeros(2, 3)}, "Expected `tags`"),
     ],

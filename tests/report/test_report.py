@@ -291,7 +291,7 @@ def test_the_slider_shows_what_the_model_made_of_the_image(run: Path) -> None:
         kinds = list(dict.fromkeys(view["data-kind"] for view in views))
         assert kinds == ["photograph", "mask", "truth", "components", "reconstruction"]
         assert np.array_equal(by_title["photograph"], photograph)
-        for title, drawn_labels in (("mask", labels), ("truth", item["mask"])):
+        for title, drawn_labels in (("mask", labels), ("ground truth", item["mask"])):
             drawn = drawn_labels.numpy() > 0
             colours = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]])[drawn_labels.numpy()]
             assert np.array_equal(by_title[title][~drawn], photograph[~drawn])
@@ -650,7 +650,7 @@ def test_the_keyboard_reaches_and_moves_everything(run: Path, browser: Browser) 
     assert browser.run(seen) == [f"photograph of {name}"]
     for key, title in (
         ("ArrowRight", "mask"),
-        ("ArrowRight", "truth"),
+        ("ArrowRight", "ground truth"),
         ("ArrowLeft", "mask"),
         ("End", "reconstruction"),
     ):

@@ -414,7 +414,7 @@ def _(folder: Path) -> None:
     scored(folder, np.zeros((4, 6)), np.zeros((4, 6)), names="background\ncaf\xe9".encode("latin-1"))
 
 
-@CASES("evaluate: missing mask", "refused", r"drawn to hold a mask for each truth, but got none for .*b\.png")
+@CASES("evaluate: missing mask", "refused", r"drawn to hold a mask for each ground truth, but got none for .*b\.png")
 def _(folder: Path) -> None:
     save(folder / "truth" / "b.png", np.zeros((4, 6)))
     scored(folder, np.zeros((4, 6)), np.zeros((4, 6)))

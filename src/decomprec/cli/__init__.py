@@ -23,20 +23,20 @@ Try it, without any data:
   decomprec demo
 
 \b
-From a folder of tagged images to masks, and how good they are:
+Go from a folder of tagged images to masks, and score them:
   decomprec check images
   decomprec train images --out runs/mine
   decomprec predict runs/mine holiday/ --out drawn
   decomprec evaluate drawn/masks true_masks --json scores.json
 
 \b
-Correct masks in a labelling tool, and go on:
+Correct masks in a labelling tool, and train on them:
   decomprec export-labels drawn --to label-studio --out tasks
   decomprec import-labels export.json --out corrected
   decomprec train images --out runs/better --start runs/mine --masks corrected
 
 \b
-A report of a run on one page, a page to drop images on, and its model for onnxruntime:
+A report of the run, a page to drop images on, and a model for onnxruntime:
   decomprec report runs/mine images
   decomprec app runs/mine
   decomprec export runs/mine --out mine.onnx

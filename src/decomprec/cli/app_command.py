@@ -18,14 +18,14 @@ def app(
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Serve a local web page on which images are dropped and their masks seen.
+    """Serve a local web page that segments the images you drop on it.
 
     \b
     decomprec app runs/mine
     decomprec app someone/dogs --port 8000 --no-browser
 
-    Tags, refinement and threshold can be switched, and the label map downloaded. Images stay on this machine: the page
-    is served to it alone, until Ctrl-C. Requires one more package: pip install gradio
+    You can change tags, refinement and threshold, and download the label map. Images stay on this machine: no other can
+    open the page. Ctrl-C stops it. Requires one more package: pip install gradio
     """
     from decomprec._devices import torch_device
     from decomprec.app import serve

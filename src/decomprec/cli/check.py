@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from decomprec.data.doubts import Doubt
     from decomprec.data.inspection import Inspected
 
-DOUBTS = "doubts.json"
+FINDINGS = "findings.json"
 SHEETS = "contact_sheets"
 
 _SHOWN = 12  # images of a contact sheet
-_LISTED = 3  # findings of a doubt that are printed
+_LISTED = 3  # groups of images that are printed for a warning or a note
 
 
 def check(
@@ -44,10 +44,10 @@ def check(
     classes: ClassesOption = None,
     splits: SplitsOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Write doubts.json and a contact sheet for each class.")
+        Path | None, typer.Option("--out", metavar="DIR", help="Write findings.json and a contact sheet for each class.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Preset whose image size is needed.  [default: robust]")
+        str | None, typer.Option(metavar="NAME|FILE", help="Preset whose image size images should have.  [default: robust]")
     ] = None,
     config: ConfigOption = None,
 ) -> None:
@@ -59,15 +59,15 @@ def check(
     decomprec check tags.csv --out looked
 
     Prints what `train` would read: splits, classes, images with and without each, masks. Then reads every image once
-    and prints what is doubtful: images that are equal or look alike, over the splits or within one; classes that few,
-    all or no images have; tags that always come together; images that cannot be read or are small; missing masks.
+    and prints its findings: images that are equal or look alike, across splits or within one; classes that few, all or
+    no images have; tags that always come together; images that cannot be read or are small; missing masks.
 
     Exits with 1 if there are errors, such as unreadable images or equal images in both splits.
 
-    DIR gets doubts.json, which lists all images that each doubt is about, and contact_sheets/, with up to 12 training
+    DIR gets findings.json, which lists all images of each finding, and contact_sheets/, with up to 12 training
     images of each class and of none.
 
-    Finding images that look alike requires one more package: pip install imagehash
+    Near duplicates, images that look alike, are found with one more package: pip install imagehash
     """
     from decomprec.data import load_images
     from decomprec.data.detect import detect_format
@@ -99,17 +99,17 @@ def check(
     ]
     typer.echo(_printed(doubts, images))
     if not can_compare():
-        typer.echo("\nimages that look alike were not searched: pip install imagehash")
+        typer.echo("\nnear duplicates were not searched for: pip install imagehash")
     if out is not None:
         _write(out, found, seen, images, doubts)
         save_config(context, out / CONFIG, format=found)
-        typer.echo(f"\ndoubts and contact sheets: {printable(str(out))}")
+        typer.echo(f"\nfindings and contact sheets: {printable(str(out))}")
     if any(doubt.level == "error" for doubt in doubts):
         raise typer.Exit(1)
 
 
 def _printed(doubts: Sequence[Doubt], images: Sequence[Inspected]) -> str:
-    """The table of doubts, the worst first, then the images that errors and warnings are about."""
+    """The table of findings, the worst first, then the images that errors and warnings are about."""
     from decomprec.evaluation.comparison import text_table
 
     levels = ("error", "warning", "note")
@@ -129,7 +129,7 @@ def _printed(doubts: Sequence[Doubt], images: Sequence[Inspected]) -> str:
 
 
 def _write(out: Path, found: str, seen: Any, images: Sequence[Inspected], doubts: Sequence[Doubt]) -> None:
-    """Write doubts.json, and a contact sheet of each class and of none."""
+    """Write findings.json, and a contact sheet of each class and of none."""
     import dataclasses
 
     from decomprec._files import write_text
@@ -139,9 +139,9 @@ def _write(out: Path, found: str, seen: Any, images: Sequence[Inspected], doubts
         "format": found,
         "classes": list(seen.class_names),
         "images": {split: sum(image.split == split for image in images) for split in ("train", "val")},
-        "doubts": [dataclasses.asdict(doubt) for doubt in doubts],
+        "findings": [dataclasses.asdict(doubt) for doubt in doubts],
     }
-    write_text(out / DOUBTS, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_text(out / FINDINGS, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
     readable = [i for i, image in enumerate(images[: len(seen)]) if image.problem is None]
     for number, name in enumerate(("no class", *seen.class_names)):
         members = [i for i in readable if (name in images[i].tags if number else not images[i].tags)]

@@ -73,12 +73,12 @@ FormatOption = Annotated[
     Format, typer.Option("--format", metavar="FORMAT", help=f"Format of DATA: {', '.join(Format)}; auto detects it.")
 ]
 ClassesOption = Annotated[
-    str | None, typer.Option(metavar="NAME,...", help="Only these of DATA's classes; other objects are background.")
+    str | None, typer.Option(metavar="NAME,...", help="Use only these classes of DATA; other objects are background.")
 ]
 SplitsOption = Annotated[
     str | None,
     typer.Option(
-        metavar="TRAIN,VAL", help="DATA's splits to train and validate on, such as train_aug,val; by default the usual."
+        metavar="TRAIN,VAL", help="DATA's splits to train and validate on, such as train_aug,val.  [default: detected]"
     ),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Resume the run in RUN.")]
@@ -241,7 +241,7 @@ def run(
 
     Raises:
         ValueError: if arguments are wrong or the training cannot go on.
-        KeyboardInterrupt: if it is interrupted; says how to go on.
+        KeyboardInterrupt: if it is interrupted; says how to continue.
     """
     from lightning.pytorch.callbacks import LambdaCallback
 
@@ -292,7 +292,7 @@ def run(
             if not (interrupt.seen or isinstance(stop, KeyboardInterrupt)):
                 raise
             raise KeyboardInterrupt(
-                f"interrupted; go on with: {go_on}" if config.is_file() else "interrupted"
+                f"interrupted; continue with: {go_on}" if config.is_file() else "interrupted"
             ) from stop
     typer.echo(
         f"train the segmenter: {go_on}" if evidence_only else f"on one page: decomprec report {shlex.quote(str(out))}"

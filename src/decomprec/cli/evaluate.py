@@ -37,8 +37,8 @@ def evaluate(
     The table shows the intersection over union of each class, counted over the pixels of all images. Pixels of 255 in
     the ground truth are left out.
 
-    Each truth is paired with the mask of the same path or, without one, of the same file name, which may be
-    NAME_mask.png or the like. Masks without a truth are ignored. Of a VOC devkit, the split val is compared.
+    Each ground truth is paired with the mask of the same path or, without one, of the same file name, which may be
+    NAME_mask.png or the like. Masks without a ground truth are ignored. Of a VOC devkit, the split val is compared.
 
     Classes are named by MASKS/classes.txt or by the categories of a COCO file. Categories and VOC classes in TRUTH are
     matched to them by name, and so are those in a TRUTH/classes.txt; other objects are background. Without it, equal
@@ -59,7 +59,7 @@ def evaluate(
     scores, names, problems = score_pairs(matched, on_error="skip")
     typer.echo(f"{label_table(scores, names)}\n\n{scores.images} images")
     if scores.images_without_mask:
-        typer.echo(f"{scores.images_without_mask} others are not measured: every pixel of their truth is 255")
+        typer.echo(f"{scores.images_without_mask} others are not measured: every pixel of their ground truth is 255")
     if json_file is not None:
         content = {"class_names": list(names[1:]), **scores.to_dict(), "problems": list(problems)}
         write_text(json_file, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -29,7 +29,7 @@ def export_labels(
     drawn: Annotated[
         Path, typer.Argument(metavar="DRAWN", help="DIR of predict, or a folder of label PNGs with classes.txt.")
     ],
-    to: Annotated[Tool, typer.Option("--to", metavar="TOOL", help=f"What the masks are for: {', '.join(Tool)}.")],
+    to: Annotated[Tool, typer.Option("--to", metavar="TOOL", help=f"Tool or format: {', '.join(Tool)}.")],
     out: Annotated[
         Path, typer.Option("--out", metavar="PATH", help="File for cvat (.zip) and coco (.json), else a new folder.")
     ],
@@ -54,8 +54,8 @@ def export_labels(
     coco           one file: RLE, box and area of each class in each image
     coco-polygons  the same with polygons
 
-    If DRAWN has probabilities (predict --probabilities), their largest values, averaged over an image, are its score in
-    Label Studio and FiftyOne: look first at the images with the lowest.
+    If DRAWN has probabilities (predict --probabilities), images get a score in Label Studio and FiftyOne: the mean over
+    the pixels of the highest class probability. Start with the lowest.
 
     coco, coco-polygons and yolo need more packages: pip install pycocotools contourpy
     """

@@ -34,7 +34,7 @@ _NAMED = 10  # of the images that could not be drawn
 
 
 class Refine(StrEnum):
-    """How masks are made to follow the edges of their images."""
+    """How masks are fitted to the edges of their images."""
 
     half_pamr = "half-pamr"
     pamr = "pamr"
@@ -69,7 +69,7 @@ def predict(
     components: Annotated[bool, typer.Option("--components", help="Save each class's part of the image too.")] = False,
     ignore_below: Annotated[
         float,
-        typer.Option(min=0, max=1, metavar="P", help="Less probable pixels become 255 in the label map."),
+        typer.Option(min=0, max=1, metavar="P", help="Pixels whose most likely class is less probable become 255 in the label map."),
     ] = 0.0,
     refine: Annotated[
         Refine, typer.Option(metavar="METHOD", help=f"Fit masks to the edges of their images: {', '.join(Refine)}.")

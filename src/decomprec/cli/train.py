@@ -78,7 +78,7 @@ def train(
     evidence_only: Annotated[
         bool,
         typer.Option(
-            "--evidence-only", help="Masks from the guide alone, in a fraction of the time; --resume goes on from it."
+            "--evidence-only", help="Masks from the guide alone, in a fraction of the time; --resume continues from it."
         ),
     ] = False,
     resume: ResumeOption = False,
@@ -87,9 +87,9 @@ def train(
         typer.Option(metavar="DIR", help="Label PNGs of some training images, to learn from."),
     ] = None,
     start: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Go on from this run or model: keep its guide, train its masks.")
+        str | None, typer.Option(metavar="MODEL", help="Start from this run or model: keep its guide, continue training its segmenter.")
     ] = None,
-    logger: Annotated[Logger, typer.Option(help="A log besides the CSV file, which is always written.")] = Logger.csv,
+    logger: Annotated[Logger, typer.Option(help="Another log in addition to the CSV file, which is always written.")] = Logger.csv,
     seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
     devices: Annotated[
@@ -136,9 +136,9 @@ def train(
     torchrun --nproc-per-node=4 -m decomprec train images --out runs/four --devices 4
     decomprec train images --out runs/better --start runs/mine --masks corrected
 
-    A guide is trained on the tags, then a segmenter with the frozen guide. With --evidence-only, training stops after
-    the guide, whose evidence gives coarser masks: in a fraction of the time you see what the tags are good for, in
-    figures/, in the table and with predict. `decomprec train --config RUN/config.yaml --resume` trains the segmenter.
+    First a guide is trained on the tags, then a segmenter with the frozen guide. With --evidence-only, training stops
+    after the guide, whose evidence gives coarser masks in a fraction of the time: see figures/, the table, or predict.
+    `decomprec train --config RUN/config.yaml --resume` then trains the segmenter.
 
     \b
     Formats of DATA:
@@ -160,8 +160,8 @@ def train(
     evaluation. Those in --masks DIR are learnt from: label PNGs of any number of training images, named like them, as
     `decomprec import-labels` writes them.
 
-    Before training, a table shows what was read: classes, images with and without each, and masks. Warnings say what is
-    doubtful; `decomprec check DATA` looks closer.
+    Before training, a table shows what was read: classes, images with and without each, and masks, with warnings.
+    `decomprec check DATA` looks closer.
 
     RUN gets the model (RUN/model), config.yaml, checkpoints and logs (guide/, segmenter/), progress/, figures/ and,
     with masks, results.json. Reading COCO masks requires one more package: pip install pycocotools

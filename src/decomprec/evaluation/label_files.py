@@ -23,7 +23,7 @@ CLASSES = "classes.txt"
 def score_label_files(masks: str | Path, truth: str | Path) -> tuple[SegmentationScores, tuple[str, ...]]:
     """Compare predicted with true label maps, one pair in memory at a time.
 
-    Each side is a folder of label PNGs, a COCO file or a VOC devkit (its split "val"). A truth is paired with the
+    Each side is a folder of label PNGs, a COCO file or a VOC devkit (its split "val"). A ground truth is paired with the
     prediction of its path or, without one, of its file name, which may have a word such as "_mask" more and differ in
     case and Unicode form; other predictions are ignored.
 
@@ -42,7 +42,7 @@ def score_label_files(masks: str | Path, truth: str | Path) -> tuple[Segmentatio
     Raises:
         FileNotFoundError: if a source is missing or empty, or a truth has no prediction.
         ValueError: if a file can't be read, `truth` lacks a class of `masks`, several predictions fit a truth, sizes
-            differ, a label is no class, or the truth holds only 0 and 255.
+            differ, a label is no class, or the ground truth holds only 0 and 255.
 
     Examples:
         >>> import tempfile
@@ -72,7 +72,7 @@ def score_pairs(
         compared.
 
     Raises:
-        ValueError: if no pair can be compared, or the truth holds only 0 and 255; see `score_label_files` for others.
+        ValueError: if no pair can be compared, or the ground truth holds only 0 and 255; see `score_label_files` for others.
     """
     pairs, class_names, truth = matched.pairs, matched.class_names, matched.truth
     names = ("background", *class_names) if class_names is not None else _numbers(pairs, on_error)

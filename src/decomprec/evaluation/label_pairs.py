@@ -22,7 +22,7 @@ class MatchedLabels:
         class_names: of the K-1 classes, if either side has a list of them.
         truth: where the ground truth is.
         notes: what was understood of both sides, in sentences.
-        problems: why other truths have no prediction, in a sentence each.
+        problems: why other ground truths have no prediction, in a sentence each.
     """
 
     pairs: tuple[tuple[LabelMap, LabelMap], ...]
@@ -38,7 +38,7 @@ def match_label_files(masks: str | Path, truth: str | Path, on_error: OnError = 
     Args:
         masks: predictions.
         truth: ground truth.
-        on_error: "raise" an error for a truth without a prediction, or with several, or "skip" it.
+        on_error: "raise" an error for a ground truth without a prediction, or with several, or "skip" it.
 
     Raises:
         FileNotFoundError: if a source is missing or empty, or truths have no prediction.
@@ -64,7 +64,7 @@ def match_label_files(masks: str | Path, truth: str | Path, on_error: OnError = 
 def _pair(
     predicted: Sequence[LabelMap], true: Sequence[LabelMap], masks: Path, on_error: OnError
 ) -> tuple[list[tuple[LabelMap, LabelMap]], list[str]]:
-    """Pairs of a prediction and its truth, and what is wrong with the other truths."""
+    """Pairs of a prediction and its ground truth, and what is wrong with the other ground truths."""
     by_name = _ByName(predicted)
     pairs: list[tuple[LabelMap, LabelMap]] = []
     problems: list[ValueError | FileNotFoundError] = []
@@ -77,7 +77,7 @@ def _pair(
             text = f"Expected one mask for {expected.where}, but got {len(fitting)}, {first} first."
             problems.append(ValueError(text))
         else:
-            text = f"Expected {masks} to hold a mask for each truth, but got none for {expected.where}."
+            text = f"Expected {masks} to hold a mask for each ground truth, but got none for {expected.where}."
             problems.append(FileNotFoundError(text))
     if problems and (on_error == "raise" or not pairs):
         raise problems[0]

@@ -25,7 +25,7 @@ class SegmentationScores:
 
     Attributes:
         iou: intersection over union of each of the K classes, background first, over all pixels of the data set that
-            are not 255. NaN for a class in neither the predictions nor the truth.
+            are not 255. NaN for a class in neither the predictions nor the ground truth.
         false_area: for each of the K-1 classes, its mean predicted share of the images whose tags lack it, in [0, 1];
             NaN without such images. None if the predictor was given the tags, where it is 0 by design.
         images: number of images whose truth is known somewhere: with a mask.
@@ -109,7 +109,7 @@ class ScoreAccumulator:
         """Add label maps and truth, both (B, H, W), tags (B, K-1) and, for the IoU of each image, the B names.
 
         Raises:
-            ValueError: if shapes differ, or a label is no class (255 is allowed in the truth).
+            ValueError: if shapes differ, or a label is no class (255 is allowed in the ground truth).
         """
         check_truth(truth, labels.shape, tags, self.num_classes)
         _check_labels(labels, self.num_classes, "predicted labels")
@@ -330,10 +330,10 @@ def check_truth(truth: Tensor, shape: Sequence[int], tags: Tensor, num_classes: 
     """Raise a ValueError unless truth (B, H, W) and tags (B, K-1) fit label maps of a shape, and the classes."""
     if truth.shape != tuple(shape):
         raise ValueError(
-            f"Expected predicted labels to have the shape of the truth, {tuple(truth.shape)}, "
+            f"Expected predicted labels to have the shape of the ground truth, {tuple(truth.shape)}, "
             f"but got {tuple(shape)}; resize images and masks to the same size."
         )
-    _check_labels(truth.masked_fill(truth == IGNORE, 0), num_classes, "the truth")
+    _check_labels(truth.masked_fill(truth == IGNORE, 0), num_classes, "the ground truth")
     check_tags(tags, batch=len(truth), num_classes=num_classes)
 
 

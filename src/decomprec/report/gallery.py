@@ -38,7 +38,7 @@ class Score:
     Attributes:
         index: in the data set.
         tagged: whether any class is in the image, by its tags.
-        iou: mean over the classes in the prediction or the truth; None without a true mask.
+        iou: mean over the classes in the prediction or the ground truth; None without a ground truth.
         wrong: share of the known pixels whose label is wrong, 0 without a true mask.
         uncertainty: entropy of the masks, averaged over the pixels, divided by ln K.
     """
@@ -182,7 +182,7 @@ def draw(record: RunRecord, dataset: Any, score: Score) -> Card:
     views = [("photograph", "photograph", images[0]), ("mask", "mask", overlay(images, labels[None])[0])]
     truth = item["mask"] if score.iou is not None else None
     if truth is not None:
-        views.append(("truth", "truth", overlay(images, truth[None])[0]))
+        views.append(("truth", "ground truth", overlay(images, truth[None])[0]))
     if not model.masks_only:
         shown = sorted({*tags, *found}, key=lambda k: (k not in tags, -shares[k].item()))[:_COMPONENTS]
         components = model.components(pixels)
@@ -200,7 +200,7 @@ def draw(record: RunRecord, dataset: Any, score: Score) -> Card:
 
 
 def confusions(labels: Tensor, truth: Tensor, class_names: Sequence[str]) -> tuple[str, ...]:
-    """The two largest confusions of a label map (H, W) with the truth (H, W), as shares of the known pixels.
+    """The two largest confusions of a label map (H, W) with the ground truth (H, W), as shares of the known pixels.
 
     Args:
         labels: integers in 0 to K-1.
