@@ -10,6 +10,7 @@ from torch import Tensor
 
 from decomprec import functional as DF
 from decomprec.checks import check_tags
+from decomprec.slots import mask_absent
 
 
 @dataclass(frozen=True)
@@ -167,5 +168,5 @@ def labels_from_logits(mask_logits: Tensor, tags: Tensor | None = None) -> Tenso
     """
     if tags is not None:
         check_tags(tags, batch=mask_logits.shape[0], num_classes=mask_logits.shape[1])
-        mask_logits = DF.mask_absent(mask_logits, tags)
+        mask_logits = mask_absent(mask_logits, tags)
     return mask_logits.argmax(dim=1)

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec import functional as DF
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.evidence_decoder import EvidenceDecoder
 from decomprec.protocols import Refinement
 from decomprec.refine import pamr, rescale, resize
+from decomprec.seeds import seed_labels
+from decomprec.slots import mask_absent
 
 
 def evidence_weights(classifier: PooledClassifier) -> Tensor:
@@ -147,15 +148,15 @@ class EvidenceMasks(nn.Module):
 
     @torch.no_grad()
     def seeds(self, images: Tensor, tags: Tensor, confidence: float = 0.65) -> Tensor:
-        """Label maps (B, H, W) where the masks are sure, see `functional.seed_labels`."""
+        """Label maps (B, H, W) where the masks are sure, see `decomprec.seeds.seed_labels`."""
         check_tags(tags, batch=len(images), num_classes=len(self.decoder.weights) + 1)
         # The present classes, padded by absent ones, at least one: no others take memory.
         most = max(1, int(tags.sum(dim=1).max()))
         classes = tags.argsort(dim=1, descending=True, stable=True)[:, :most]
         masks = self._masks(images, self.logits(images, classes), tags.gather(1, classes))
-        return DF.seed_labels(masks, confidence, F.pad(classes + 1, (1, 0)), len(self.decoder.weights) + 1)
+        return seed_labels(masks, confidence, F.pad(classes + 1, (1, 0)), len(self.decoder.weights) + 1)
 
     def _masks(self, images: Tensor, logits: Tensor, tags: Tensor) -> Tensor:
         half = [max(1, side // 2) for side in images.shape[-2:]]
-        masks = DF.mask_absent(resize(logits, half), tags).softmax(dim=1)
+        masks = mask_absent(resize(logits, half), tags).softmax(dim=1)
         return resize(self.refine(resize(images, half).clamp(0, 1), masks), images.shape[-2:])

@@ -66,7 +66,7 @@ def run_experiment(
     trainer_options: Mapping[str, Any] | None = None,
     evidence_only: bool = False,
 ) -> TrainedModel:
-    """Train, draw the figures and, if there are true masks, measure the model.
+    """Train, draw the figures and, if there is ground truth, measure the model.
 
     In addition to what `train` writes, the run folder gets progress/, figures/, diagnostics.json, verdicts.json and
     results.json. Several processes share the training and the measuring; the first prints and writes.
@@ -76,14 +76,14 @@ def run_experiment(
         load: gives the images.
         run_dir: must be new, unless the run is resumed.
         data: name of the data, for readers of the results.
-        resume: go on where an earlier run in this folder stopped.
+        resume: continue where an earlier run in this folder stopped.
         seed: of everything that is random.
         workers: processes that load images; None is the number of cores, shared by the GPUs, or 0 without a GPU.
         compile: train through `torch.compile`.
         callbacks: further Lightning callbacks, for both stages.
         in_memory: decode the training images once and keep them, reduced to about twice the size that is trained at
             (`TaggedImages.in_memory`).
-        start: a trained model to go on from, see `train`.
+        start: a trained model to start from, see `train`.
         loggers: further logs, see `train`.
         trainer_options: as for `train`; one device by default, whatever job this process is part of.
         evidence_only: train no segmenter, see `train`.
@@ -129,29 +129,10 @@ def run_experiment(
         return model  # both stages were finished, so the processes have not met: the first measures alone
     model.to(device)
     draw_figures(run_dir / "figures", model, seen, unseen)
-    run = {
-        "data": data,
-        "preset": preset.name,
-        "settings": " ".join(f"{key}={json.dumps(value)}" for key, value in preset.without_folders().changes().items())
-        or "as they are",
-        "image_size": preset.image_size,
-        "seed": seed,
-        "precision": options["precision"],
-        "minutes": round((time.monotonic() - started) / 60, 1),
-        "machine": machine_name(),
-        "torch": torch.__version__,
-    }
-    if number_of_processes() > 1:
-        run["processes"] = number_of_processes()
-    # Images are shown at the size that the segmenter was trained at, and whole.
-    whole = load("val", transform=eval_transform(preset.image_size, crop=False), masks=True)
-    try:
-        found = measure(model, whole, device, masks=has_masks(whole), scale=model.image_size / preset.image_size)
-    except RuntimeError as error:
-        if said := lost_process(error):
-            raise StoppedRunError(f"{said} The model is in {run_dir / 'model'}; resume to measure it.") from error
-        raise
-    results = found.results and dataclasses.replace(found.results, run=run)
+    minutes = round((time.monotonic() - started) / 60, 1)
+    found = _measured(model, load, preset.image_size, device, run_dir)
+    described = _description(preset, data, seed, options["precision"], minutes)
+    results = found.results and dataclasses.replace(found.results, run=described)
     facts = [EVIDENCE_ONLY] if evidence_only else []
     facts.append(f"Trained on {data} with the preset {preset.name} and the seed {seed}.")
     if results is not None:
@@ -167,6 +148,34 @@ def _workers(device: str, devices: int | str) -> int:
         return 0
     sharing = devices if isinstance(devices, int) else torch.accelerator.device_count()
     return max(1, (os.cpu_count() or 1) // sharing)
+
+
+def _measured(model: TrainedModel, load: LoadData, image_size: int, device: str, run_dir: Path) -> Measured:
+    """Measure a model on whole validation images, at the size that the segmenter was trained at."""
+    whole = load("val", transform=eval_transform(image_size, crop=False), masks=True)
+    try:
+        return measure(model, whole, device, masks=has_masks(whole), scale=model.image_size / image_size)
+    except RuntimeError as error:
+        if said := lost_process(error):
+            raise StoppedRunError(f"{said} The model is in {run_dir / 'model'}; resume to measure it.") from error
+        raise
+
+
+def _description(preset: Preset, data: str, seed: int, precision: str, minutes: float) -> dict[str, Any]:
+    """What results.json says about the run."""
+    changes = preset.without_folders().changes()
+    described = {
+        "data": data,
+        "preset": preset.name,
+        "settings": " ".join(f"{key}={json.dumps(value)}" for key, value in changes.items()) or "as they are",
+        "image_size": preset.image_size,
+        "seed": seed,
+        "precision": precision,
+        "minutes": minutes,
+        "machine": machine_name(),
+        "torch": torch.__version__,
+    }
+    return described if number_of_processes() == 1 else {**described, "processes": number_of_processes()}
 
 
 @rank_zero_only

@@ -17,6 +17,7 @@ from decomprec.data.tags import tag_table
 from decomprec.decomposition import Decomposition
 from decomprec.guide import FrozenGuide
 from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.slots import places_of
 from decomprec.trained_model import TrainedModel
 from decomprec.viz import contact_sheet, figure_pairs, overlay, panel, save_image
 
@@ -100,7 +101,7 @@ def draw_panel(
     slots = torch.arange(len(class_names) + 1)
     if len(class_names) > _MOST_SHOWN:
         slots = DF.with_background(tags).any(dim=0).nonzero()[: _MOST_SHOWN + 1, 0]
-        truth = None if truth is None else DF.places_of(truth, slots.expand(len(tags), -1), len(class_names) + 1) % 256
+        truth = None if truth is None else places_of(truth, slots.expand(len(tags), -1), len(class_names) + 1) % 256
     part = slots.expand(len(images), -1).to(images.device)
     found = segmenter(images) if len(slots) > len(class_names) else segmenter(images, part)
     out = Decomposition(found.mask_logits, found.imagelets)  # the panel counts the slots that it shows

@@ -13,6 +13,8 @@ from decomprec import functional as DF
 from decomprec.checks import check_areas, check_decomposition, check_images, check_tags
 from decomprec.decomposition import Decomposition, LossTerms
 from decomprec.protocols import ExtraLoss, Guide, MaskTerm, ReconTerm, View
+from decomprec.seeds import seed_loss
+from decomprec.slots import choose_slots, places_of, slot_weights
 from decomprec.views import component_view
 
 
@@ -67,7 +69,7 @@ class ClsLoss(nn.Module):
 
     Its main cost is the guide, run forward and backward on B · K images. With `absent_slots` those are B · (1 +
     number present + `absent_slots`), with `share` fewer of the B, for unbiased estimates of the loss and its gradient
-    that draw from torch's global generator (see `functional.choose_slots`); `chunk` saves memory only.
+    that draw from torch's global generator (see `decomprec.slots.choose_slots`); `chunk` saves memory only.
     Of a decomposition that holds some slots only, all that it holds are shown.
 
     Args:
@@ -134,7 +136,7 @@ class ClsLoss(nn.Module):
             out, images, tags = out.of_images(some), images[some], tags[some]
         if out.slots is not None:
             logits = self.guide_logits(out, images, num_classes)
-            return DF.cls_loss(logits, tags, self.absent, out.slots, DF.slot_weights(tags, out.slots))
+            return DF.cls_loss(logits, tags, self.absent, out.slots, slot_weights(tags, out.slots))
         if self.absent_slots is None:
             return DF.cls_loss(self.guide_logits(out, images), tags, self.absent)
         slots, weights, counts = self._draw_slots(tags, self.absent_slots)
@@ -167,7 +169,7 @@ def _num_classes(out: Decomposition, tags: Tensor) -> int:
 
 
 def _draw_slots(tags: Tensor, absent_slots: int) -> tuple[Tensor, Tensor, Tensor]:
-    slots, weights = DF.choose_slots(tags, torch.rand(tags.shape, device=tags.device), absent_slots)
+    slots, weights = choose_slots(tags, torch.rand(tags.shape, device=tags.device), absent_slots)
     # Padding is not worth a pass of the guide.
     return slots, weights, weights.flatten().nonzero().squeeze(1)
 
@@ -185,7 +187,7 @@ class DecompositionLoss(nn.Module):
         mask_loss: (areas, targets) -> scalar.
         cls_loss: (out, images, tags) -> scalar; default `ClsLoss(guide)`.
         extra: further terms by name, each a weight and a callable (out, images, tags) -> scalar.
-        lambda_seeds: weight of `functional.seed_loss` where seeds are given, not negative.
+        lambda_seeds: weight of `decomprec.seeds.seed_loss` where seeds are given, not negative.
 
     Raises:
         ValueError: if a weight is negative, or both or neither of `guide` and `cls_loss` are given.
@@ -253,8 +255,8 @@ class DecompositionLoss(nn.Module):
             images: (B, 3, H, W), in [0, 1].
             tags: (B, K-1), {0, 1}, without the background.
             areas: known normalised areas (B, K), background first, for L_mask to aim at instead of the tags.
-            seeds: label maps (B, H, W) of pixels that are known, as `functional.seed_labels` makes them.
-            seed_weights: of the slots in `functional.seed_loss`, (K,); None for 1.
+            seeds: label maps (B, H, W) of pixels that are known, as `decomprec.seeds.seed_labels` makes them.
+            seed_weights: of the slots in `decomprec.seeds.seed_loss`, (K,); None for 1.
 
         Raises:
             ValueError: if shapes, dtypes or ranges are not these.
@@ -273,9 +275,9 @@ class DecompositionLoss(nn.Module):
             total = total + weight * extra[name]
         if seeds is not None and self.lambda_seeds:
             if out.slots is not None:
-                seeds = DF.places_of(seeds, out.slots, num_classes)
+                seeds = places_of(seeds, out.slots, num_classes)
                 seed_weights = None if seed_weights is None else seed_weights[out.slots]
-            extra["seeds"] = DF.seed_loss(out.mask_logits, seeds, seed_weights)
+            extra["seeds"] = seed_loss(out.mask_logits, seeds, seed_weights)
             total = total + self.lambda_seeds * extra["seeds"]
         return LossTerms(total=total, recon=recon, mask=mask, cls=cls, extra=extra)
 

@@ -13,13 +13,13 @@ from support.tiny import QUIET, tiny
 from torch import Tensor, nn
 
 from decomprec import DecompositionLoss, DecompositionSegmenter
-from decomprec import functional as DF
 from decomprec.affinity import feature_affinity, random_walk
 from decomprec.data import SyntheticScenes
 from decomprec.evidence import EvidenceMasks, evidence_weights
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.encoders import rectified
 from decomprec.models.pooling import Pooling
+from decomprec.seeds import seed_loss
 from decomprec.training import SegmenterModule, train
 from decomprec.training.build import build_classifier
 
@@ -229,7 +229,7 @@ def test_nothing_trains_the_classifier_that_gives_the_seeds(classifier) -> None:
     images, tags = torch.rand(2, 3, 16, 16), torch.ones(2, 3)
     terms = module.losses({"image": images, "tags": tags})
     seeds = evidence.seeds(images, tags)
-    torch.testing.assert_close(terms["seeds"], DF.seed_loss(segmenter.mask_logits(images), seeds))
+    torch.testing.assert_close(terms["seeds"], seed_loss(segmenter.mask_logits(images), seeds))
     terms["seeds"].backward()
     assert all(parameter.grad is None for parameter in classifier.parameters())
 

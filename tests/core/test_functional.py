@@ -12,6 +12,7 @@ from torch import Tensor
 
 from decomprec import ClsLoss, Decomposition, MaskLoss, ReconLoss
 from decomprec import functional as DF
+from decomprec.slots import mask_absent, mask_entropy
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 # How far a result may be from float64 loops over the same (already rounded) input.
@@ -201,7 +202,7 @@ def test_losses_do_not_heed_autocast(size: tuple[int, int, int, int, int]) -> No
 @given(size=sizes)
 def test_entropy_is_that_of_plain_loops(size: tuple[int, int, int, int, int], dtype: torch.dtype) -> None:
     masks = Case(*size, dtype).masks
-    for found, slots in zip(DF.mask_entropy(masks).tolist(), masks.double(), strict=True):
+    for found, slots in zip(mask_entropy(masks).tolist(), masks.double(), strict=True):
         pixels = slots.flatten(1).T.tolist()
         expected = -math.fsum(m * math.log(m) for pixel in pixels for m in pixel if m) / len(pixels)
         assert found == pytest.approx(expected, abs=TOLERANCE[torch.float32])
@@ -211,7 +212,7 @@ def test_entropy_is_that_of_plain_loops(size: tuple[int, int, int, int, int], dt
 @given(size=sizes)
 def test_absent_slots_alone_are_filled(size: tuple[int, int, int, int, int], value: float) -> None:
     case = Case(*size, torch.float32)
-    found = DF.mask_absent(case.masks, case.tags, value)
+    found = mask_absent(case.masks, case.tags, value)
     for b, k in itertools.product(*map(range, case.masks.shape[:2])):
         present = k == 0 or case.tags[b, k - 1] == 1
         expected = case.masks[b, k] if present else torch.full_like(case.masks[b, k], value)
@@ -220,4 +221,4 @@ def test_absent_slots_alone_are_filled(size: tuple[int, int, int, int, int], val
 
 def test_absent_slots_of_other_tags_raise() -> None:
     with pytest.raises(ValueError, match=r"Expected `tags` to have shape \(1, 2\), but got \(1, 3\)"):
-        DF.mask_absent(torch.zeros(1, 3, 2, 2), torch.ones(1, 3))
+        mask_absent(torch.zeros(1, 3, 2, 2), torch.ones(1, 3))

@@ -23,6 +23,7 @@ from decomprec.data import SyntheticScenes
 from decomprec.losses import MaskLoss, ReconLoss
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
+from decomprec.seeds import seed_loss
 from decomprec.training import PRESETS, train
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
 from decomprec.views import blur_fill, mean_fill, noise_fill
@@ -57,7 +58,7 @@ def all_terms(scale: float) -> dict[str, Callable[[Decomposition, Tensor, Tensor
         "ClsLoss, sampled slots": ClsLoss(guide, absent_slots=1),
         "ClsLoss on fills": ClsLoss(guide, view=FilledView("images", [mean_fill, noise_fill, blur_fill])),
         "EdgeAwareSmoothness": EdgeAwareSmoothness(),
-        "seed_loss": lambda out, images, tags: DF.seed_loss(out.mask_logits, seeds),
+        "seed_loss": lambda out, images, tags: seed_loss(out.mask_logits, seeds),
         "DecompositionLoss": overall,
     }
 

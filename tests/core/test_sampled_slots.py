@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from decomprec import ClsLoss, Decomposition, FilledView, FrozenGuide, component_view
 from decomprec import functional as DF
+from decomprec.slots import choose_slots
 from decomprec.views import blur_fill, mean_fill, noise_fill
 
 SIZE = 4
@@ -94,7 +95,7 @@ def test_mean_over_many_draws_is_the_full_loss() -> None:
 
 def test_all_choices_are_equally_likely() -> None:
     tags = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0]]).repeat(6000, 1)
-    slots, weights = DF.choose_slots(tags, torch.rand(tags.shape), absent_slots=2)
+    slots, weights = choose_slots(tags, torch.rand(tags.shape), absent_slots=2)
     assert slots[:, :2].unique(dim=0).tolist() == [[0, 2]]
     assert weights.unique(dim=0).tolist() == [[1, 1, 2, 2]]
     found = Counter(tuple(sorted(row)) for row in slots[:, 2:].tolist())
@@ -106,9 +107,7 @@ def test_all_choices_are_equally_likely() -> None:
 @given(drawn_tags(largest=8), st.integers(1, 4), seeds)
 def test_choice_has_what_it_says(tags: Any, absent_slots: int, seed: int) -> None:
     y = torch.tensor(tags)
-    slots, weights = DF.choose_slots(
-        y, torch.rand(y.shape, generator=torch.Generator().manual_seed(seed)), absent_slots
-    )
+    slots, weights = choose_slots(y, torch.rand(y.shape, generator=torch.Generator().manual_seed(seed)), absent_slots)
     lengths = []
     for row, chosen, weight in zip(tags, slots.tolist(), weights.tolist(), strict=True):
         number_absent = row.count(0)
@@ -258,8 +257,8 @@ OUT = Decomposition(torch.zeros(2, 3, SIZE, SIZE), torch.rand(2, 3, 3, SIZE, SIZ
         (lambda: ClsLoss(nn.Identity(), share=0), "`share` to be above 0 and at most 1, but got 0"),
         (lambda: ClsLoss(nn.Identity(), share=math.nan), "`share` to be above 0 and at most 1, but got nan"),
         (lambda: ClsLoss(nn.Identity(), chunk=-1), "`chunk` to be at least 1, or None .* but got -1"),
-        (lambda: DF.choose_slots(torch.ones(1, 2), torch.rand(1, 2), 0), "`absent_slots` to be at least 1, but got 0"),
-        (lambda: DF.choose_slots(torch.ones(1, 2), torch.rand(2), 1), r"`keys` to have shape \(1, 2\), but got \(2,\)"),
+        (lambda: choose_slots(torch.ones(1, 2), torch.rand(1, 2), 0), "`absent_slots` to be at least 1, but got 0"),
+        (lambda: choose_slots(torch.ones(1, 2), torch.rand(2), 1), r"`keys` to have shape \(1, 2\), but got \(2,\)"),
         (
             lambda: DF.cls_loss(torch.zeros(2, 3, 2), torch.ones(2, 2), weights=torch.ones(2)),
             r"`weights` to have shape \(2, 3\), but got \(2,\)",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor
 
-from decomprec import functional as DF
+from decomprec.seeds import class_weights, seed_loss
 
 NOTHING = 255
 LOW, HIGH = -30.0, 30.0
@@ -54,7 +54,7 @@ def by_hand(logits: Tensor, seeds: Tensor) -> tuple[float, float]:
 
 def dice_of(logits: Tensor, seeds: Tensor) -> Tensor:
     """What the loss has beyond the cross-entropy."""
-    return DF.seed_loss(logits, seeds) - F.cross_entropy(logits, only_known(logits, seeds), ignore_index=-100)
+    return seed_loss(logits, seeds) - F.cross_entropy(logits, only_known(logits, seeds), ignore_index=-100)
 
 
 def only_known(logits: Tensor, seeds: Tensor) -> Tensor:
@@ -71,13 +71,13 @@ def test_it_is_the_equation_in_plain_loops(seed: int) -> None:
     logits, seeds = drawn(seed=seed)
     seeds[1][seeds[1] == 2] = NOTHING  # a class that one image does not show
     seeds[2] = 0  # background only
-    assert DF.seed_loss(logits, seeds).item() == pytest.approx(sum(by_hand(logits, seeds)), rel=1e-9)
+    assert seed_loss(logits, seeds).item() == pytest.approx(sum(by_hand(logits, seeds)), rel=1e-9)
 
 
 def test_an_image_without_seeds_adds_nothing() -> None:
     logits, seeds = drawn(batch=2)
     seeds[1] = NOTHING
-    torch.testing.assert_close(DF.seed_loss(logits, seeds), DF.seed_loss(logits[:1], seeds[:1]))
+    torch.testing.assert_close(seed_loss(logits, seeds), seed_loss(logits[:1], seeds[:1]))
 
 
 def test_logits_of_unknown_pixels_count_nothing_and_get_no_gradient() -> None:
@@ -85,8 +85,8 @@ def test_logits_of_unknown_pixels_count_nothing_and_get_no_gradient() -> None:
     unknown = ((seeds < 0) | (seeds >= 4)).unsqueeze(1).expand_as(logits)
     assert unknown.any()
     leaf = torch.where(unknown, 7 * torch.randn_like(logits), logits).requires_grad_()
-    loss = DF.seed_loss(leaf, seeds)
-    torch.testing.assert_close(loss, DF.seed_loss(logits, seeds))
+    loss = seed_loss(leaf, seeds)
+    torch.testing.assert_close(loss, seed_loss(logits, seeds))
     loss.backward()
     assert leaf.grad is not None
     assert not leaf.grad[unknown].any()
@@ -96,7 +96,7 @@ def test_logits_of_unknown_pixels_count_nothing_and_get_no_gradient() -> None:
 @pytest.mark.parametrize("seeds", [torch.full((2, 4, 4), NOTHING, dtype=torch.uint8), -torch.ones(2, 4, 4).short()])
 def test_without_a_known_pixel_it_is_zero(seeds: Tensor) -> None:
     logits = torch.randn(2, 3, 4, 4, requires_grad=True)
-    value = DF.seed_loss(logits, seeds)
+    value = seed_loss(logits, seeds)
     value.backward()
     assert value.item() == 0
     assert logits.grad is not None
@@ -118,27 +118,27 @@ def test_a_small_class_weighs_as_much_as_one_twice_as_large() -> None:
 def test_perfect_masks_cost_nothing_and_those_that_miss_everything_one() -> None:
     _, seeds = drawn()
     labels = seeds.where((seeds >= 0) & (seeds < 4), 0)
-    assert DF.seed_loss(decided(labels, 4), labels).item() == pytest.approx(0, abs=1e-9)
+    assert seed_loss(decided(labels, 4), labels).item() == pytest.approx(0, abs=1e-9)
     # Unknown pixels may be anything.
-    assert DF.seed_loss(decided(labels, 4), seeds).item() == pytest.approx(0, abs=1e-9)
+    assert seed_loss(decided(labels, 4), seeds).item() == pytest.approx(0, abs=1e-9)
     assert dice_of(decided(torch.where(labels > 0, labels % 3 + 1, 0), 4), labels).item() == pytest.approx(1)
 
 
 def test_classes_that_no_seed_shows_are_left_to_the_cross_entropy() -> None:
     logits, _ = drawn()
-    value = DF.seed_loss(logits, torch.zeros(3, 5, 6, dtype=torch.uint8))
+    value = seed_loss(logits, torch.zeros(3, 5, 6, dtype=torch.uint8))
     torch.testing.assert_close(value, -logits.log_softmax(dim=1)[:, 0].mean())
 
 
 def test_the_order_of_images_pixels_and_classes_does_not_count() -> None:
     logits, seeds = drawn()
-    value = DF.seed_loss(logits, seeds)
+    value = seed_loss(logits, seeds)
     order = torch.tensor([2, 0, 1])
-    torch.testing.assert_close(DF.seed_loss(logits[order], seeds[order]), value)
-    torch.testing.assert_close(DF.seed_loss(logits.flip(2, 3), seeds.flip(1, 2)), value)
+    torch.testing.assert_close(seed_loss(logits[order], seeds[order]), value)
+    torch.testing.assert_close(seed_loss(logits.flip(2, 3), seeds.flip(1, 2)), value)
     renamed = torch.tensor([0, 3, 1, 2])  # of the old class j
     labels = torch.where((seeds >= 0) & (seeds < 4), renamed[seeds.clamp(0, 3)], seeds)
-    torch.testing.assert_close(DF.seed_loss(logits[:, renamed.argsort()], labels), value)
+    torch.testing.assert_close(seed_loss(logits[:, renamed.argsort()], labels), value)
 
 
 def test_a_rare_class_learns_its_place_although_another_one_always_wins() -> None:
@@ -158,7 +158,7 @@ def test_a_rare_class_learns_its_place_although_another_one_always_wins() -> Non
 def test_its_gradient_is_that_of_differences() -> None:
     logits, seeds = drawn(batch=2, slots=3, size=(2, 3))
     seeds[1] = NOTHING
-    assert torch.autograd.gradcheck(lambda x: DF.seed_loss(x, seeds), logits.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: seed_loss(x, seeds), logits.requires_grad_())
 
 
 def test_for_one_image_and_one_class_it_is_the_dice_loss_of_smp() -> None:
@@ -182,26 +182,26 @@ def test_for_one_image_it_is_the_multiclass_dice_loss_of_smp() -> None:
 def test_half_precision_is_summed_in_full(dtype: torch.dtype) -> None:
     """90,000 pixels are more than float16 can count."""
     logits = torch.zeros(1, 2, 300, 300, dtype=dtype)
-    value = DF.seed_loss(logits, torch.ones(1, 300, 300, dtype=torch.uint8))
+    value = seed_loss(logits, torch.ones(1, 300, 300, dtype=torch.uint8))
     assert value.dtype == torch.float32
     assert value.item() == pytest.approx(math.log(2) + 1 / 3, rel=1e-5)
 
 
 def test_seeds_of_another_size_raise() -> None:
     with pytest.raises(ValueError, match="`seeds` to have shape"):
-        DF.seed_loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 5).long())
+        seed_loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 5).long())
 
 
 def test_weights_are_those_of_a_weighted_cross_entropy() -> None:
     logits, seeds = drawn()
     weights = torch.tensor([1.0, 0.3, 4.0, 2.0], dtype=torch.float64)
     by_library = F.cross_entropy(logits, only_known(logits, seeds), weight=weights, ignore_index=-100)
-    torch.testing.assert_close(DF.seed_loss(logits, seeds, weights), by_library + dice_of(logits, seeds))
+    torch.testing.assert_close(seed_loss(logits, seeds, weights), by_library + dice_of(logits, seeds))
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=2, max_size=8), st.floats(1, 100))
 def test_balanced_classes_weigh_alike(counts: list[int], most: float) -> None:
-    weights = DF.class_weights(torch.tensor(counts, dtype=torch.float64), most).tolist()
+    weights = class_weights(torch.tensor(counts, dtype=torch.float64), most).tolist()
     assert weights[0] == 1
     seen = [(count, weight) for count, weight in zip(counts[1:], weights[1:], strict=True) if count]
     assert all(weight == 1 for count, weight in zip(counts[1:], weights[1:], strict=True) if not count)
@@ -215,4 +215,4 @@ def test_balanced_classes_weigh_alike(counts: list[int], most: float) -> None:
 @pytest.mark.parametrize(("counts", "most"), [([[1, 2]], 5.0), ([1, 2], 0.5), ([1, 2], math.nan)])
 def test_weights_of_nonsense_are_refused(counts: list[int], most: float) -> None:
     with pytest.raises(ValueError, match=r"Expected counts \(K,\)"):
-        DF.class_weights(torch.tensor(counts), most)
+        class_weights(torch.tensor(counts), most)

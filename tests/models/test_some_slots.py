@@ -19,6 +19,8 @@ from decomprec.evidence import EvidenceMasks
 from decomprec.figures import draw_panel
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.paper_unet import PaperDecoder, PaperEncoder
+from decomprec.seeds import seed_labels, seed_loss
+from decomprec.slots import choose_slots, slot_weights
 from decomprec.training import SegmenterModule, train
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
 from decomprec.training.collapse import Diagnostics
@@ -78,15 +80,15 @@ def test_losses_of_some_slots_are_those_of_masks_without_the_others(absent: Any)
     torch.testing.assert_close(terms["recon"], DF.recon_loss(whole.reconstruction, case.images))
     torch.testing.assert_close(terms["mask"], MaskLoss()(whole.areas, TAGS) * K / SOME.shape[1])
     torch.testing.assert_close(terms["cls"], DF.cls_loss(shown, TAGS, absent, SOME, weights))
-    torch.testing.assert_close(terms["seeds"], DF.seed_loss(whole.mask_logits, case.seeds))
+    torch.testing.assert_close(terms["seeds"], seed_loss(whole.mask_logits, case.seeds))
     assert torch.equal(case.segmenter(case.images, SOME).labels(), whole.labels())
     assert torch.equal(case.segmenter(case.images, SOME).labels(TAGS), whole.labels(TAGS))
 
 
 def test_weights_are_those_of_the_drawn_slots() -> None:
     tags = torch.eye(5)
-    slots, weights = DF.choose_slots(tags, torch.rand(5, 5), absent_slots=2)
-    torch.testing.assert_close(DF.slot_weights(tags, slots), weights)
+    slots, weights = choose_slots(tags, torch.rand(5, 5), absent_slots=2)
+    torch.testing.assert_close(slot_weights(tags, slots), weights)
 
 
 def test_seeds_of_the_present_classes_are_those_of_all() -> None:
@@ -94,7 +96,7 @@ def test_seeds_of_the_present_classes_are_those_of_all() -> None:
     classifier = PooledClassifier(SmallEncoder((4, 8)), K, standardise=True).eval()
     evidence = EvidenceMasks(classifier)
     images, tags = torch.rand(2, 3, 32, 48), TAGS.float()
-    assert torch.equal(evidence.seeds(images, tags, 0.4), DF.seed_labels(evidence(images, tags), 0.4))
+    assert torch.equal(evidence.seeds(images, tags, 0.4), seed_labels(evidence(images, tags), 0.4))
 
 
 def test_paper_decoder_computes_some_channels() -> None:

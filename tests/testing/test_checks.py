@@ -25,7 +25,6 @@ from decomprec import (
     ReconLoss,
     component_view,
 )
-from decomprec import functional as DF
 from decomprec import testing as check
 from decomprec.data import SyntheticScenes, TaggedCSV, TaggedFolder, TaggedRows
 from decomprec.evidence import EvidenceMasks
@@ -39,6 +38,7 @@ from decomprec.models import (
 )
 from decomprec.priors import EdgeAwareSmoothness
 from decomprec.refine import guided_filter, multi_scale_tags, pamr
+from decomprec.seeds import seed_loss
 from decomprec.views import mean_fill, noise_fill
 
 
@@ -51,7 +51,7 @@ def small_guide(num_classes: int = 3) -> FrozenGuide:
 
 
 def seeds_of_evidence(evidence: EvidenceMasks, out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
-    return DF.seed_loss(out.mask_logits, evidence.seeds(images, tags))
+    return seed_loss(out.mask_logits, evidence.seeds(images, tags))
 
 
 FILLS = [fill for name, fill in inspect.getmembers(decomprec.views, inspect.isfunction) if name.endswith("_fill")]

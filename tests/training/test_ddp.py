@@ -26,10 +26,10 @@ from support.two_processes import (
 from torch import Tensor
 
 from decomprec import Decomposition, MaskLoss
-from decomprec import functional as DF
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.losses import ClsLoss, ReconLoss
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
+from decomprec.seeds import seed_labels, seed_loss
 from decomprec.training.modules import fit_head
 
 pytestmark = pytest.mark.slow
@@ -159,7 +159,7 @@ def test_a_training_set_smaller_than_a_batch_of_all_is_refused() -> None:
 
 def sure_where_bright(out: Decomposition, images: Tensor, tags: Tensor) -> Tensor:
     masks = torch.stack([images.mean(dim=1), 1 - images.mean(dim=1)], dim=1)
-    return DF.seed_loss(out.mask_logits, DF.seed_labels(masks, confidence=0.6))
+    return seed_loss(out.mask_logits, seed_labels(masks, confidence=0.6))
 
 
 def linear_guide(images: Tensor) -> Tensor:

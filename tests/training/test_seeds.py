@@ -10,10 +10,10 @@ from support.tiny import QUIET, tiny
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from decomprec import functional as DF
 from decomprec.data import SyntheticScenes, TaggedRows, eval_transform, train_transform
 from decomprec.evidence import EvidenceMasks
 from decomprec.models import PooledClassifier, SmallEncoder
+from decomprec.seeds import seed_labels, seed_loss
 from decomprec.training import train
 from decomprec.training.seeds import ComputeSeeds, SeedFile, seeds_of_images
 
@@ -41,18 +41,18 @@ def test_seed_labels_are_where_masks_are_sure(slots: int, dtype: torch.dtype, no
     masks = torch.zeros(1, slots, 1, 3)
     masks[0, slots - 1, 0] = torch.tensor([0.9, 0.65, 0.6])
     masks[0, 0, 0] = torch.tensor([0.1, 0.35, 0.4])
-    labels = DF.seed_labels(masks, 0.65)
+    labels = seed_labels(masks, 0.65)
     assert labels.dtype == dtype
     assert labels.flatten().tolist() == [slots - 1, slots - 1, none]
     # ln K, and the Dice loss at two known pixels of masks of 1/2, since one class is shown besides the background.
     expected = math.log(slots) + 1 - 2 * 1 / (1 + 2)
-    assert DF.seed_loss(torch.zeros(1, slots, 1, 3), labels).item() == pytest.approx(expected)
+    assert seed_loss(torch.zeros(1, slots, 1, 3), labels).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("confidence", [-0.1, 1.1, math.nan])
 def test_a_wrong_confidence_raises(confidence: float) -> None:
     with pytest.raises(ValueError, match="confidence"):
-        DF.seed_labels(torch.rand(1, 2, 4, 4), confidence)
+        seed_labels(torch.rand(1, 2, 4, 4), confidence)
 
 
 def test_seeds_move_with_their_image_through_crop_flip_and_resize() -> None:

@@ -44,10 +44,12 @@ def check(
     classes: ClassesOption = None,
     splits: SplitsOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Write findings.json and a contact sheet for each class.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write findings.json and a contact sheet per class."),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Preset whose image size images should have.  [default: robust]")
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Preset whose image size is wanted.  [default: robust]"),
     ] = None,
     config: ConfigOption = None,
 ) -> None:

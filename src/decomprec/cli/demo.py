@@ -43,7 +43,7 @@ def demo(
     decomprec demo --out runs/quick --set guide.epochs=2 --set segmenter.epochs=1
     decomprec demo --config runs/quick/config.yaml --out runs/again --seed 1
 
-    Draws the scenes, trains a guide on their tags and a segmenter with it, and compares the masks with the ground truth.
+    Draws the scenes, trains a guide on their tags and a segmenter with it, and compares masks and ground truth.
     RUN gets the table (results.json), figures/, checkpoints, config.yaml, and the model in RUN/model.
     """
     from decomprec.experiment import synthetic_scenes

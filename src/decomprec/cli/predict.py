@@ -69,7 +69,12 @@ def predict(
     components: Annotated[bool, typer.Option("--components", help="Save each class's part of the image too.")] = False,
     ignore_below: Annotated[
         float,
-        typer.Option(min=0, max=1, metavar="P", help="Pixels whose most likely class is less probable become 255 in the label map."),
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="P",
+            help="Label pixels 255 whose most likely class is less probable.",
+        ),
     ] = 0.0,
     refine: Annotated[
         Refine, typer.Option(metavar="METHOD", help=f"Fit masks to the edges of their images: {', '.join(Refine)}.")

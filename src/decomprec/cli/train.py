@@ -87,9 +87,10 @@ def train(
         typer.Option(metavar="DIR", help="Label PNGs of some training images, to learn from."),
     ] = None,
     start: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Start from this run or model: keep its guide, continue training its segmenter.")
+        str | None,
+        typer.Option(metavar="MODEL", help="Start from this model: keep its guide, train its segmenter further."),
     ] = None,
-    logger: Annotated[Logger, typer.Option(help="Another log in addition to the CSV file, which is always written.")] = Logger.csv,
+    logger: Annotated[Logger, typer.Option(help="A second log; the CSV file is always written.")] = Logger.csv,
     seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
     devices: Annotated[

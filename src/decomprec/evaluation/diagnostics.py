@@ -15,6 +15,7 @@ from decomprec._processes import gathered
 from decomprec.decomposition import Decomposition
 from decomprec.evaluation.metrics import Loader, finite
 from decomprec.protocols import View
+from decomprec.slots import mask_entropy
 from decomprec.views import component_view
 
 
@@ -113,7 +114,7 @@ def _describe(
         "recon_error": (out.reconstruction - images).square().mean(dim=(1, 2, 3)),
         "present_recognised": own[present],
         "background_empty": ~seen[:, 0].any(dim=1),
-        "mask_entropy": DF.mask_entropy(out.masks),
+        "mask_entropy": mask_entropy(out.masks),
         "background_area": areas[:, 0],
         "present_area": areas[:, 1:][present],
         "absent_area": areas[:, 1:][~present],

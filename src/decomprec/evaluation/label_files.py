@@ -23,9 +23,9 @@ CLASSES = "classes.txt"
 def score_label_files(masks: str | Path, truth: str | Path) -> tuple[SegmentationScores, tuple[str, ...]]:
     """Compare predicted with true label maps, one pair in memory at a time.
 
-    Each side is a folder of label PNGs, a COCO file or a VOC devkit (its split "val"). A ground truth is paired with the
-    prediction of its path or, without one, of its file name, which may have a word such as "_mask" more and differ in
-    case and Unicode form; other predictions are ignored.
+    Each side is a folder of label PNGs, a COCO file or a VOC devkit (its split "val"). A ground truth is paired with
+    the prediction of its path or, without one, of its file name, which may have a word such as "_mask" more and differ
+    in case and Unicode form; other predictions are ignored.
 
     The classes are those of `masks`: the categories of a COCO file, or the names in a folder's `classes.txt`. COCO's
     categories, VOC's classes and the names in a `classes.txt` of `truth` are matched to them by name; objects of other
@@ -72,7 +72,7 @@ def score_pairs(
         compared.
 
     Raises:
-        ValueError: if no pair can be compared, or the ground truth holds only 0 and 255; see `score_label_files` for others.
+        ValueError: if no pair can be compared, or the ground truth holds only 0 and 255; others as `score_label_files`.
     """
     pairs, class_names, truth = matched.pairs, matched.class_names, matched.truth
     names = ("background", *class_names) if class_names is not None else _numbers(pairs, on_error)

@@ -108,9 +108,9 @@ class DecompositionSegmenter(nn.Module):
             images: (B, 3, H, W), in [0, 1], of any size: padded inside to the encoder's largest stride and
                 cropped back.
             slots: (B, S), int64, in [0, K): the slots that are computed for each image, the background (0) first, such
-                as `functional.choose_slots` gives. Memory then grows with S instead of K, and the masks sum to one over
-                these slots, as if the other classes were known to be absent. None computes all. Decoders of your own
-                compute all channels, of which these are taken.
+                as `decomprec.slots.choose_slots` gives. Memory then grows with S instead of K, and the masks sum to one
+                over these slots, as if the other classes were known to be absent. None computes all. Decoders of your
+                own compute all channels, of which these are taken.
 
         Raises:
             ValueError: if shape, dtype or range are not these.

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from decomprec import functional as DF
 from decomprec.checks import check_tags
 from decomprec.protocols import Refinement
+from decomprec.slots import mask_absent
 
 
 class RefinedPredictor:
@@ -103,8 +103,8 @@ class RefinedPredictor:
                 masks[shown] = self._masks(images[shown], logits[shown], present[shown])
             return masks
         tags = present.to(logits.dtype)
-        masks = DF.mask_absent(logits, tags).softmax(dim=1)
+        masks = mask_absent(logits, tags).softmax(dim=1)
         if self.refine is not None:
             masks = self.refine(images, masks)
         # A refinement could revive an absent class.
-        return DF.mask_absent(masks, tags, 0)
+        return mask_absent(masks, tags, 0)

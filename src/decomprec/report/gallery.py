@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from decomprec import functional as DF
 from decomprec.data import IGNORE
 from decomprec.evaluation.metrics import image_iou
 from decomprec.figures import has_masks
 from decomprec.report.record import RunRecord
+from decomprec.slots import mask_entropy
 from decomprec.viz import overlay
 
 SIDE = 192
@@ -107,7 +107,7 @@ def measure(record: RunRecord, dataset: Any) -> list[Score]:
                         bool(item["tags"].any()),
                         None if math.isnan(iou) else iou,
                         wrong=float(((labels != truth) & known).sum() / known.sum().clamp(min=1)),
-                        uncertainty=float(DF.mask_entropy(masks) / math.log(slots)),
+                        uncertainty=float(mask_entropy(masks) / math.log(slots)),
                     )
                 )
             progress.update(len(items))

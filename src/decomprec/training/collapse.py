@@ -15,6 +15,7 @@ from torchmetrics import Metric
 
 from decomprec import functional as DF
 from decomprec.decomposition import Decomposition
+from decomprec.slots import mask_entropy
 from decomprec.training.interruptions import StoppedRunError
 
 # Bounds that no sound run comes near.
@@ -89,7 +90,7 @@ class Diagnostics(Metric):
         self.counts += self._by_class(present, out.slots)
         self.absent_areas += out.areas.where(~present, 0).sum()
         self.absences += (~present).sum()
-        self.entropy += DF.mask_entropy(out.masks).sum() / math.log(present.shape[1])
+        self.entropy += mask_entropy(out.masks).sum() / math.log(present.shape[1])
         if guide is None or not tags.any():
             return
         image, slot = present[:, 1:].nonzero(as_tuple=True)

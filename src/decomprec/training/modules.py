@@ -19,6 +19,7 @@ from decomprec.losses import ClsLoss, DecompositionLoss
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.refine import rescale, resize
+from decomprec.slots import choose_slots
 from decomprec.training.augment import FILLS, occlude
 from decomprec.training.collapse import Diagnostics
 from decomprec.training.sample import Sample
@@ -252,7 +253,7 @@ class SegmenterModule(Stage):
             return self.segmenter(images)
         assert self.settings.absent_slots is not None
         keys = torch.rand(tags.shape, device=tags.device)
-        slots, _ = DF.choose_slots(tags, keys, self.settings.absent_slots)
+        slots, _ = choose_slots(tags, keys, self.settings.absent_slots)
         return self.segmenter(images, slots)
 
     def _shown(self, images: Tensor) -> Tensor:

@@ -66,14 +66,14 @@ def train(
 
     Args:
         preset: all settings.
-        train_set: items with "image" and "tags"; its `class_names` are the K-1 classes. True masks of some images can
-            be added by `with_masks`.
+        train_set: items with "image" and "tags"; its `class_names` are the K-1 classes. `with_masks` adds
+            the ground truth of some images.
         val_set: items of the same form; a "mask" is used only to report the IoU while training.
         run_dir: where everything is written.
-        resume: go on where an earlier run in this folder stopped; otherwise the folder must be new.
+        resume: continue where an earlier run in this folder stopped; otherwise the folder must be new.
         seed: of initial weights, data order and everything else that is random.
-        start: a trained model of the same classes and architecture: its guide is kept as it is, and its segmenter is
-            trained on. None starts anew.
+        start: a trained model of the same classes and architecture: its guide is kept, and training
+            of its segmenter continues. None starts from the beginning.
         num_workers: processes that load images.
         callbacks: further Lightning callbacks, for both stages.
         compile: run both networks through `torch.compile`.
@@ -159,13 +159,12 @@ def train(
         one_cycle=preset.one_cycle,
         evidence=evidence,
     )
-    before: list[Callback] = []
     if evidence is not None and isinstance(train_set, TaggedRecords):
         file = SeedFile(run_dir / "segmenter", len(train_set))
         order = shown_more_often(len(train_set), train_set.label_maps)
         seeded = train_set.with_seeds(file)
         segmenter_data.train_set = Subset(seeded, order)  # type: ignore[assignment]  # its tags have been checked
-        before = [ComputeSeeds(file, evidence, classifier, train_set, preset.image_size)]
+        callbacks = [ComputeSeeds(file, evidence, classifier, train_set, preset.image_size), *callbacks]
     fit(
         segmenter_module,
         segmenter,
@@ -173,7 +172,7 @@ def train(
         run_dir / "segmenter",
         epochs=preset.segmenter.epochs,
         min_steps=preset.segmenter.min_steps,
-        callbacks=[*before, *callbacks],
+        callbacks=callbacks,
     )
 
     return _written(run_dir, segmenter, classifier, class_names, preset, facts)

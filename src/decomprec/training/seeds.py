@@ -14,13 +14,13 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from tqdm import tqdm
 
-from decomprec import functional as DF
 from decomprec._files import written_whole
 from decomprec.batching import images_by_seen_size
 from decomprec.data.dataset import TaggedRecords
 from decomprec.data.samples import IGNORE
 from decomprec.evidence import EvidenceMasks
 from decomprec.models.classifiers import PooledClassifier
+from decomprec.seeds import class_weights
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class ComputeSeeds(Callback):
                 bar = tqdm(found, "seeds", len(self.images), unit="image", leave=False, disable=None)
                 self.file.write(iter(bar), key.hexdigest())
         trainer.strategy.barrier()
-        pl_module.seed_weights = DF.class_weights(self.file.counts(len(self.images.class_names) + 1))
+        pl_module.seed_weights = class_weights(self.file.counts(len(self.images.class_names) + 1))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Delete the files."""
@@ -181,7 +181,7 @@ def seeds_of_images(
 
 
 def known_seeds(label_map: Tensor, num_classes: int) -> Tensor:
-    """Seeds of a true label map (H, W), in the form of `functional.seed_labels`: unknown where it is 255.
+    """Seeds of a true label map (H, W), in the form of `decomprec.seeds.seed_labels`: unknown where it is 255.
 
     Examples:
         >>> known_seeds(torch.tensor([[0, 1, 255]]), num_classes=2)
