@@ -25,8 +25,9 @@ GAP = 24
 
 def main(page: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, opened(Path(folder) / "profile") as browser:
+        browser.call("Emulation.setScrollbarsHidden", hidden=True)
         views = []
-        for width, dark in ((1000, False), (390, True)):
+        for width, dark in ((1200, False), (390, True)):
             browser.open(page, width, dark)
             browser.photograph(Path(folder) / "view.png")
             with Image.open(Path(folder) / "view.png") as view:
