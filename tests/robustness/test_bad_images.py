@@ -265,7 +265,7 @@ def _(folder: Path) -> None:
         assert item["image"].shape[1:] == item["mask"].shape
 
 
-@CASES("mask with EXIF of its own")
+@CASES("mask with its own EXIF")
 def _(folder: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # half a turn, which no size tells

@@ -399,7 +399,7 @@ def _(folder: Path) -> None:
     scored(folder, PIXELS[..., 0], np.zeros((4, 6)))
 
 
-@CASES("evaluate: black and white truth", "refused", r"truth to hold the numbers of classes, .* only 0 and 255")
+@CASES("evaluate: black and white ground truth", "refused", r"truth to hold the numbers of classes, .* only 0 and 255")
 def _(folder: Path) -> None:
     scored(folder, np.zeros((4, 6)), np.tile([0, 255], (4, 3)))
 

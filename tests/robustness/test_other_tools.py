@@ -54,7 +54,7 @@ def _(folder: Path) -> None:
     assert data[0].class_names == data[1].class_names == ("dog",)
 
 
-@CASES("VOC's layout with classes of its own")
+@CASES("VOC's layout with other classes")
 def _(folder: Path) -> None:
     for name in numbered(folder / "JPEGImages"):
         xml(folder / "Annotations" / f"{name}.xml", ["helmet"])
