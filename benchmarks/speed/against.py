@@ -1,6 +1,6 @@
 """The working tree against another commit, as a user sees them: time, processor time, memory and IoU of a training.
 
-    uv run python -m benchmarks.speed.against 8997d52 --data DIR --trunk FILE --out runs/against --json FILE
+    uv run python -m benchmarks.speed.against 8997d52 --data DIR --weights FILE --out runs/against --json FILE
 
 Both sides are called by their command lines, in turns, with this environment's packages. The parts are
 
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out: Path = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     commit = git("rev-parse", "--short=7", args.commit)
-    settings = [*([f"guide.encoder_weights={args.trunk.resolve()}"] if args.trunk else []), *args.set]
+    settings = [*([f"guide.encoder_weights={args.weights.resolve()}"] if args.weights else []), *args.set]
     then = renamed(settings, NAMES.get(commit, {})) if args.set_before is None else args.set_before
     sides = (
         Side("before", commit, checkout(commit, out / commit), tuple(then)),
@@ -97,7 +97,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("commit", nargs="?", default="8997d52", help="what the working tree is compared with")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="train/CLASS, val/CLASS and val_masks")
-    parser.add_argument("--trunk", type=Path, metavar="FILE", help="weights of the guide's encoder")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="weights of the guide's encoder")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(

@@ -143,7 +143,7 @@ def _masks_of_one_size(images: Sequence[Tensor], tags: Tensor | None, views: lis
     if tags is not None:
         tags = tags.to(device)
     elif classifier is not None:
-        # Networks that share a trunk show it the images once, unless the segmenter alone pads them.
+        # Networks that share an encoder show it the images once, unless the segmenter alone pads them.
         padded = any(side % segmenter.stride for side in views[0])
         if getattr(classifier, "encoder", None) is segmenter.encoder and not padded:
             features = segmenter.features(seen)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Encoder(Protocol):
-    """A trunk that the segmenter and the classifier can be built on, such as `SmallEncoder`; an `nn.Module`."""
+    """An encoder that the segmenter and the classifier can be built on, such as `SmallEncoder`; an `nn.Module`."""
 
     @property
     def out_channels(self) -> Sequence[int]:

@@ -106,12 +106,14 @@ def test_results_are_kept_and_shown(data: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("benchmarks.speed.against.timed", pretend)
     monkeypatch.setattr("benchmarks.speed.against.checkout", lambda commit, folder: folder)
     file = tmp_path / "against.json"
-    words = ["HEAD", "--data", data, "--trunk", tmp_path / "trunk", "--out", tmp_path / "out", "--json", file]
+    words = ["HEAD", "--data", data, "--weights", tmp_path / "weights", "--out", tmp_path / "out", "--json", file]
     for _ in range(2):
         main([str(word) for word in [*words, "--seeds", 0, 1, "--parts", "train", "predict", "--set", "image_size=32"]])
     assert len(calls) == 8  # two sides, parts and seeds; nothing was run again
     trainings = [call for call in calls if "train" in call]
-    assert all("image_size=32" in call and f"guide.encoder_weights={tmp_path / 'trunk'}" in call for call in trainings)
+    assert all(
+        "image_size=32" in call and f"guide.encoder_weights={tmp_path / 'weights'}" in call for call in trainings
+    )
     lines = render([file]).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
     assert ["train, 14 + 10 images", "segmenter", "150 ± 0 s", "50 ± 0 s", "3.00×"] in cells

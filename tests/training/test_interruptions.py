@@ -257,7 +257,7 @@ def _steps(batches: TaggedDataModule) -> list[list[str]]:
     return [names[i : i + batches.batch_size] for i in range(0, len(names), batches.batch_size)]
 
 
-def test_a_trunk_of_the_guide_is_watched_too(sets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_of_the_guide_is_watched_too(sets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = GuideModule.losses
     monkeypatch.setattr(GuideModule, "losses", lambda *a: {"loss": losses(*a)["loss"] / 0})
     with pytest.raises(NonFiniteError, match=r"The loss \(loss\) is .* and 3 more\. .* no checkpoint of the guide yet"):

@@ -183,7 +183,7 @@ def test_a_finished_run_is_read_back(scenes, tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_run_from_a_shortened_trunk_is_read_back_without_it(scenes, tmp_path: Path) -> None:
+def test_a_run_from_a_shortened_encoder_is_read_back_without_it(scenes, tmp_path: Path) -> None:
     """A local file that lacks the last blocks shortens the network; the run must not need that file again."""
     file = tmp_path / "trunk.safetensors"
     tensors = TimmEncoder("mobilenetv1_100").network.state_dict()

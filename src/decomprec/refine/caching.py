@@ -40,7 +40,7 @@ def once(function: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
 
 @contextmanager
 def remembering(network: nn.Module) -> Iterator[None]:
-    """Let a network remember its last result for the length of a block, see `once`: for the trunk of several heads.
+    """Let a network remember its last result for the length of a block, see `once`: for the encoder of several heads.
 
     Examples:
         >>> import torch

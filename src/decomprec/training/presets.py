@@ -98,9 +98,9 @@ class Preset(Settings):
         """A copy with files of weights by their names, for results that others see.
 
         Examples:
-            >>> preset = PRESETS["paper"].override({"guide.encoder_weights": "/models/trunk.safetensors"})
+            >>> preset = PRESETS["paper"].override({"guide.encoder_weights": "/models/encoder.safetensors"})
             >>> preset.without_folders().guide.encoder_weights
-            'trunk.safetensors'
+            'encoder.safetensors'
         """
         files = {"guide": self.guide.encoder_weights, "segmenter": self.segmenter.encoder_weights}
         # Both kinds of separators: the run may come from another system.
