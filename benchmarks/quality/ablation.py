@@ -126,7 +126,7 @@ def measured(trained: TrainedModel, preset: Preset, batches: Batches, decided: l
     def scored(bias: float, tags: list[Tensor | None], refine: Any = None) -> dict[str, float | None]:
         scores = ScoreAccumulator(slots, given := tags[0] is batches[0]["tags"])
         for batch, found, known in zip(batches, logits, tags, strict=True):
-            labels = RefinedPredictor(partial(_ready, found), refine, None, bias)(batch["image"], known)
+            labels = RefinedPredictor(partial(_ready, found), refine, background_bias=bias)(batch["image"], known)
             scores.update(labels, batch["mask"], batch["tags"])
         result = scores.compute()
         return {"iou": result.mean_foreground_iou, **({} if given else {"area_where_absent": result.mean_false_area})}

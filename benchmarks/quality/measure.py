@@ -20,7 +20,7 @@ from decomprec.data import TaggedImages, collate
 from decomprec.evaluation import Results, compare, evaluate
 from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, Maps, normalised_maps
 from decomprec.evaluation.comparison import Row
-from decomprec.evidence import EvidenceMasks
+from decomprec.evidence import EvidenceMasks, class_evidence
 from decomprec.inference import LARGER_VIEW
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.protocols import Predictor
@@ -75,6 +75,8 @@ class Networks:
         """The segmenters' rows."""
         plain = once(at_scale(self.ours.mask_logits, self.scale))
         augmented = once(multi_scale(self.ours.mask_logits, (self.scale, LARGER_VIEW * self.scale)))
+        evidence = class_evidence(self.ours, self.classifier)
+        evidence = evidence and once(at_scale(evidence, self.scale))
         classifier = self.classifier and once(self.classifier)
         decide = self.classifier and multi_scale_tags(self.classifier)
         others = {name: once(other.mask_logits) for name, other in self.others.items()}
@@ -82,8 +84,8 @@ class Networks:
         return {
             self.name: RefinedPredictor(plain),
             **guided,
-            self.refined: RefinedPredictor(plain, half_pamr, classifier),
-            f"{self.refined}, test-time augmentation": RefinedPredictor(augmented, half_pamr, decide),
+            self.refined: RefinedPredictor(plain, half_pamr, classifier, evidence),
+            f"{self.refined}, test-time augmentation": RefinedPredictor(augmented, half_pamr, decide, evidence),
             **{name: RefinedPredictor(other) for name, other in others.items()},
             **{
                 f"{name}, PAMR": RefinedPredictor(o, half_pamr, classifier)

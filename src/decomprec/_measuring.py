@@ -19,6 +19,7 @@ from decomprec.evaluation import Results, compare
 from decomprec.evaluation.comparison import DRAWN
 from decomprec.evaluation.diagnostics import Diagnostics
 from decomprec.evaluation.verdict import Verdict, VerdictAccumulator
+from decomprec.evidence import class_evidence
 from decomprec.refine import (
     RefinedPredictor,
     at_scale,
@@ -79,12 +80,15 @@ def measure(model: TrainedModel, images: Any, device: str, *, masks: bool, scale
             return seen_masks(images)
         return resize(decompose(images).mask_logits, images.shape[-2:])
 
+    evidence = class_evidence(model.segmenter, model.guide)
     ours = "evidence" if model.masks_only else "decomprec"
     predictors = {
         ours: RefinedPredictor(mask_logits),
         f"{ours}, guided filter": RefinedPredictor(mask_logits, guided_filter),
         # What `decomprec predict` draws.
-        f"{ours}, {DRAWN}": RefinedPredictor(mask_logits, half_pamr, multi_scale_tags(model.guide)),
+        f"{ours}, {DRAWN}": RefinedPredictor(
+            mask_logits, half_pamr, multi_scale_tags(model.guide), evidence and at_scale(evidence, scale)
+        ),
     }
     results = None
     with torch.inference_mode(), remembering(model.guide.encoder):

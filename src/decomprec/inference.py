@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from decomprec.batching import Shape, by_seen_size, resized, scaled, seen_images
 from decomprec.checks import check_tags
+from decomprec.evidence import class_evidence
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.protocols import Refinement
-from decomprec.refine import RefinedPredictor, half_pamr, mean_masks, multi_scale_tags, rescale
+from decomprec.refine import RefinedPredictor, half_pamr, mean_masks, multi_scale_tags, once, rescale
 from decomprec.tiling import OVERLAP, TILE, blend
 
 LARGER_VIEW = 1.4
@@ -45,7 +46,8 @@ def batch_masks(
         images: each (3, H, W), uint8; as many as fit into memory, such as one batch of `plan_batches`.
         segmenter: in eval mode.
         classifier: images to logits (B, K-1), in eval mode; decides which classes occur where `tags` is None, by the
-            mean over two sizes. None lets every class compete.
+            mean over two sizes. None lets every class compete. The `class_evidence` of a guide has a say in which class
+            is where, except in tiles.
         tags: (B, K-1), {0, 1}, or None.
         size: short side of what the networks see, in pixels.
         augment: average the masks over two sizes (1 and 1.4 times `size`) and mirror images: test-time augmentation.
@@ -139,27 +141,32 @@ def _masks_of_one_size(images: Sequence[Tensor], tags: Tensor | None, views: lis
     device = device_of(segmenter)
     # The layout in which convolutions are fastest, which features keep through the network, not through `pamr`.
     seen = seen_images(images, views[0], device).contiguous(memory_format=torch.channels_last)
-    features = None
+    known = None
     if tags is not None:
         tags = tags.to(device)
     elif classifier is not None:
         # Networks that share an encoder show it the images once, unless the segmenter alone pads them.
         padded = any(side % segmenter.stride for side in views[0])
         if getattr(classifier, "encoder", None) is segmenter.encoder and not padded:
-            features = segmenter.features(seen)
-        tags = _decided(classifier, seen, features, segmenter.enlarge)
+            known = segmenter.features(seen)
+        tags = _decided(classifier, seen, known, segmenter.enlarge)
     shown = list(range(len(images))) if tags is None else tags.any(dim=1).nonzero()[:, 0].tolist()
     if len(shown) < len(images) and tags is not None:
         seen, tags = seen[shown], tags[shown]
-        features = features and [feature[shown] for feature in features]
+        known = known and [feature[shown] for feature in known]
+
+    @once
+    def features(view: Tensor) -> list[Tensor]:
+        if known is not None and view is seen:
+            return known
+        return segmenter.features(view.contiguous(memory_format=torch.channels_last))
 
     def mask_logits(view: Tensor) -> Tensor:
-        if features is not None and view is seen:
-            logits: Tensor = segmenter.mask_decoder(features)
-        else:
-            logits = segmenter.mask_logits(view.contiguous(memory_format=torch.channels_last))
-        return logits.contiguous()
+        height, width = view.shape[-2:]
+        logits: Tensor = segmenter.mask_decoder(features(view))
+        return logits[..., :height, :width].contiguous()
 
+    evidence = class_evidence(segmenter, classifier, features)
     masks = torch.zeros(len(images), segmenter.num_classes, *views[-1], device=device)
     masks[:, 0] = 1
     if not shown:
@@ -167,9 +174,9 @@ def _masks_of_one_size(images: Sequence[Tensor], tags: Tensor | None, views: lis
     if way.augment:
         larger = seen_images([images[i] for i in shown], views[-1], device)
         logits = mean_masks(mask_logits, [seen, larger], flip=True).log()
-        masks[shown] = RefinedPredictor(lambda _: logits, way.refine).masks(larger, tags)
+        masks[shown] = RefinedPredictor(lambda _: logits, way.refine, evidence=evidence).masks(larger, tags)
     else:
-        masks[shown] = RefinedPredictor(mask_logits, way.refine).masks(seen, tags)
+        masks[shown] = RefinedPredictor(mask_logits, way.refine, evidence=evidence).masks(seen, tags)
     return masks
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
 from decomprec.batching import plan_batches
+from decomprec.evidence import class_evidence
 from decomprec.inference import batch_masks
 from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
 from decomprec.refine import half_pamr, multi_scale_tags
@@ -89,7 +90,12 @@ def one_at_a_time(image: Tensor, model: TrainedModel, tags: Tensor | None, size:
     logits = model.segmenter.mask_logits(seen)
     if tags is not None:
         logits[0, 1:][tags[0] == 0] = -torch.inf
-    masks = half_pamr(seen, logits.softmax(dim=1))
+    masks = logits.softmax(dim=1)
+    evidence = class_evidence(model.segmenter, model.classifier)
+    if evidence is not None and tags is not None and tags.sum() > 1:
+        opinions = masks[:, 1:] * evidence(seen).exp()
+        masks = torch.cat([masks[:, :1], (1 - masks[:, :1]) * opinions / opinions.sum(dim=1, keepdim=True)], dim=1)
+    masks = half_pamr(seen, masks)
     return F.interpolate(masks, size=(height, width), mode="bilinear", align_corners=False)[0]
 
 

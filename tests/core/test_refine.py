@@ -249,7 +249,8 @@ def test_masks_with_and_without_tags_are_those_of_two_calls(refine: Callable | N
     images = torch.rand(6, 3, 24, 24)
     opinion = torch.tensor([[1.0, -1.0], [1.0, -1.0], [-1.0, -1.0], [-1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     tags = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
-    predict = RefinedPredictor(by_place, refine, (lambda images: opinion[: len(images)]) if decides else None, 0.3)
+    decide = (lambda images: opinion[: len(images)]) if decides else None
+    predict = RefinedPredictor(by_place, refine, decide, background_bias=0.3)
     found = predict.with_and_without_tags(images, tags)
     # Image by image: none is another's neighbour in a batch.
     for i, (image, known, decided) in enumerate(zip(images.split(1), tags.split(1), opinion.split(1), strict=True)):

@@ -89,7 +89,8 @@ class EvidenceDecoder(nn.Module):
             evidence = torch.einsum("bchw,bsc->bshw", parts, self.weights[classes])
         finer = features[-3:-1] or features
         spread = resize(evidence, finer[-1].shape[-2:])
-        spread = random_walk(feature_affinity(finer), spread, self.config["steps"])
+        if self.config["steps"]:
+            spread = random_walk(feature_affinity(finer), spread, self.config["steps"])
         lowest, highest = spread.amin(dim=(-2, -1), keepdim=True), spread.amax(dim=(-2, -1), keepdim=True)
         # Evidence that is the same everywhere points nowhere: its rounding errors must not be stretched.
         share = (spread - lowest) / (highest - lowest).clamp(min=1e-3)

@@ -149,8 +149,7 @@ class DecompositionSegmenter(nn.Module):
     @property
     def stride(self) -> int:
         """The stride of the coarsest features, in pixels of the image: its sides are padded to multiples of it."""
-        coarsest = coarsest_stride(self.encoder)
-        return coarsest // math.gcd(coarsest, self.enlarge)
+        return stride_of_enlarged(self.encoder, self.enlarge)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The encoder's features of images (B, 3, H, W) in [0, 1], padded to multiples of `stride`, for the decoders.
@@ -180,6 +179,18 @@ def _decode(decoder: nn.Module, features: list[Tensor], channels: Tensor | None)
         out = decoder(features)
         out = out[torch.arange(len(out), device=out.device)[:, None], channels]
     return out
+
+
+def stride_of_enlarged(encoder: Any, enlarge: int) -> int:
+    """The stride of the coarsest features of an encoder that sees images enlarged, in pixels of the images.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> stride_of_enlarged(SmallEncoder((4, 8, 16)), enlarge=2)
+        4
+    """
+    coarsest = coarsest_stride(encoder)
+    return coarsest // math.gcd(coarsest, enlarge)
 
 
 def maps_of_enlarged(encoder: Any, enlarge: int) -> tuple[tuple[int, ...], tuple[float, ...]]:

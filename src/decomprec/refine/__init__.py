@@ -2,12 +2,14 @@
 
 from decomprec.refine.caching import once, remembering
 from decomprec.refine.filters import guided_filter, half_pamr, pamr
+from decomprec.refine.foreground import divide_foreground
 from decomprec.refine.predictor import RefinedPredictor
 from decomprec.refine.scales import at_scale, mean_masks, multi_scale, multi_scale_tags, rescale, resize
 
 __all__ = [
     "RefinedPredictor",
     "at_scale",
+    "divide_foreground",
     "guided_filter",
     "half_pamr",
     "mean_masks",
