@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from decomprec import functional as DF
 from decomprec.evidence import class_evidence, evidence_weights
 from decomprec.inference import batch_masks
 from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
 from decomprec.models.encoders import rectified
 from decomprec.refine import RefinedPredictor, divide_foreground
+from decomprec.slots import mask_absent
 
 SIZES = st.tuples(st.integers(1, 2), st.integers(2, 4), st.integers(1, 3), st.integers(1, 3))
 
@@ -140,7 +140,7 @@ def test_a_trained_model_draws_with_the_evidence_of_its_guide(size: int) -> None
     pixels = image[None] / 255
     evidence = class_evidence(segmenter, classifier)
     assert evidence is not None
-    masks = DF.mask_absent(segmenter.mask_logits(pixels), tags).softmax(dim=1)
+    masks = mask_absent(segmenter.mask_logits(pixels), tags).softmax(dim=1)
     torch.testing.assert_close(drawn, divide_foreground(masks, evidence(pixels))[0], atol=1e-5, rtol=1e-4)
     (alone,) = batch_masks([image], segmenter, None, tags, size, refine=None)
     assert not torch.allclose(drawn, alone, atol=1e-3)
