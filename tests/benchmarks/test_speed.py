@@ -20,6 +20,8 @@ from benchmarks.tables.pages import render
 from benchmarks.tables.speed import speed_table
 from torch import Tensor, nn
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 # Ways whose value is drawn at random, on less than all slots or by other processes and libraries, or whose BatchNorm
 # sees less than the batch.
