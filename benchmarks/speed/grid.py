@@ -94,9 +94,9 @@ GRID = {
     },
     "quick": {  # a smoke test: its times mean nothing
         "recompose": Sizes((2, 4), (2,), size=32),
-        "guide": Sizes((2, 4), (2,), size=32),
-        "train_step": Sizes((2, 4), (2,), ("paper",), size=32),
-        "predict": Sizes((4,), (2,), ("paper", "resnet18"), size=32),
+        "guide": Sizes((4,), (2,), size=32),
+        "train_step": Sizes((4,), (2,), ("paper",), size=32),
+        "predict": Sizes((4,), (2,), ("resnet18",), size=32),
         "images": Sizes((3,), (4,), FOLDERS, size=32),
         "data": Sizes((2,), (2,), ("48 px",), size=32),
         "input": Sizes((2,), (2,), ("fast guide", "fast segmenter"), size=32),

@@ -60,7 +60,7 @@ class Machine:
     def compile(self, function: Callable[..., Any], fullgraph: bool = True) -> Callable[..., Any]:
         """`torch.compile` for one size, whole or in several graphs; the smoke test traces, but generates no code."""
         torch.compiler.reset()  # every case is a new size of the same code, of which only a few are kept
-        backend = "aot_eager" if self.quick else "inductor"
+        backend = "eager" if self.quick else "inductor"
         return torch.compile(function, backend=backend, fullgraph=fullgraph, dynamic=False)
 
     def synchronise(self) -> None:

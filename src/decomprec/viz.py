@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +153,8 @@ def panel(
 
     Examples:
         >>> out = Decomposition(torch.zeros(2, 2, 8, 8), torch.rand(2, 2, 3, 8, 8))
-        >>> len(panel(torch.rand(2, 3, 8, 8), out, ["dog"]).axes)  # 2 rows of 3 images, 2 masks and 2 components
+        >>> figure = panel(torch.rand(2, 3, 8, 8), out, ["dog"])
+        >>> len(figure.axes[0].images)  # 2 rows of 3 images, 2 masks and 2 components
         14
     """
     check_images(images)
@@ -189,30 +191,29 @@ def panel(
     from matplotlib.figure import Figure  # takes much memory, and label maps and overlays do without
 
     figure = Figure(figsize=(total_width / _DPI, total_height / _DPI), dpi=_DPI, facecolor="white")
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, total_width), ylim=(0, total_height))  # in pixels, from the bottom left
+    ax.set_axis_off()
+    write = partial(ax.text, va="top", fontsize=7, parse_math=False)
     palette = voc_palette().tolist()
     for row in range(batch):
+        bottom = total_height - _HEAD - cell_height - row * (cell_height + _FOOT)
+        top, below = bottom + cell_height, bottom - 4
         for column, (title, cells) in enumerate(columns):
             left = _GAP + column * (cell_width + _GAP)
-            bottom = total_height - _HEAD - cell_height - row * (cell_height + _FOOT)
-            ax = figure.add_axes(
-                (left / total_width, bottom / total_height, cell_width / total_width, cell_height / total_height)
-            )
-            ax.set_axis_off()
+            right, middle = left + cell_width, left + cell_width / 2
             pixels = rearrange(cells[row].detach().cpu().expand(3, -1, -1), "c h w -> h w c")
             pixels = (255 * pixels.float()).round().clamp(0, 255).byte()
-            ax.imshow(pixels.numpy(), aspect="auto", interpolation="nearest" if scale >= 1 else "auto")
+            interpolation = "nearest" if scale >= 1 else "auto"
+            ax.imshow(pixels.numpy(), extent=(left, right, bottom, top), aspect="auto", interpolation=interpolation)
             if row == 0:
                 slot = (column - first_mask) % slots if column >= first_mask else 0
-                fitted = _fit(title, cell_width)
-                ax.set_title(fitted, fontsize=7, color=palette[slot], pad=4, parse_math=False)
+                write(middle, top + 7, _fit(title, cell_width), color=palette[slot], ha="center", va="baseline")
             if guide_probabilities is not None and column >= first_component:
                 line = _opinion(guide_probabilities[row, column - first_component], column - first_component)
-                ax.text(0.5, -4 / cell_height, line, transform=ax.transAxes, ha="center", va="top", fontsize=6.5)
+                write(middle, below, line, ha="center", fontsize=6.5)
         if tags is not None:
             line = ", ".join(name for name, tag in zip(class_names, tags[row].tolist(), strict=True) if tag)
-            y = (bottom - 4) / total_height
-            line = f"tags: {line or 'none'}"
-            figure.text(_GAP / total_width, y, line, ha="left", va="top", fontsize=7, parse_math=False)
+            write(_GAP, below, f"tags: {line or 'none'}")
     return figure
 
 

@@ -7,17 +7,20 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from benchmarks.quality import bfloat16_curves
-from benchmarks.speed import import_time
+from benchmarks.speed import conftest, import_time, test_recompose
 from benchmarks.speed.grid import GRID, WAYS, cases
 from benchmarks.speed.timing import Machine, flops, peak_bytes
 from benchmarks.tables.pages import render
 from benchmarks.tables.speed import speed_table
 from torch import Tensor, nn
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 # Ways whose value is drawn at random, on less than all slots or by other processes and libraries, or whose BatchNorm
@@ -33,20 +36,20 @@ ESTIMATES = {
 }
 
 
-def quick(path: Path, *arguments: str, **environment: str) -> dict[str, Any]:
-    """The JSON of a smoke test in a process of its own."""
-    command = ["pytest", "--benchmark", "--quick", "-q", f"--benchmark-json={path}", *arguments]
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The JSON of the smoke test, in a separate process."""
+    path = tmp_path_factory.mktemp("speed") / "quick.json"
+    files = [f"benchmarks/speed/test_{step}.py" for step in WAYS]
+    command = ["pytest", "--benchmark", "--quick", "-q", f"--benchmark-json={path}", *files]
     # A worker of pytest-xdist marks its environment, and pytest-benchmark measures nothing there.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
-    ran = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, env={**inherited, **environment}, capture_output=True, text=True
-    )
+    ran = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=inherited, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_every_benchmark_runs_and_all_ways_agree(tmp_path: Path) -> None:
-    written = quick(tmp_path / "quick.json", *(f"benchmarks/speed/test_{step}.py" for step in WAYS))
+def test_every_benchmark_runs_and_all_ways_agree(written: dict[str, Any]) -> None:
     values = defaultdict(lambda: {"float32": set(), "bfloat16": set()})
     work, ways = defaultdict(set), defaultdict(set)
     for row in written["benchmarks"]:
@@ -78,15 +81,18 @@ def test_every_benchmark_runs_and_all_ways_agree(tmp_path: Path) -> None:
     assert {"node", "commit_info"}.isdisjoint(written["machine_info"] | written)
 
 
-def test_a_way_that_cannot_run_says_so(tmp_path: Path) -> None:
-    written = quick(
-        tmp_path / "quick.json", "benchmarks/speed/test_recompose.py", "-k", "compiled", CXX="no-such-compiler"
-    )
-    rows = written["benchmarks"]
-    assert len(rows) == 2
-    for row in rows:
-        assert row["extra_info"]["not_run"] == "no C++ compiler: no-such-compiler not found"
-        assert "stats" not in row
+def test_a_way_that_cannot_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    compiled = next(case for case in cases("recompose", "quick") if case.way == "compiled")
+    extra: dict[str, Any] = {}
+    benchmark = SimpleNamespace(name="test_recompose[]", extra_info=extra, pedantic=lambda function, rounds: function())
+    test_recompose.test_recompose(benchmark, Machine("quick"), compiled)
+    assert extra["not_run"] == "no C++ compiler: no-such-compiler not found"
+    row = {"extra_info": extra, "stats": {"median": 0.0, "data": [0.0]}, "params": None, "param": None}
+    about = {"cpu": {}, "python_version": "3", "system": "any"}
+    quick: Any = SimpleNamespace(getoption={"--quick": True}.get)
+    conftest.pytest_benchmark_update_json(quick, {"commit_info": {}, "machine_info": about, "benchmarks": [row]})
+    assert row == {"extra_info": extra}
 
 
 def test_peak_memory_counts_what_is_held_at_once() -> None:

@@ -124,7 +124,7 @@ def test_several_machines_need_a_launcher_or_an_address() -> None:
 def test_a_task_of_a_job_trains_as_one_process(data: Path, tmp_path: Path) -> None:
     """Each of the variables alone makes Lightning refuse, wait for others, or write neither logs nor model."""
     words = ["train", str(data), "--out", str(tmp_path / "run"), "--preset", "demo", *SETTINGS, "--device", "cpu"]
-    short = ["--set", "guide.epochs=1", "--workers", "0"]
+    short = ["--set", "guide.epochs=1", "--set", "segmenter.batch_size=16", "--workers", "0"]
     environment = {**os.environ, **JOB, **RANKS["srun"], **RANKS["torchrun"], "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "decomprec", *words, *short]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

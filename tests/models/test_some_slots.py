@@ -186,7 +186,7 @@ def test_a_panel_of_many_classes_shows_those_of_its_images() -> None:
     figure = draw_panel(segmenter, batch, names, guide)
     titles = {text.get_text() for text in figure.findobj(Text)}
     assert {"mask\nclass 7", "mask\nclass 900", "component\nclass 900"} <= titles
-    assert len(figure.axes) == 2 * (4 + 2 * 3)
+    assert len(figure.axes[0].images) == 2 * (4 + 2 * 3)
 
 
 def test_training_with_few_slots(tmp_path: Path) -> None:
