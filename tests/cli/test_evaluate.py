@@ -126,9 +126,9 @@ def test_what_evaluate_refuses(tmp_path: Path) -> None:
     assert "one mask for" in sentence("evaluate", masks, truth)
     mask = save(masks / "a.png", np.zeros((3, 1), dtype=np.uint8))
     assert f"{mask} to have the size of {true}, 3 x 1, but got 1 x 3" in sentence("evaluate", masks, truth)
-    save(mask, np.zeros((1, 3, 3), dtype=np.uint8))
+    save(mask, np.eye(3, dtype=np.uint8)[None])
     assert "one 8-bit channel, but got mode RGB" in sentence("evaluate", masks, truth)
-    save(mask, np.array([[0, 255, 0]], dtype=np.uint8))
+    save(mask, np.array([[1, 255, 0]], dtype=np.uint8))
     assert f"{mask} to hold labels of 0 to 1, but got 255" in sentence("evaluate", masks, truth)
     save(mask, np.array([[0, 1, 0]], dtype=np.uint8))
     (masks / "classes.txt").write_text("background\n")
@@ -136,7 +136,7 @@ def test_what_evaluate_refuses(tmp_path: Path) -> None:
     (masks / "classes.txt").write_text("background\ndog\n")
     save(true, np.array([[0, 7, 255]], dtype=np.uint8))
     assert f"{true} to hold labels of 0 to 1, but got 7" in sentence("evaluate", masks, truth)
-    save(true, np.array([[0, 255, 255]], dtype=np.uint8))
+    save(true, np.array([[255, 255, 255]], dtype=np.uint8))
     assert f"{truth} to hold the numbers of classes, 1 to 1, but it holds only 0 and 255" in sentence(
         "evaluate", masks, truth
     )
