@@ -323,7 +323,7 @@ def _(folder: Path) -> None:
 # Masks
 
 
-@CASES("mask of another size", "refused", r"mask\.png to have its image's width and height \(6, 4\), .* \(3, 4\)")
+@CASES("mask of another size", "refused", r"mask\.png to have its image's height and width \(4, 6\), .* \(4, 3\)")
 def _(folder: Path) -> None:
     TaggedImages([record(folder, mask=PIXELS[:, :3, 0])], ["dog"], masks=True)[0]
 
@@ -447,7 +447,9 @@ def _(folder: Path) -> None:
     scored(folder, np.zeros((4, 6)), BLACK_AND_WHITE, names=b"background\ncat\ndog\n")
 
 
-@CASES("evaluate: sizes that differ", "refused", r"drawn/a\.png to have the size of .*, 6 x 4, but got 3 x 4")
+@CASES(
+    "evaluate: sizes that differ", "refused", r"a\.png to have the height and width of .*, \(4, 6\), but got \(4, 3\)"
+)
 def _(folder: Path) -> None:
     scored(folder, np.zeros((4, 3)), np.zeros((4, 6)))
 

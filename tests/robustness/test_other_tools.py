@@ -366,7 +366,9 @@ def _(folder: Path) -> None:
 
 
 @CASES(
-    "two signs between tags", "refused", "one sign between tags, but got ',' and ';', as in 'dog, cat' and 'cat;dog'"
+    "two separators between tags",
+    "refused",
+    "one separator between tags, but got ',' and ';', as in 'dog, cat' and 'cat;dog'",
 )
 def _(folder: Path) -> None:
     numbered(folder / "images")

@@ -264,8 +264,8 @@ def read_mask(path: Path, image_path: Path, colours: Colours | None = None) -> T
         width, height = image.size[::-1] if orientation(image) in QUARTER_TURNS else image.size
     if labels.shape != (height, width):
         raise ValueError(
-            f"Expected mask {path} to have its image's width and height {(width, height)}, "
-            f"but got {tuple(labels.shape[::-1])}."
+            f"Expected mask {path} to have its image's height and width {(height, width)}, "
+            f"but got {tuple(labels.shape)}."
         )
     return labels
 

@@ -134,8 +134,10 @@ def _read(pair: tuple[LabelMap, LabelMap], num_classes: int) -> tuple[Tensor, Te
     mask, true = pair
     labels, expected = mask.read().long(), true.read().long()
     if labels.shape != expected.shape:
-        size, found = (f"{width} x {height}" for height, width in (expected.shape, labels.shape))
-        raise ValueError(f"Expected {mask.where} to have the size of {true.where}, {size}, but got {found}.")
+        size, found = tuple(expected.shape), tuple(labels.shape)
+        raise ValueError(
+            f"Expected {mask.where} to have the height and width of {true.where}, {size}, but got {found}."
+        )
     for where, values in ((mask.where, labels), (true.where, expected[expected != IGNORE])):
         if values.numel() and values.max() >= num_classes:
             raise ValueError(

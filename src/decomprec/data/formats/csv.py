@@ -50,7 +50,7 @@ class TaggedCSV(TaggedImages):
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if the file is no such table, a column is missing, a row has too few or too many cells, cells have
-            different signs between tags, an image is listed twice or lies outside its folder, the split is unknown,
+            different separators, an image is listed twice or lies outside its folder, the split is unknown,
             or a class occurs in no row.
 
     Examples:

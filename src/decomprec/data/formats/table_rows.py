@@ -69,7 +69,7 @@ def read_rows(tables: Mapping[str, Path], columns: Columns, images: Path | None,
         named: tags that the user names, which may then be 0 and 1.
 
     Raises:
-        ValueError: if one is no such table, or cells have different signs between tags.
+        ValueError: if one is no such table, or cells have different separators.
     """
     read = [_read(path, part, columns, named) for part, path in tables.items()]
     cells = [cell for one in read if one.tags is not None for cell in one.table[one.tags]]
