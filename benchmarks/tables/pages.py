@@ -44,6 +44,7 @@ from benchmarks.tables.robustness import fuzz_table, kills_table, processes_tabl
 from benchmarks.tables.settings import settings_table
 from benchmarks.tables.speed import (
     against_table,
+    checks_table,
     class_memory_table,
     contention_table,
     imports_table,
@@ -98,6 +99,7 @@ def render(files: Sequence[Path]) -> str:
         "contention": contention_table,
         "large image": large_image_table,
         "imports": imports_table,
+        "checks": checks_table,
         "scale": scale_table,
         "gpu_stages": stages_table,
         "timed_training": timed_trainings_table,

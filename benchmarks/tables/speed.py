@@ -83,6 +83,13 @@ def imports_table(runs: Sequence[dict[str, Any]]) -> str:
     return f"{markdown(['statement', 'time'], lines)}\n\n{about}"
 
 
+def checks_table(runs: Sequence[dict[str, Any]]) -> str:
+    """What the checks of a data set cost, from one file of `benchmarks.speed.data_checks`."""
+    (run,) = runs
+    lines = [[row["part"], f"{row['seconds']:.2f} ± {row['iqr'] / 2:.2f} s"] for row in run["checks"]]
+    return f"{markdown(['part', 'CPU time'], lines)}\n\n{describe([run['run']])}"
+
+
 def scale_table(runs: Sequence[dict[str, Any]]) -> str:
     """The calculated cost of a step, from one file of `benchmarks.speed.scale_calculation`."""
     (run,) = runs

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import torch
 from benchmarks.quality import bfloat16_curves
-from benchmarks.speed import conftest, import_time, test_recompose
+from benchmarks.speed import conftest, data_checks, import_time, test_recompose
 from benchmarks.speed.grid import GRID, WAYS, cases
 from benchmarks.speed.timing import Machine, flops, peak_bytes
 from benchmarks.tables.pages import render
 from benchmarks.tables.speed import speed_table
+from support.layouts import image
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.slow
@@ -153,6 +154,17 @@ def test_imports_are_timed_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "| `import torch`     | 2.00 ± 1.50 s |" in table
     assert "| `import decomprec` | 2.00 ± 1.75 s |" in table
     assert "median ratio of a round: 1.250; rounds: 3" in table  # of 1.5, 1 and 1.25
+
+
+def test_checks_of_a_data_set_are_timed(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("val", 2)):
+        for i in range(count):
+            image(tmp_path / "data" / split / "dog" / f"{i}.png")
+    data_checks.main([str(tmp_path / "data"), "--rounds", "2", "--json", str(tmp_path / "checks.json")])
+    *parts, total = json.loads((tmp_path / "checks.json").read_text())["checks"]
+    assert [row["part"] for row in parts] == list(data_checks.PARTS)
+    assert 0 < max(row["seconds"] for row in parts) <= total["seconds"]
+    assert "images: 5; rounds: 2" in render([tmp_path / "checks.json"])
 
 
 def test_precisions_are_compared_from_one_start(tmp_path: Path) -> None:

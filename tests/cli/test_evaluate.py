@@ -125,10 +125,12 @@ def test_what_evaluate_refuses(tmp_path: Path) -> None:
         shutil.copy(other, masks / name / "a.png")
     assert "one mask for" in sentence("evaluate", masks, truth)
     mask = save(masks / "a.png", np.zeros((3, 1), dtype=np.uint8))
-    assert f"{mask} to have the size of {true}, 3 x 1, but got 1 x 3" in sentence("evaluate", masks, truth)
-    save(mask, np.zeros((1, 3, 3), dtype=np.uint8))
+    assert f"{mask} to have the height and width of {true}, (1, 3), but got (3, 1)" in sentence(
+        "evaluate", masks, truth
+    )
+    save(mask, np.eye(3, dtype=np.uint8)[None])
     assert "one 8-bit channel, but got mode RGB" in sentence("evaluate", masks, truth)
-    save(mask, np.array([[0, 255, 0]], dtype=np.uint8))
+    save(mask, np.array([[1, 255, 0]], dtype=np.uint8))
     assert f"{mask} to hold labels of 0 to 1, but got 255" in sentence("evaluate", masks, truth)
     save(mask, np.array([[0, 1, 0]], dtype=np.uint8))
     (masks / "classes.txt").write_text("background\n")
@@ -136,7 +138,7 @@ def test_what_evaluate_refuses(tmp_path: Path) -> None:
     (masks / "classes.txt").write_text("background\ndog\n")
     save(true, np.array([[0, 7, 255]], dtype=np.uint8))
     assert f"{true} to hold labels of 0 to 1, but got 7" in sentence("evaluate", masks, truth)
-    save(true, np.array([[0, 255, 255]], dtype=np.uint8))
+    save(true, np.array([[255, 255, 255]], dtype=np.uint8))
     assert f"{truth} to hold the numbers of classes, 1 to 1, but it holds only 0 and 255" in sentence(
         "evaluate", masks, truth
     )
@@ -263,7 +265,7 @@ def test_what_evaluate_refuses_of_coco(tmp_path: Path) -> None:
     assert f"got none for d.jpg in {truth}" in named_at_the_end("evaluate", masks, truth)
     small = coco_of(tmp_path / "small.json", [np.ones((9, 7), dtype=np.uint8)], ["a"], {1: "dog"})
     save(masks / "a.png", np.zeros((4, 4), dtype=np.uint8))
-    assert f"{masks / 'a.png'} to have the size of a.jpg in {small}, 7 x 9, but got 4 x 4" in sentence(
+    assert f"{masks / 'a.png'} to have the height and width of a.jpg in {small}, (9, 7), but got (4, 4)" in sentence(
         "evaluate", masks, small
     )
     (tmp_path / "no.json").write_text("{}")
@@ -290,8 +292,9 @@ def test_what_evaluate_refuses_names_the_file_that_was_given(tmp_path: Path) -> 
     )
     (truth / "c.png").unlink()
     save(truth / "a.png", np.zeros((4, 4), dtype=np.uint8))
-    assert f"a.jpg in {masks} to have the size of {truth / 'a.png'}, 4 x 4, but got 7 x 9" in named_at_the_end(
-        "evaluate", masks, truth
+    assert (
+        f"a.jpg in {masks} to have the height and width of {truth / 'a.png'}, (4, 4), but got (9, 7)"
+        in named_at_the_end("evaluate", masks, truth)
     )
     save(truth / "a.png", np.full((9, 7), 2, dtype=np.uint8))
     assert f"{truth / 'a.png'} to hold labels of 0 to 1, but got 2" in named_at_the_end("evaluate", masks, truth)

@@ -174,7 +174,7 @@ def test_masks_that_cannot_be_used_are_found(tmp_path: Path) -> None:
     records = [Record(tmp_path / n, ("dog",), n, mask=tmp_path / "masks" / n) for n in ("a.png", "b.png")]
     images = inspect_images(TaggedImages(records, ["dog"], masks=True), "val")
     assert images[0].problem is None
-    assert "to have its image's width and height (96, 72)" in str(images[1].problem)
+    assert "to have its image's height and width (72, 96)" in str(images[1].problem)
 
 
 def test_the_page_lists_all_findings() -> None:

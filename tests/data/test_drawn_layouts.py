@@ -19,6 +19,7 @@ SPELLINGS = {
 CLASSES = ("cat", "dog", "traffic light", "h\u00fcndin", "Bus_2")
 NOTHING = ("other", "Others", "negatives", "_background_", "None", "no_class", "Unlabeled", "NaN")
 SYSTEM = ("__MACOSX", ".ipynb_checkpoints", "@eaDir", "#recycle", "$RECYCLE.BIN", ".git")
+ENDINGS = (".jpg", ".JPG", ".jpeg", ".png", ".jfif", ".WebP", ".tif", ".bmp")
 MASKS = ("{}.png", "{}_mask.png", "{}.jpg.png", "{}_label.PNG", "{}-seg.png", "mask_{}.png")
 
 
@@ -30,6 +31,8 @@ class Drawn:
     splits: dict[str, str]  # the spelling of each split; none if the data set has none
     classes: tuple[str, ...]
     nothing: str
+    ending: str
+    white: bool  # masks hold 0 and 255
     mask_form: str
     decomposed: bool
     system: tuple[str, ...]
@@ -59,6 +62,8 @@ def layouts(draw: st.DrawFn) -> Drawn:
         splits,
         classes,
         draw(st.sampled_from(NOTHING)),
+        draw(st.sampled_from(ENDINGS)),
+        (len(classes) == 1 or layout in ("folder", "classes first")) and draw(st.booleans()),
         draw(st.sampled_from(MASKS)),
         draw(st.booleans()),
         tuple(sorted(draw(st.sets(st.sampled_from(SYSTEM), max_size=3)))),
@@ -83,29 +88,29 @@ def write(drawn: Drawn, root: Path) -> Path:
 def mask_of(drawn: Drawn, folder: Path, name: str) -> None:
     tags = drawn.shown[name][1]
     form = drawn.mask_form.format(unicodedata.normalize("NFD", name) if drawn.decomposed else name)
-    mask(folder / form, drawn.classes.index(tags[0]) + 1 if tags else 0)
+    mask(folder / form, 0 if not tags else 255 if drawn.white else drawn.classes.index(tags[0]) + 1)
 
 
 def write_folder(drawn: Drawn, root: Path) -> None:
     for name, (split, tags) in drawn.shown.items():
         place = root / drawn.splits.get(split, "") / (tags[0] if tags else drawn.nothing)
-        image(place / f"{name}.jpg")
+        image(place / f"{name}{drawn.ending}")
         mask_of(drawn, root / (f"{drawn.splits[split]}_masks" if drawn.splits else "masks"), name)
 
 
 def write_classes_first(drawn: Drawn, root: Path) -> None:
     for name, (split, tags) in drawn.shown.items():
-        image(root / (tags[0] if tags else drawn.nothing) / drawn.splits[split] / f"{name}.jpg")
+        image(root / (tags[0] if tags else drawn.nothing) / drawn.splits[split] / f"{name}{drawn.ending}")
         mask_of(drawn, root / "masks", name)
 
 
 def write_csv(drawn: Drawn, root: Path) -> None:
     lines = ["File_Name;Set;Labels" if drawn.splits else "image;tags"]
     for name, (split, tags) in drawn.shown.items():
-        image(root / "images" / f"{name}.jpg")
+        image(root / "images" / f"{name}{drawn.ending}")
         mask_of(drawn, root / "masks", name)
-        cells = [f"{name}.jpg", *([drawn.splits[split]] if drawn.splits else []), ", ".join(tags) or drawn.nothing]
-        lines.append(";".join(cells))
+        of_split = [drawn.splits[split]] if drawn.splits else []
+        lines.append(";".join([f"{name}{drawn.ending}", *of_split, ", ".join(tags) or drawn.nothing]))
     text(root / "tags.csv", "\r\n".join(lines).encode("utf-16" if drawn.decomposed else "utf-8-sig"))
 
 
@@ -113,18 +118,18 @@ def write_coco(drawn: Drawn, root: Path) -> None:
     categories = [{"id": i, "name": name, "supercategory": "things"} for i, name in enumerate(drawn.classes, 1)]
     categories.insert(0, {"id": 0, "name": "things", "supercategory": "none"})
     for split, folder in drawn.splits.items():
-        shown = {f"{name}.jpg": tags for name, (where, tags) in drawn.shown.items() if where == split}
+        shown = {f"{name}{drawn.ending}": tags for name, (where, tags) in drawn.shown.items() if where == split}
         coco(root / folder, shown, categories, "_annotations.coco.json")
 
 
 def write_voc(drawn: Drawn, root: Path) -> None:
     for name, (_, tags) in drawn.shown.items():
-        image(root / "JPEGImages" / f"{name}.jpg")
+        image(root / "JPEGImages" / f"{name}{drawn.ending}")
         xml(root / "Annotations" / f"{name}.xml", tags)
         mask_of(drawn, root / "SegmentationClass", name)
     for split, spelling in drawn.splits.items():
         names = [name for name, (where, _) in drawn.shown.items() if where == split]
-        form = "{}" if drawn.decomposed else "/JPEGImages/{0}.jpg /SegmentationClass/{0}.png"
+        form = "{}" if drawn.decomposed else f"/JPEGImages/{{0}}{drawn.ending} /SegmentationClass/{{0}}.png"
         text(root / "ImageSets" / "Segmentation" / f"{spelling}.txt", "\n".join(map(form.format, names)))
     text(root / "class_names.txt", "\n".join([drawn.nothing, *drawn.classes]))
 
@@ -132,21 +137,21 @@ def write_voc(drawn: Drawn, root: Path) -> None:
 def write_masks(drawn: Drawn, root: Path) -> None:
     for name, (split, _) in drawn.shown.items():
         inner = drawn.splits.get(split, "")
-        image(root / "images" / inner / f"{name}.jpg")
+        image(root / "images" / inner / f"{name}{drawn.ending}")
         mask_of(drawn, root / "labels" / inner, name)
     text(root / "classes.txt", "\n".join([drawn.nothing, *drawn.classes]))
 
 
 def write_masks_outside(drawn: Drawn, root: Path) -> None:
     for name, (split, _) in drawn.shown.items():
-        image(root / drawn.splits[split] / "images" / f"{name}.jpg")
+        image(root / drawn.splits[split] / "images" / f"{name}{drawn.ending}")
         mask_of(drawn, root / drawn.splits[split] / "masks", name)
     text(root / "classes.txt", "\n".join([drawn.nothing, *drawn.classes]))
 
 
 def write_xml(drawn: Drawn, root: Path) -> None:
     for name, (split, tags) in drawn.shown.items():
-        image(root / drawn.splits[split] / f"{name}.jpg")
+        image(root / drawn.splits[split] / f"{name}{drawn.ending}")
         xml(root / drawn.splits[split] / f"{name}.xml", tags)
 
 

@@ -92,7 +92,7 @@ def test_palette_mask_gives_indices(tmp_path):
 
 def test_bad_masks(tmp_path):
     path = save(tmp_path / "a.png", image())
-    with pytest.raises(ValueError, match="width and height"):
+    with pytest.raises(ValueError, match="height and width"):
         read_mask(save(tmp_path / "small.png", np.zeros((2, 2))), path)
     with pytest.raises(ValueError, match="mode RGB"):
         read_mask(save(tmp_path / "colour.png", image()), path)

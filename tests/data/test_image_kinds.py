@@ -209,7 +209,9 @@ def test_masks_of_16_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "CMYK", "F"])
 def test_masks_of_colours_are_refused(tmp_path: Path, mode: str) -> None:
-    Image.new(mode, (4, 3)).save(tmp_path / "m.tif")
+    image = Image.new(mode, (4, 3))
+    image.paste(1, (0, 0, 1, 1))  # red or, with alpha, transparent
+    image.save(tmp_path / "m.tif")
     with pytest.raises(ValueError, match=f"one 8-bit channel, but got mode {mode}; write the number of each pixel's"):
         read_labels(tmp_path / "m.tif")
 

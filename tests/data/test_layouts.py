@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.layouts import coco, image, mask, masked, read, tags_by_name, text, xml
+from support.layouts import SIZE, coco, image, mask, masked, read, tags_by_name, text, xml
 
 from decomprec.data.detect import detect_format
 from decomprec.data.formats.voc import VOC_CLASSES
@@ -107,6 +107,11 @@ PAIRS: dict[str, Callable[[Path, str, str], tuple[Path, Path]]] = {
         root / f"{split}/{name}.jpg",
         root / f"{split}_masks/{name}_mask.bmp",
     ),
+    "masks glued to splits": lambda root, split, name: (
+        root / f"{split}/{name}.jpg",
+        root / f"{split}annot/{name}.png",
+    ),
+    "splits and lab": lambda root, split, name: (root / f"{split}_img/{name}.jpg", root / f"{split}_lab/{name}.png"),
     "together in splits": lambda root, split, name: (root / f"{split}/{name}.jpg", root / f"{split}/{name}_label.png"),
 }
 
@@ -295,6 +300,17 @@ def refused(root: Path, *files: str) -> Path:
         (("dog/train/a", "dog/val/b", "cat/c"), r"move the splits up"),
         (("train/mask/a", "train/no_mask/b", "val/mask/c"), "'mask' may be one or hold annotations"),
         (("photos/a", "drawings/b"), "'photos' may be one or hold annotations; name the `classes`"),
+        (("jpg/a",), r"dog/\*\.jpg.*tags\.csv.*masks/"),
+        (("D/CD/a", "D/UD/b", "W/CW/c", "W/UW/d"), r"D, W hold only folders, such as CD, UD of D\. .* as `classes`"),
+        (("cars_train/a", "cars_test/b"), r"cars_test, cars_train look like splits; call them train"),
+        (
+            ("A_Input/a", "A_GroundTruth/a"),
+            r"only A_Input, next to A_GroundTruth; .* call the folders images",
+        ),
+        (
+            ("train/A/images_png/a", "train/A/masks_png/a", "train/B/images_png/b"),
+            r"sets of their own are in A, B; give",
+        ),
         (("mask/a", "no_mask/b"), "'mask' may be one or hold annotations; name the `classes`"),
     ],
 )
@@ -306,6 +322,30 @@ def test_layouts_that_cannot_be_told(files: tuple[str, ...], words: str, tmp_pat
 def test_what_may_be_a_class_is_one_if_the_user_says_so(tmp_path: Path) -> None:
     refused(tmp_path, "mask/a", "no_mask/b")
     assert read(tmp_path, "train", classes=("mask", "no_mask")).class_names == ("mask", "no_mask")
+
+
+@pytest.mark.parametrize(
+    ("below", "others"), [("101_ObjectCategories", ["Annotations/cat/1.mat"]), ("images", ["labels/1.txt", "db/1.mat"])]
+)
+def test_folders_of_classes_next_to_other_files(below: str, others: list[str], tmp_path: Path) -> None:
+    refused(tmp_path, f"{below}/cat/a", f"{below}/dog/b", f"{below}/BACKGROUND_Google/c")
+    for other in others:
+        text(tmp_path / other, "cat/a0.jpg")
+    train, val = (read(tmp_path, split) for split in ("train", "val"))
+    assert train.class_names == ("cat", "dog")
+    classes = {"a": {"cat"}, "b": {"dog"}, "c": set()}
+    expected = {f"{letter}{i}": tags for letter, tags in classes.items() for i in range(3)}
+    assert tags_by_name(train) | tags_by_name(val) == expected
+
+
+def test_images_that_a_table_of_objects_leaves_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    refused(tmp_path, "train_images/a", "train_images/b")
+    rows = (f"a{i}.jpg,{1 + i},1 3 9 2" for i in range(3))
+    text(tmp_path / "train.csv", "\n".join(["ImageId,ClassId,EncodedPixels", *rows]))
+    with caplog.at_level("INFO"):
+        found = tags_by_name(read(tmp_path, "train")) | tags_by_name(read(tmp_path, "val"))
+    assert found == {f"a{i}": {str(1 + i)} for i in range(3)}
+    assert "lists no object in 3 images, such as" in caplog.text
 
 
 def test_a_stray_image_beside_folders_of_classes(tmp_path: Path) -> None:
@@ -327,9 +367,41 @@ def test_several_devkits_and_labels_in_json(tmp_path: Path) -> None:
         read(tmp_path / "json", "train")
 
 
-def test_black_and_white_masks_of_unknown_classes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["paired", "voc", "folder", "csv"])
+def test_black_and_white_masks_of_one_class(layout: str, tmp_path: Path) -> None:
+    places = {"paired": ("images", "masks"), "voc": ("JPEGImages", "SegmentationClass"), "csv": ("images", "masks")}
+    for i in range(10):
+        photos, masks = places.get(layout, ("crack" if i % 2 else "other", "masks"))
+        image(tmp_path / photos / f"{i}.jpg")
+        mask(tmp_path / masks / f"{i}.png", 255 * (i % 2))
+    if layout == "csv":
+        rows = (f"{i}.jpg,{'crack' if i % 2 else ''}" for i in range(10))
+        text(tmp_path / "tags.csv", "\n".join(["image,tags", *rows]))
+    elif layout in ("paired", "voc"):
+        text(tmp_path / "classes.txt", "background\ncrack\n")
+    train, val = (read(tmp_path, split) for split in ("train", "val"))
+    assert train.class_names == val.class_names == ("crack",)
+    found = tags_by_name(train) | tags_by_name(val)
+    assert found == {str(i): {"crack"} if i % 2 else set() for i in range(10)}
+    for item in val:
+        half = int(item["name"]) % 2
+        assert item["mask"].tolist() == [[half] * SIZE[1]] * (SIZE[0] // 2) + [[0] * SIZE[1]] * (SIZE[0] // 2)
+
+
+@pytest.mark.parametrize("layout", ["paired", "voc"])
+def test_black_and_white_masks_of_several_classes(layout: str, tmp_path: Path) -> None:
+    photos, masks = {"paired": ("images", "masks"), "voc": ("JPEGImages", "SegmentationClass")}[layout]
+    for i in range(4):
+        image(tmp_path / photos / f"{i}.jpg")
+        mask(tmp_path / masks / f"{i}.png", 255)
+    text(tmp_path / "classes.txt", "background\ncrack\nhole\n")
+    with pytest.raises(ValueError, match=r"hold only 0 and 255; write the number of the class where it is"):
+        read(tmp_path, "train")
+
+
+def test_masks_of_shades(tmp_path: Path) -> None:
     for i in range(4):
         image(tmp_path / "images" / f"{i}.jpg")
-        mask(tmp_path / "masks" / f"{i}.png", 255)
-    with pytest.raises(ValueError, match=r"hold only 0 and 255, .* write 1 where the class is"):
+        mask(tmp_path / "masks" / f"{i}.png", (255, 128, 51, 204)[i])
+    with pytest.raises(ValueError, match=r"0, 51, 128, 204, 255, look like shades of grey; write 0 for the background"):
         read(tmp_path, "train")

@@ -52,7 +52,9 @@ def test_what_separates_tags(cells: list[str], separator: str | None, tags: list
 
 
 def test_two_separators_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"one sign between tags, but got ',' and ';', as in 'a,b' and 'c;d'; use one"):
+    with pytest.raises(
+        ValueError, match=r"one separator between tags, but got ',' and ';', as in 'a,b' and 'c;d'; use one"
+    ):
         split_tags(["a,b", "c;d"])
 
 

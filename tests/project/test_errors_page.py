@@ -143,7 +143,7 @@ CASES: Mapping[str, Callable[[Path], Any]] = {
     "Missing files": lambda f: TaggedCSV(table(f, "image,split,tags\na,train,dog\n"), split="train"),
     "Unreadable image": lambda f: TaggedCSV(table(f, "image,split,tags\ntags.csv,train,dog\n"), split="train")[0],
     "Mask and image of different sizes": lambda folder: masked(folder, size=(4, 4)),
-    "Mask in colour": lambda folder: masked(folder, mode="RGB"),
+    "Mask in colour": lambda folder: masked(folder, mode="RGB", colour=(250, 50, 83)),
     "Unknown values in a mask": lambda folder: masked(folder, colour=128),
     "Tags that are the same everywhere": lambda folder: (
         image(folder / "dog" / "a.png"),

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from support.bad_cases import Case, Cases, save, table_of_page
 
 from decomprec.data import CocoInstances, Record, TaggedCSV, TaggedFolder, TaggedImages, TaggedRows, VOCDevkit
 from decomprec.data.datamodule import TaggedDataModule
-from decomprec.data.dataset import MaskValues
 from decomprec.data.formats.coco import coco_label_maps
 from decomprec.data.image_io import read_labels
 from decomprec.evaluation.label_files import score_label_files
@@ -323,7 +323,7 @@ def _(folder: Path) -> None:
 # Masks
 
 
-@CASES("mask of another size", "refused", r"mask\.png to have its image's width and height \(6, 4\), .* \(3, 4\)")
+@CASES("mask of another size", "refused", r"mask\.png to have its image's height and width \(4, 6\), .* \(4, 3\)")
 def _(folder: Path) -> None:
     TaggedImages([record(folder, mask=PIXELS[:, :3, 0])], ["dog"], masks=True)[0]
 
@@ -338,26 +338,63 @@ def _(folder: Path) -> None:
     TaggedRows([{"image": PIXELS, "tags": ["dog"], "mask": np.full((4, 6), -1)}], masks=True)[0]
 
 
-@CASES("black and white masks, 0 and 255", "refused", r"such as 1 for 'dog', but .*mask\.png and the others of tagged")
+BLACK_AND_WHITE = np.tile([0, 255], (4, 3))
+
+
+@CASES("black and white masks, 0 and 255")
 def _(folder: Path) -> None:
-    for labels in ([0, 0], [255, 1]):  # a dog that is overlooked, and one that is not
-        TaggedImages([record(folder, "dog", mask=np.tile(labels, (4, 3)))], ["dog"], masks=True)
-    black_and_white = record(folder, "dog", mask=np.tile([0, 255], (4, 3)))
-    TaggedImages([black_and_white], ["dog"])
-    TaggedImages([black_and_white], ["dog"], masks=True, decode_mask=MaskValues({0: 0, 255: 1}))
+    white = record(folder, "dog", mask=BLACK_AND_WHITE)
     known = Record(save(folder / "b.png", PIXELS), ("dog",), "b", save(folder / "b_mask.png", np.ones((4, 6))))
-    TaggedImages([black_and_white, known], ["dog"], masks=True)
-    TaggedImages([black_and_white], ["dog"], masks=True)
+    item = TaggedImages([white], ["cat", "dog"], masks=True)[0]
+    assert item["mask"].tolist() == (BLACK_AND_WHITE // 255 * 2).tolist()
+    assert TaggedImages([white, known], ["dog"], masks=True)[0]["mask"].unique().tolist() == [0, 255]
+    no_tag = TaggedImages([white, replace(known, tags=(), mask=white.mask)], ["dog"], masks=True)
+    assert no_tag[1]["mask"].unique().tolist() == [0, 255]
 
 
-@CASES("black and white masks in rows", "refused", r"such as 1 for 'dog', but the mask of row 1 and the others of tag")
+@CASES("black and white masks in rows")
 def _(folder: Path) -> None:
-    unmasked = {"image": PIXELS, "tags": ["dog"], "mask": None}
-    black_and_white = {"image": PIXELS, "tags": ["dog"], "mask": np.tile([0, 255], (4, 3))}
-    TaggedRows([unmasked], masks=True)
-    TaggedRows([unmasked, black_and_white])
-    TaggedRows([black_and_white, {"image": PIXELS, "tags": ["dog"], "mask": np.ones((4, 6), int)}], masks=True)
-    TaggedRows([unmasked, black_and_white], masks=True)
+    white = {"image": PIXELS, "tags": ["dog"], "mask": BLACK_AND_WHITE}
+    rows = [{"image": PIXELS, "tags": ["dog"], "mask": None}, white]
+    assert [item["mask"].unique().tolist() for item in TaggedRows(rows, masks=True)] == [[255], [0, 1]]
+
+
+@CASES(
+    "black and white masks of images with several classes", "refused", r"such as 2 for 'dog', .* apart the 2 classes"
+)
+def _(folder: Path) -> None:
+    both = replace(record(folder, "dog", mask=BLACK_AND_WHITE), tags=("dog", "cat"))
+    TaggedImages([both], ["cat", "dog"])
+    TaggedImages([both], ["cat", "dog"], masks=True)
+
+
+@CASES(
+    "masks of other classes than the tags",
+    "refused",
+    r"mask\.png holds 1 \(cat\), and its image has dog; list the names",
+)
+def _(folder: Path) -> None:
+    for labels in ([0, 0], [1, 2]):  # a dog that is overlooked, and one beside a cat
+        TaggedImages([record(folder, "dog", mask=np.tile(labels, (4, 3)))], ["cat", "dog"], masks=True)
+    TaggedImages([record(folder, "dog", mask=np.tile([0, 1], (4, 3)))], ["cat", "dog"], masks=True)
+
+
+@CASES("mask in JPEG", "refused", r"m\.jpg to hold exact values, but it is a JPEG.* save it as PNG")
+def _(folder: Path) -> None:
+    assert read_labels(save(folder / "black.jpg", np.zeros((8, 8)))).unique().tolist() == [0]
+    half = np.repeat([0, 255], (11, 5))[None].repeat(16, axis=0)
+    file = save(folder / "half.jpg", half)
+    assert len(np.unique(np.asarray(Image.open(file)))) > 2
+    assert read_labels(file).tolist() == half.tolist()
+    read_labels(save(folder / "m.jpg", half // 255))
+
+
+@CASES("mask of equal channels")
+def _(folder: Path) -> None:
+    values = np.arange(24).reshape(4, 6)
+    for channels in (3, 4):
+        pixels = np.stack([values] * 3 + [np.full((4, 6), 255)] * (channels - 3), axis=-1)
+        assert read_labels(save(folder / "m.png", pixels)).tolist() == values.tolist()
 
 
 @CASES("mask of 16 bits")
@@ -376,7 +413,7 @@ def _(folder: Path) -> None:
 
 @CASES("mask with three channels", "refused", r"mask\.png to have one 8-bit channel, but got mode RGB")
 def _(folder: Path) -> None:
-    TaggedImages([record(folder, mask=PIXELS)], ["dog"], masks=True)[0]
+    TaggedImages([record(folder, mask=PIXELS * np.arange(3))], ["dog"], masks=True)[0]
 
 
 @CASES("mask that fits two images", "refused", r"each mask to belong to one image, but .*a\.png fits several")
@@ -387,11 +424,11 @@ def _(folder: Path) -> None:
     TaggedFolder(folder, masks=True)
 
 
-def scored(folder: Path, drawn: Any, truth: Any, names: bytes = b"background\ndog\n") -> None:
+def scored(folder: Path, drawn: Any, truth: Any, names: bytes = b"background\ndog\n") -> Any:
     save(folder / "drawn" / "a.png", drawn)
     save(folder / "truth" / "a.png", truth)
     (folder / "drawn" / "classes.txt").write_bytes(names)
-    score_label_files(folder / "drawn", folder / "truth")
+    return score_label_files(folder / "drawn", folder / "truth")[0]
 
 
 @CASES("evaluate: label beyond classes.txt", "refused", r"drawn/a\.png to hold labels of 0 to 1, but got 7")
@@ -399,12 +436,20 @@ def _(folder: Path) -> None:
     scored(folder, PIXELS[..., 0], np.zeros((4, 6)))
 
 
-@CASES("evaluate: black and white ground truth", "refused", r"truth to hold the numbers of classes, .* only 0 and 255")
+@CASES("evaluate: black and white masks of one class")
 def _(folder: Path) -> None:
-    scored(folder, np.zeros((4, 6)), np.tile([0, 255], (4, 3)))
+    expected = scored(folder, BLACK_AND_WHITE[:, ::-1] // 255, BLACK_AND_WHITE // 255)
+    assert scored(folder, BLACK_AND_WHITE[:, ::-1], BLACK_AND_WHITE).iou == expected.iou == (0, 0)
 
 
-@CASES("evaluate: sizes that differ", "refused", r"drawn/a\.png to have the size of .*, 6 x 4, but got 3 x 4")
+@CASES("evaluate: black and white ground truth of several classes", "refused", r"truth to hold .*, 1 to 2, .* only 0 and 255")
+def _(folder: Path) -> None:
+    scored(folder, np.zeros((4, 6)), BLACK_AND_WHITE, names=b"background\ncat\ndog\n")
+
+
+@CASES(
+    "evaluate: sizes that differ", "refused", r"a\.png to have the height and width of .*, \(4, 6\), but got \(4, 3\)"
+)
 def _(folder: Path) -> None:
     scored(folder, np.zeros((4, 3)), np.zeros((4, 6)))
 

@@ -161,6 +161,17 @@ def _(folder: Path) -> None:
     read(folder, "train")
 
 
+@CASES(
+    "masks of shades next to images",
+    "refused",
+    r"hold the numbers .* 0, 51, 204, 255, look like shades of grey; write 0",
+)
+def _(folder: Path) -> None:
+    for number in numbered(folder / "images"):
+        mask(folder / "masks" / f"{number}.png", (51, 204, 255)[int(number) % 3])
+    read(folder, "train")
+
+
 @CASES("images next to masks")
 def _(folder: Path) -> None:
     for name in numbered(folder / "images"):
@@ -201,6 +212,39 @@ def _(folder: Path) -> None:
 def _(folder: Path) -> None:
     for name in ("bottle", "cable"):
         folders(folder / name, "train/good", "test/good", "test/broken")
+    read(folder, "train")
+
+
+@CASES("splits with masks in each folder", "refused", r"Class1 has splits with masks, in .*Class1/Test/Label; if it")
+def _(folder: Path) -> None:
+    for name in ("Class1", "Class2"):
+        for split in ("Train", "Test"):
+            for number in numbered(folder / name / split):
+                mask(folder / name / split / "Label" / f"{number}_label.PNG", 255)
+    assert tags_by_name(read(folder / "Class1", "test")) == {str(i): {"class 1"} for i in range(5)}
+    read(folder, "train")
+
+
+@CASES("versions of the same images", "refused", r"expertC and input hold the same images in two versions, .* 0\.png")
+def _(folder: Path) -> None:
+    for number in numbered(folder / "input"):
+        photo = Image.open(folder / "input" / f"{number}.jpg")
+        (folder / "expertC").mkdir(exist_ok=True)
+        photo.point(lambda value: value * 0.7 + 40).save(folder / "expertC" / f"{number}.png")
+        image(folder / "other" / f"{number}.jpg")
+    assert read(folder, "train", classes=("input", "expertC")).class_names == ("input", "expertC")
+    for name in ("cat", "dog"):
+        numbered(folder.with_name("classes") / name)
+    assert read(folder.with_name("classes"), "train").class_names == ("cat", "dog")
+    read(folder, "train")
+
+
+@CASES(
+    "masks in VOC's Annotations", "refused", r"Annotations to hold XML, but got images; .* SegmentationClass and name"
+)
+def _(folder: Path) -> None:
+    for number in numbered(folder / "JPEGImages" / "480p" / "bear"):
+        mask(folder / "Annotations" / "480p" / "bear" / f"{number}.png", 1)
     read(folder, "train")
 
 
@@ -322,7 +366,9 @@ def _(folder: Path) -> None:
 
 
 @CASES(
-    "two signs between tags", "refused", "one sign between tags, but got ',' and ';', as in 'dog, cat' and 'cat;dog'"
+    "two separators between tags",
+    "refused",
+    "one separator between tags, but got ',' and ';', as in 'dog, cat' and 'cat;dog'",
 )
 def _(folder: Path) -> None:
     numbered(folder / "images")

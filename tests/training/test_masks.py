@@ -89,7 +89,7 @@ def test_selected_images_keep_their_own_masks(root: Path) -> None:
         ("nothing fits", "mask of .*png is"),
         ("no folder", "hold masks of training images"),
         ("two images", "put it into a folder"),
-        ("other size", "width and height"),
+        ("other size", "height and width"),
         ("other classes", "name classes of the training images"),
         ("only 255", "write the number"),
         ("unknown value", "known values"),

@@ -2,13 +2,12 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from torch import Tensor
 from tqdm import tqdm
 
 from decomprec.data.image_io import TRAINING_PIXELS, read_image
@@ -94,7 +93,8 @@ def choose_classes(classes: Sequence[str] | None, known: Sequence[str], where: o
         (('cat', 'dog'), ('dog',))
     """
     chosen = tuple(known if classes is None else classes)
-    unknown = [name for name in chosen if name not in known]
+    there = frozenset(known)
+    unknown = [name for name in chosen if name not in there]
     if unknown or not chosen:
         but = f"got {unknown}" if known else "it has none; tag images with what they show"
         raise ValueError(f"Expected `classes` to be among those in {where}, {list(known)}, but {but}.")
@@ -118,39 +118,6 @@ def check_class_names(class_names: Sequence[str], masks: bool) -> None:
         raise ValueError(
             f"Expected at most {IGNORE - 1} classes with masks=True, but got {len(class_names)}; masks have 8 bits and "
             f"{IGNORE} is no class."
-        )
-
-
-def check_masks_hold_classes(
-    masks: Iterable[tuple[object, str, Callable[[], Tensor | None]]], class_names: Sequence[str]
-) -> None:
-    """Raise a ValueError if the masks are black and white: they would silently measure the background alone.
-
-    Reads masks until one holds a class, usually the first. A mask that can't be read raises later, when it is loaded.
-
-    Args:
-        masks: for each tagged image the name of its mask, one of its tags, and a function that reads its label map,
-            or None if it has none.
-        class_names: the K-1 foreground classes.
-    """
-    unknown = None
-    for name, tag, read in masks:
-        try:
-            labels = read()
-        except (ValueError, OSError):
-            return
-        if labels is None:
-            continue
-        if ((labels > 0) & (labels != IGNORE)).any():
-            return
-        if (labels == IGNORE).any():
-            unknown = unknown or (name, tag)
-    if unknown is not None:
-        name, tag = unknown
-        raise ValueError(
-            f"Expected masks to hold the numbers of classes, such as {class_names.index(tag) + 1} for {tag!r}, but "
-            f"{name} and the others of tagged images hold only background and {IGNORE}, which means that the class "
-            "is unknown; write the class's number where it is."
         )
 
 

@@ -135,7 +135,7 @@ def classes_in(
     names = list(dict.fromkeys(names))
     none = sorted(set(nothing(names)) - set(chosen or ()))
     if none:
-        say(f"{where}: {', '.join(map(repr, none))} is no class; `classes` can say that it is one.")
+        say(f"{where}: {', '.join(map(repr, none))} mean{'s' * (len(none) == 1)} no class, unless `classes` names it.")
     return [name for name in names if name not in none]
 
 

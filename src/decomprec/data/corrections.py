@@ -15,6 +15,7 @@ from decomprec.data.class_lists import find_class_list, read_class_list
 from decomprec.data.dataset import MaskValues, Record, TaggedImages
 from decomprec.data.image_io import read_mask
 from decomprec.data.mask_files import MaskFiles, mask_images
+from decomprec.data.mask_meaning import Look, white_as, white_is_class
 from decomprec.data.notices import say
 from decomprec.data.samples import IGNORE
 from decomprec.data.tags import TagTable
@@ -26,7 +27,8 @@ def with_masks(images: TaggedImages, folder: str | Path) -> TaggedImages:
     `decomprec.training.train` learns from these masks in place of the guide's evidence. The mask of ``dog/park.jpg`` is
     ``dog/park.png``, else ``park.png`` if only one image has the name. Values are numbers of the classes in the
     folder's ``classes.txt``, which are matched by name; without it, of the data's classes. Others are background, and
-    255 is ignored. An image gets the tags of the classes that its mask shows.
+    255 is ignored, unless the masks hold only 0 and 255: it is then the class that the image is tagged with. An image
+    gets the tags of the classes that its mask shows.
 
     Args:
         images: with tags, made with ``masks=False``.
@@ -51,11 +53,18 @@ def with_masks(images: TaggedImages, folder: str | Path) -> TaggedImages:
     reads = {i: partial(_read, record, decode) for i, record in records.items()}
     bar = tqdm(reads.items(), "reading masks", unit="mask", leave=False, disable=None)
     shown = {i: set(read().unique().tolist()) for i, read in bar}
-    if all(values <= {0, IGNORE} for values in shown.values()) and any(IGNORE in values for values in shown.values()):
+    if set().union(*shown.values()) == {IGNORE}:
         raise ValueError(
-            f"Expected the masks in {folder} to hold the numbers of classes, but they hold only 0 and {IGNORE} "
-            "(unknown class); write the number of the class where the object is."
+            f"Expected the masks in {folder} to hold the numbers of classes, but they hold only {IGNORE} (unknown "
+            "class); write the number of the class where the object is."
         )
+    looks = [Look(found[i], records[i].tags, values) for i, values in shown.items()]
+    if white_is_class(looks, images.class_names):
+        labels = {i: [images.class_names.index(tag) + 1 for tag in record.tags] for i, record in records.items()}
+        reads = {i: partial(_read_white, records[i], decode, labels[i]) for i in reads}
+        shown = {i: {0, *labels[i]} if IGNORE in values and labels[i] else values for i, values in shown.items()}
+        if untagged := [records[i].mask for i, values in shown.items() if IGNORE in values]:
+            say(f"{len(untagged)} white masks are of images without a tag, {untagged[0]} first: they are unknown.")
     return _corrected(images, shown, reads)
 
 
@@ -90,6 +99,10 @@ def _decoder(folder: Path, class_names: tuple[str, ...]) -> MaskValues:
 def _read(record: Record, decode: MaskValues) -> Tensor:
     assert record.mask is not None
     return decode(read_mask(record.mask, record.image), record)
+
+
+def _read_white(record: Record, decode: MaskValues, tags: list[int]) -> Tensor:
+    return white_as(_read(record, decode), tags, record.mask)
 
 
 def _corrected(images: TaggedImages, shown: dict[int, set[int]], reads: dict[int, partial[Tensor]]) -> TaggedImages:

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -18,16 +18,19 @@ from tqdm import tqdm
 from decomprec.data.checks import (
     OnError,
     check_class_names,
-    check_masks_hold_classes,
     check_on_error,
     image_problem,
     readable,
 )
 from decomprec.data.image_io import TRAINING_PIXELS, read_image, read_mask
 from decomprec.data.mask_colours import Colours
+from decomprec.data.mask_meaning import Look, check_masks, white_as
 from decomprec.data.paths import check_once
 from decomprec.data.samples import IGNORE, ImageError, Transform, make_item
 from decomprec.data.tags import TagTable
+
+_MOST_SHOWN = 10  # values in a message
+_STRIDE = 16
 
 
 @dataclass(frozen=True, slots=True)  # no dict for each of a million
@@ -91,7 +94,12 @@ class MaskValues:
         labels = torch.where(known, self.table[indices * known], -1)
         if (labels < 0).any():
             unknown = sorted(values[labels < 0].unique().tolist())
-            raise ValueError(f"Expected mask {record.mask} to hold known values, but got {unknown}.")
+            shown = unknown[:_MOST_SHOWN]
+            raise ValueError(
+                f"Expected mask {record.mask} to hold known values, but got {shown}{', ...' * (shown != unknown)}; "
+                "write 0 for the background and the number of each class, without smoothing or JPEG, or name the "
+                "values in classes.txt, background first."
+            )
         return labels
 
 
@@ -134,12 +142,9 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
         else:
             self._check_files()
         self.tag_table = TagTable.from_names((record.tags for record in self.records), self.class_names)
+        self._white_is_class = False
         if masks:
-            tagged = (record for record in self.records if record.tags)
-            check_masks_hold_classes(
-                ((self._mask_name(record), record.tags[0], partial(self._labels, record)) for record in tagged),
-                self.class_names,
-            )
+            self._white_is_class = check_masks(self._looks(), self.class_names)
 
     @property
     def tags(self) -> Tensor:
@@ -203,6 +208,24 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
 
     def _mask_name(self, record: R) -> object:
         raise NotImplementedError
+
+    def _meant(self, labels: Tensor, record: R) -> Tensor:
+        """Return a mask's label map, in which 255 is the class of its image if all masks are black and white."""
+        if not self._white_is_class:
+            return labels
+        return white_as(labels, [self.class_names.index(tag) + 1 for tag in record.tags], self._mask_name(record))
+
+    def _looks(self) -> Iterator[Look]:
+        """What the masks of images with tags hold, in an order that soon goes through all of the data set."""
+        tagged = [record for record in self.records if record.tags]
+        for start in range(_STRIDE):
+            for record in tagged[start::_STRIDE]:
+                try:
+                    labels = self._labels(record)
+                except (ValueError, OSError):  # raised again, with its name, when it is loaded
+                    return
+                if labels is not None:
+                    yield Look(self._mask_name(record), record.tags, set(labels.unique().tolist()))
 
     def _check_files(self) -> None:
         """Raise a FileNotFoundError if files are missing."""
@@ -331,7 +354,7 @@ class TaggedImages(TaggedRecords[Record]):
     def _labels(self, record: Record) -> Tensor | None:
         if record.mask is None:
             return None
-        return self.decode_mask(read_mask(record.mask, record.image, self._colours), record)
+        return self._meant(self.decode_mask(read_mask(record.mask, record.image, self._colours), record), record)
 
     def _mask_name(self, record: Record) -> object:
         return record.mask

@@ -45,6 +45,8 @@ ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 TRAINING_PIXELS = 1 << 24
 """Most pixels of an image in training, which bounds the memory of each process that loads."""
 
+_MOST_BLACK, _LEAST_WHITE = 63, 192  # of masks in JPEG
+
 _QUARTER_TURNS: dict[int, Callable[[Tensor], Tensor]] = {
     5: lambda labels: labels.T,
     6: lambda labels: labels.rot90(-1),
@@ -186,7 +188,7 @@ def read_labels(path: Path | ImageBytes, colours: Colours | None = None) -> Tens
     """Read a mask's raw values (palette indices in VOC's files).
 
     Args:
-        path: a file of one channel, whose values are at most 255.
+        path: a file of one channel, whose values are at most 255, or of equal channels, as RGB of shades of grey.
         colours: of the classes; a mask in RGB or with a palette is then read by its colours.
 
     Returns:
@@ -194,14 +196,18 @@ def read_labels(path: Path | ImageBytes, colours: Colours | None = None) -> Tens
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not an image, has several channels, or holds other values.
+        ValueError: if it is not an image, has channels that differ, or holds other values.
     """
     with _opened(path) as mask:
-        mode, steps = mask.mode, _steps(mask)
+        mode, steps, lossy = mask.mode, _steps(mask), mask.format in ("JPEG", "MPO")
         coloured = colours is not None and mode in ("RGB", "RGBA", "P")
         values = np.array(upright(mask).convert("RGB")) if coloured else np.array(upright(mask)) // steps
     if colours is not None and coloured:
         return torch.from_numpy(values_of_colours(values, colours, path))
+    if mode in ("RGB", "RGBA", "LA") and (grey := _grey(values)) is not None:
+        mode, values = "L", grey
+    if lossy:
+        values = _exact(values, path)
     if mode not in ("L", "P", "1") and not mode.startswith("I"):
         raise ValueError(
             f"Expected mask {path} to have one 8-bit channel, but got mode {mode}; write the number of each pixel's "
@@ -212,6 +218,23 @@ def read_labels(path: Path | ImageBytes, colours: Colours | None = None) -> Tens
             f"Expected mask {path} to hold the numbers of classes, 0 to 255, but got {values.min()} to {values.max()}."
         )
     return torch.from_numpy(values.astype(np.uint8))
+
+
+def _grey(pixels: NDArray[Any]) -> NDArray[Any] | None:
+    """The channel (H, W) of pixels (H, W, C) whose channels are equal but for an opaque alpha; None if they differ."""
+    shades, alpha = (pixels, None) if pixels.shape[2] == 3 else (pixels[..., :-1], pixels[..., -1])
+    plain = (shades == shades[..., :1]).all() and (alpha is None or (alpha == 255).all())
+    return np.ascontiguousarray(shades[..., 0]) if plain else None
+
+
+def _exact(values: NDArray[Any], path: Path | ImageBytes) -> NDArray[Any]:
+    """The values of a JPEG, which blurs them: only black and white are still told apart."""
+    if values.max() > 0 and (values.max() < _LEAST_WHITE or ((values > _MOST_BLACK) & (values < _LEAST_WHITE)).any()):
+        raise ValueError(
+            f"Expected mask {path} to hold exact values, but it is a JPEG, which blurs them; save it as PNG: if it is "
+            "black and white, with 255 where the value is above 127, else 0."
+        )
+    return np.where(values < _LEAST_WHITE, 0, 255)
 
 
 def _steps(mask: Any) -> int:
@@ -241,8 +264,8 @@ def read_mask(path: Path, image_path: Path, colours: Colours | None = None) -> T
         width, height = image.size[::-1] if orientation(image) in QUARTER_TURNS else image.size
     if labels.shape != (height, width):
         raise ValueError(
-            f"Expected mask {path} to have its image's width and height {(width, height)}, "
-            f"but got {tuple(labels.shape[::-1])}."
+            f"Expected mask {path} to have its image's height and width {(height, width)}, "
+            f"but got {tuple(labels.shape)}."
         )
     return labels
 

@@ -55,6 +55,9 @@ _ASIDE = {
     *("segmentationobjectvisualization", "segmentationobjectnpy", "imagesets", "thumbnails", "thumbs", "meta"),
     *("previews", "preview"),
 }
+_ABBREVIATED = {"lab", "labs", "anno", "annos"}
+_PLAINLY_MASKS = {"masks", "groundtruth", "groundtruths", "annotations", "annot", "annots", "anno", "annos"}
+_ENDINGS = re.compile(r"(png|jpe?g|tiff?|bmp|gif)$")
 _DOUBTFUL = {
     *("mask", "label", "target", "seg", "gt", "annotation", "image", "photo", "picture", "rgb", "vis", "meta"),
 }
@@ -91,7 +94,7 @@ def is_nothing(name: str) -> bool:
         >>> [is_nothing(name) for name in ("Other", "_background_", "no class", "N/A", " ", "dog")]
         [True, True, True, True, True, False]
     """
-    return plain(name) in _NOTHING or not plain(name)
+    return plain(name) in _NOTHING or plain(name).startswith("background") or not plain(name)
 
 
 def empty_tags(names: Collection[str]) -> set[str]:
@@ -129,8 +132,13 @@ def in_system(path: PurePath) -> bool:
 
 
 def holds_images(name: str) -> bool:
-    """Tell whether a folder's name only says that it holds images, not what they show."""
-    return plain(name) in _IMAGES
+    """Tell whether a folder's name only says that it holds images, not what they show.
+
+    Examples:
+        >>> [holds_images(name) for name in ("Images", "jpg", "images_png", "images_001", "dog_images")]
+        [True, True, True, True, False]
+    """
+    return re.sub(r"\d+$", "", _role(name)) in _IMAGES or not _role(name)
 
 
 def holds_masks(name: str) -> bool:
@@ -139,8 +147,10 @@ def holds_masks(name: str) -> bool:
     Examples:
         >>> [holds_masks(name) for name in ("Masks", "ground_truth", "val_labels", "dog_masks", "with_mask", "dog")]
         [True, True, True, True, False, False]
+        >>> [holds_masks(name) for name in ("masks_png", "trainannot", "test_lab", "Part1_GroundTruth", "lab")]
+        [True, True, True, True, False]
     """
-    return plain(name) in _MASKS or masks_of(name) is not None
+    return _role(name) in _MASKS or masks_of(name) is not None
 
 
 def masks_of(name: str) -> str | None:
@@ -150,10 +160,19 @@ def masks_of(name: str) -> str | None:
         >>> masks_of("val_masks"), masks_of("ground_truth")
         ('val', None)
     """
-    first, _, last = re.sub(r"[\s\-.]", "_", name).rpartition("_")
-    if plain(name) in _MASKS or not first or plain(last) not in _MASKS:
+    if _role(name) in _MASKS:
         return None
-    return first if plain(last) == "masks" or split_of(first) or holds_images(first) else None
+    words = re.sub(r"(?i)ground_truth", "groundtruth", re.sub(r"[\s\-.]", "_", name))
+    first, _, last = words.rpartition("_")
+    if first and plain(last) in _MASKS | _ABBREVIATED:
+        return first if plain(last) in _PLAINLY_MASKS or split_of(first) or holds_images(first) else None
+    glued = (plain(name).removesuffix(word) for word in _MASKS if plain(name).endswith(word))
+    return next((split for split in glued if split_of(split)), None)
+
+
+def _role(name: str) -> str:
+    """A name that may say what a folder holds, without the kind of its files: "images_png"."""
+    return _ENDINGS.sub("", plain(name))
 
 
 def is_aside(name: str) -> bool:

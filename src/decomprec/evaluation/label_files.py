@@ -12,7 +12,7 @@ from tqdm import tqdm
 from decomprec.data.checks import OnError
 from decomprec.data.samples import IGNORE
 from decomprec.evaluation.comparison import number_cell, text_table
-from decomprec.evaluation.label_maps import LabelMap
+from decomprec.evaluation.label_maps import LabelMap, without_white
 from decomprec.evaluation.label_pairs import MatchedLabels, match_label_files
 from decomprec.evaluation.metrics import ScoreAccumulator, SegmentationScores
 
@@ -33,7 +33,8 @@ def score_label_files(masks: str | Path, truth: str | Path) -> tuple[Segmentatio
 
     Args:
         masks: predictions.
-        truth: ground truth; pixels of 255 are left out.
+        truth: ground truth; pixels of 255 are left out. With one class, masks that hold only 0 and 255 show it as 255,
+            on either side.
 
     Returns:
         The scores, with the IoU of each image, and the names of the K classes, background first ("class 1" etc. if
@@ -76,6 +77,9 @@ def score_pairs(
     """
     pairs, class_names, truth = matched.pairs, matched.class_names, matched.truth
     names = ("background", *class_names) if class_names is not None else _numbers(pairs, on_error)
+    if len(names) == 2:
+        sides = (without_white([pair[side] for pair in pairs]) for side in (0, 1))
+        pairs = tuple(zip(*sides, strict=True))
     accumulator = ScoreAccumulator(len(names), use_tags=False)
     known, unknown = False, False
     problems: list[str] = []
@@ -130,11 +134,16 @@ def _read(pair: tuple[LabelMap, LabelMap], num_classes: int) -> tuple[Tensor, Te
     mask, true = pair
     labels, expected = mask.read().long(), true.read().long()
     if labels.shape != expected.shape:
-        size, found = (f"{width} x {height}" for height, width in (expected.shape, labels.shape))
-        raise ValueError(f"Expected {mask.where} to have the size of {true.where}, {size}, but got {found}.")
+        size, found = tuple(expected.shape), tuple(labels.shape)
+        raise ValueError(
+            f"Expected {mask.where} to have the height and width of {true.where}, {size}, but got {found}."
+        )
     for where, values in ((mask.where, labels), (true.where, expected[expected != IGNORE])):
         if values.numel() and values.max() >= num_classes:
-            raise ValueError(f"Expected {where} to hold labels of 0 to {num_classes - 1}, but got {values.max()}.")
+            raise ValueError(
+                f"Expected {where} to hold labels of 0 to {num_classes - 1}, but got {values.max()}; name that class "
+                f"in {CLASSES}, or write 0 there for the background or {IGNORE} for unknown."
+            )
     return labels, expected
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from decomprec.data.formats.voc_devkit import devkit_classes, find_devkit
 from decomprec.data.image_io import read_labels
 from decomprec.data.mask_colours import Colours
 from decomprec.data.mask_files import mask_images
+from decomprec.data.mask_meaning import only_white, white_as
+from decomprec.data.notices import say
 from decomprec.data.samples import IGNORE
 
 
@@ -28,11 +31,13 @@ class LabelMap:
         name: path below its folder, without the suffix; pairs a prediction with its truth.
         where: its place, for messages.
         read: returns the labels (H, W), integers, 255 where the class is unknown.
+        stored: whether the labels are those of an image file, where 255 may also be white.
     """
 
     name: str
     where: str
     read: Callable[[], Tensor]
+    stored: bool = False
 
 
 def read_label_maps(
@@ -72,7 +77,25 @@ def read_label_maps(
     numbers = None if listed is None or classes is None else _renumbering(listed, classes)
     stems = [file.relative_to(source).with_suffix("").as_posix() for file in files]
     reads = [partial(_read_png, file, colours, numbers) for file in files]
-    return listed, [LabelMap(*found) for found in zip(stems, map(str, files), reads, strict=True)]
+    return listed, [LabelMap(*found, stored=True) for found in zip(stems, map(str, files), reads, strict=True)]
+
+
+def without_white(label_maps: Sequence[LabelMap]) -> list[LabelMap]:
+    """The label maps of one class, in which it is 1: also where all hold only 0 and 255, masks of black and white."""
+    if not all(label_map.stored for label_map in label_maps) or not only_white(_values(label_maps)):
+        return list(label_maps)
+    say(f"masks hold only 0 and {IGNORE}, such as {label_maps[0].where}: {IGNORE} is the class.")
+    return [replace(label_map, read=partial(_read_white, label_map)) for label_map in label_maps]
+
+
+def _values(label_maps: Sequence[LabelMap]) -> Iterator[set[int]]:
+    for label_map in label_maps:
+        with suppress(ValueError, OSError):  # raised again when it is compared
+            yield set(label_map.read().unique().tolist())
+
+
+def _read_white(label_map: LabelMap) -> Tensor:
+    return white_as(label_map.read(), [1], label_map.where)
 
 
 def _read_png(file: Path, colours: Colours | None, numbers: Tensor | None) -> Tensor:

@@ -5,12 +5,28 @@ from pathlib import Path
 
 from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
 from decomprec.data.mask_files import without_masks
-from decomprec.data.names import has_role, holds_images, holds_masks, is_aside, is_system, plain, split_of, subfolders
+from decomprec.data.names import (
+    has_role,
+    holds_images,
+    holds_masks,
+    in_system,
+    is_aside,
+    is_system,
+    plain,
+    split_of,
+    subfolders,
+)
 
 
 def class_images(folder: Path) -> list[Path]:
     """List the images in a class folder and below it, without masks and visualizations that lie there too."""
     return without_masks(file for file in image_files(folder) if not _lies_aside(file.relative_to(folder)))
+
+
+def has_class_images(folder: Path) -> bool:
+    """Whether `class_images` lists any, without going through all of them."""
+    inside = (file.relative_to(folder) for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    return any(not in_system(file) and not _lies_aside(file) for file in inside)
 
 
 def candidates(folder: Path, classes: Collection[str]) -> dict[str, Path]:

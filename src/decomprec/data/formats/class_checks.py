@@ -1,12 +1,22 @@
 """Refusals of folders that may or may not hold a folder per class."""
 
+import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from decomprec.data.formats.class_candidates import candidates_of_split, class_images, is_empty
-from decomprec.data.mask_files import MaskFiles
-from decomprec.data.names import empty_tags, has_role, holds_images, may_be_class, split_of, subfolders
+from decomprec.data.formats.class_candidates import candidates_of_split, class_images, has_class_images, is_empty
+from decomprec.data.mask_files import MaskFiles, mask_images
+from decomprec.data.names import (
+    empty_tags,
+    has_role,
+    holds_images,
+    holds_masks,
+    masks_of,
+    may_be_class,
+    split_of,
+    subfolders,
+)
 from decomprec.data.notices import say
 
 
@@ -27,10 +37,48 @@ def check_data_sets(root: Path, folders: list[Path]) -> None:
         )
 
 
-def check_twins(folders: list[Path]) -> None:
+def check_names_of_splits(root: Path, names: Collection[str]) -> None:
+    """Refuse folders that are splits by a word in each name, such as cars_train and cars_test."""
+    words = {name: {split_of(word) for word in re.split(r"[\W_]+", name)} - {None} for name in names}
+    if all(len(splits) == 1 for splits in words.values()) and len(set().union(*words.values())) > 1:
+        raise FileNotFoundError(
+            f"Expected {root} to hold a folder per class, but {', '.join(sorted(names))} look like splits; call them "
+            "train, val or test, with a folder per class in each, or list the images with their tags in tags.csv; if "
+            "they are the classes, name them as `classes`."
+        )
+
+
+def check_single(root: Path, name: str) -> None:
+    """Refuse a single folder of images next to one of masks with another name: A_input and A_GroundTruth."""
+    others = [child.name for child in subfolders(root) if masks_of(child.name) not in (None, name)]
+    if others:
+        raise FileNotFoundError(
+            f"Expected {root} to hold a folder per class, but got only {name}, next to {others[0]}; if these are "
+            "images and their masks, call the folders images and masks; else make a folder of each class, or list the "
+            "images with their tags in tags.csv."
+        )
+
+
+def check_labelled(root: Path, splits: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse folders whose splits have masks of their own, as data sets do: Class1/Train/Label of DAGM.
+
+    Args:
+        root: of the data set, for messages.
+        splits: of each folder that may be a class.
+    """
+    labelled = [(name, child) for name, parts in splits.items() for part in parts for child in _mask_folders(part)]
+    if labelled:
+        name, child = labelled[0]
+        raise FileNotFoundError(
+            f"Expected {root} to hold a folder per class, but {name} has splits with masks, in {child}; if it is a "
+            f"data set of its own, give {root / name} as `path`; if {', '.join(splits)} are the classes, name them as "
+            "`classes`."
+        )
+
+
+def check_twins(images: Mapping[Path, Sequence[Path]]) -> None:
     """Refuse a folder where each name is that of two files, such as a.jpg and a.png: one of them may be a mask."""
-    for folder in folders:
-        files = class_images(folder)
+    for folder, files in images.items():
         names = Counter(file.with_suffix("") for file in files)
         if files and min(names.values()) > 1:
             raise FileNotFoundError(
@@ -64,17 +112,26 @@ def check_nested(root: Path, folders: list[Path]) -> None:
     }
     shared = set.intersection(*inner.values()) if len(inner) > 1 else set()
     loose = any(file.parent == folder for folder in folders for file in class_images(folder))
+    if len(inner) > 1 and not shared and not loose and min(map(len, inner.values())) > 1:
+        first, names = next((name, ", ".join(sorted(found))) for name, found in inner.items())
+        parts = ", ".join(sorted(inner))
+        raise FileNotFoundError(
+            f"Expected {root} to hold a folder per class, but its folders {parts} hold only folders, such as {names} "
+            f"of {first}. If these are the classes, put them all into one folder, or give {root / first} as `path`; if "
+            f"{parts} are, name them as `classes`."
+        )
     if shared and not loose:
         names, parts = (", ".join(sorted(some)) for some in (shared, inner))
         raise FileNotFoundError(
             f"Expected {root} to hold a folder per class, but its folders {parts} all hold folders of the same names, "
-            f"{names}. If these are the classes, put them into train/ and val/; if {parts} are, give them as `classes`."
+            f"{names}. If these are the classes, put them into train/ and val/, or give one folder as `path`; if "
+            f"{parts} are, name them as `classes`."
         )
 
 
 def check_beside_splits(root: Path, others: Collection[str], parts: dict[str, dict[str, Path]]) -> None:
     """Refuse folders beside splits if none of the splits is to be trained on; say which are not used."""
-    with_images = sorted(name for name in others if class_images(root / name))
+    with_images = sorted(name for name in others if has_class_images(root / name))
     if not with_images:
         return
     if all(split_of(name) for name in with_images):
@@ -95,7 +152,7 @@ def check_doubtful(root: Path, folders: dict[str, Path], classes: Collection[str
     """Refuse a folder "mask" that fits no image, as of faces with and without, or "photos" beside other classes."""
     named = [child for child in subfolders(root) if holds_images(child.name) or may_be_class(child.name)]
     for child in named if folders else ():
-        if child.name in folders or child.name in classes or not class_images(child):
+        if child.name in folders or child.name in classes or not has_class_images(child):
             continue
         masks = MaskFiles(child)
         images = [file for folder in folders.values() for file in class_images(folder)]
@@ -104,3 +161,7 @@ def check_doubtful(root: Path, folders: dict[str, Path], classes: Collection[str
                 f"Expected {root} to hold a folder per class, but {child.name!r} may be one or hold annotations; name "
                 "the `classes` to say so, or rename it."
             )
+
+
+def _mask_folders(folder: Path) -> list[Path]:
+    return [child for child in subfolders(folder) if holds_masks(child.name) and mask_images(child)]

@@ -1,19 +1,29 @@
 """Where the folders of classes, the splits and the masks are in a folder of images."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from decomprec.data.formats.class_candidates import candidates, candidates_of_split, class_images
+from decomprec.data.formats.class_candidates import (
+    candidates,
+    candidates_of_split,
+    class_images,
+    has_class_images,
+    is_empty,
+)
 from decomprec.data.formats.class_checks import (
     check_beside_splits,
     check_data_sets,
     check_doubtful,
+    check_labelled,
+    check_names_of_splits,
     check_nested,
+    check_single,
     check_trained,
     check_twins,
 )
 from decomprec.data.formats.cures import cures
+from decomprec.data.formats.versions import check_versions
 from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
 from decomprec.data.mask_files import MaskFiles
 from decomprec.data.names import has_role, holds_images, holds_masks, is_system, masks_of, split_of, subfolders
@@ -32,12 +42,14 @@ class ClassFolders:
     Attributes:
         root: of the data set.
         parts: for each split (`UNSPLIT` if there are none), the folders of each class.
+        images: in each of these folders, without masks next to them.
         masks: folders of masks of each split, the likeliest first.
     """
 
     root: Path
     parts: dict[str, dict[str, Path]]
-    masks: dict[str, list[Path]] = field(default_factory=dict)
+    images: dict[Path, list[Path]]
+    masks: dict[str, list[Path]]
 
     @property
     def names(self) -> list[str]:
@@ -47,7 +59,7 @@ class ClassFolders:
     def files(self, part: str, name: str) -> list[Path]:
         """List the images of a class folder, without masks next to them."""
         folder = self.parts[part].get(name)
-        return [] if folder is None else class_images(folder)
+        return [] if folder is None else self.images[folder]
 
 
 def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolders:
@@ -71,6 +83,8 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
         parts = {**in_splits, **{child.name: candidates(child, classes) for child in others}}
         check_beside_splits(root, {name for name, folders in parts.items() if not folders}, parts)
         parts = {name: folders for name, folders in parts.items() if folders}
+        for name, folders in parts.items():
+            check_data_sets(root / name, [folder for of, folder in folders.items() if of not in classes])
         for folders in parts.values():
             check_doubtful(next(iter(folders.values())).parent, folders, classes)
         check_trained(root, parts)
@@ -82,9 +96,12 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
             raise FileNotFoundError(_untold(root))
         found = find_class_folders(inner, classes)
         masks = {part: [*found.masks[part], *_mask_folders(root, part)] for part in found.parts}
-        return ClassFolders(root, found.parts, masks)
-    check_twins([folder for folders in parts.values() for folder in folders.values()])
-    return ClassFolders(root, parts, {part: list(_mask_folders(root, part)) for part in parts})
+        return ClassFolders(root, found.parts, found.images, masks)
+    images = {folder: class_images(folder) for folders in parts.values() for folder in folders.values()}
+    check_twins(images)
+    for folders in parts.values():
+        check_versions(root, {name: images[folder] for name, folder in folders.items() if name not in classes})
+    return ClassFolders(root, parts, images, {part: list(_mask_folders(root, part)) for part in parts})
 
 
 def masks_by_image(found: ClassFolders) -> dict[Path, Path]:
@@ -116,8 +133,16 @@ def _unsplit(root: Path, classes: Collection[str]) -> dict[str, dict[str, Path]]
     check_data_sets(root, [folder for name, folder in folders.items() if name not in classes and not split_of(name)])
     inner = {name: [f for f in subfolders(folder) if split_of(f.name)] for name, folder in folders.items()}
     if any(inner.values()):
+        check_labelled(root, {name: parts for name, parts in inner.items() if name not in classes})
         return _split_below_classes(root, folders, inner)
-    held = {name: folder for name, folder in folders.items() if class_images(folder)}
+    held = {name: folder for name, folder in folders.items() if has_class_images(folder)}
+    if not held and any(holds_images(child.name) for child in subfolders(root)):
+        return {}
+    unnamed = [name for name in held if name not in classes]
+    only = [name for name in held if name in classes or split_of(name) is None]
+    if len(only) == 1 and only[0] in unnamed and _holds_folders(held[only[0]]):
+        say(f"{root}: its folders of classes are in {only[0]}.")
+        return _unsplit(held[only[0]], classes)
     if all(split_of(name) and name not in classes for name in held) and (held or (folders and not image_files(root))):
         raise FileNotFoundError(_untold(root))
     # "train" may be a class of vehicles; nobody calls a class "val" or "test".
@@ -125,9 +150,19 @@ def _unsplit(root: Path, classes: Collection[str]) -> dict[str, dict[str, Path]]
     for name in unused:
         if name in held:
             say(f"{root / name} holds images without folders of classes, and is not used.")
+    check_names_of_splits(root, unnamed)
+    if len(only) == 1 and only[0] in unnamed:
+        check_single(root, only[0])
+    kept = {*held, *classes}
+    folders = {name: folder for name, folder in folders.items() if name in kept or not any(folder.iterdir())}
     check_doubtful(root, folders, classes)
     check_nested(root, [folder for name, folder in folders.items() if name not in classes])
     return {UNSPLIT: {name: folder for name, folder in folders.items() if name not in unused}}
+
+
+def _holds_folders(folder: Path) -> bool:
+    """Whether a folder holds no image itself, but several folders of images."""
+    return is_empty(folder) and sum(map(has_class_images, candidates(folder, ()).values())) > 1
 
 
 def _split_below_classes(

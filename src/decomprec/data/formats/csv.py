@@ -50,7 +50,7 @@ class TaggedCSV(TaggedImages):
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if the file is no such table, a column is missing, a row has too few or too many cells, cells have
-            different signs between tags, an image is listed twice or lies outside its folder, the split is unknown,
+            different separators, an image is listed twice or lies outside its folder, the split is unknown,
             or a class occurs in no row.
 
     Examples:
@@ -93,6 +93,7 @@ class TaggedCSV(TaggedImages):
         check_once((row.name if len(files) == 1 else row.find.folders[0] / row.name for row in rows), where)
         known = classes_in(sorted({tag for row in rows for tag in row.tags}), classes, where)
         class_names = choose_classes(classes, known, where)
+        chosen = frozenset(class_names)
         masks_of = {file: Path(masks_dir) if masks_dir is not None else file.parent / "masks" for file in files}
         mask_files = {file: MaskFiles(place) for file, place in masks_of.items()} if masks else {}
         records = []
@@ -100,7 +101,7 @@ class TaggedCSV(TaggedImages):
             image = row.find(row.name)
             name = inside(image, images_folder(row.table, folder), row.table.parent)
             mask = mask_files[row.table].find(name) if masks else None
-            records.append(Record(image, tuple(tag for tag in row.tags if tag in class_names), name.stem, mask))
+            records.append(Record(image, tuple(tag for tag in row.tags if tag in chosen), name.stem, mask))
         if mask_classes is None and masks:
             mask_classes = find_class_list(*masks_of.values(), *(file.parent for file in files))
         super().__init__(

@@ -20,7 +20,7 @@ _USUAL = {
 _MORE = {
     "image": ("imgpath", "imgname", "imageid", "imageindex", "name", "id"),
     "split": (),
-    "tags": ("species", "breed", "target", "choice", "diagnosis", "findinglabels", "labelname", "classid"),
+    "tags": ("species", "breed", "dx", "target", "choice", "diagnosis", "findinglabels", "labelname", "classid"),
 }
 _FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 _BOXES = {"xmin", "bbox", "encodedpixels", "segmentation"}

@@ -75,9 +75,10 @@ class TaggedFolder(TaggedImages):
         found = find_class_folders(root, classes or ())
         known = _known_classes(found, background, classes)
         class_names = choose_classes(classes, known, root)
+        chosen = frozenset(class_names)
         mask_of = masks_by_image(found) if masks else {}
         records = [
-            Record(file, (name,) if name in class_names else (), file.stem, mask_of.get(file))
+            Record(file, (name,) if name in chosen else (), file.stem, mask_of.get(file))
             for name, file in _files(found, split, val_fraction, seed)
         ]
         for record in records:

@@ -112,11 +112,11 @@ def _library() -> Any:
 
 def _columns(rows: Any, path: Path) -> tuple[str, str, str | None]:
     """The columns of the image, the tags and the mask."""
-    pictures = [name for name, feature in rows.features.items() if _is_image(feature)]
-    masks = [name for name in pictures if holds_masks(name)]
-    images = [name for name in pictures if name not in masks]
+    image_like = [name for name, feature in rows.features.items() if _is_image(feature)]
+    masks = [name for name in image_like if holds_masks(name)]
+    images = [name for name in image_like if name not in masks]
     labels = [name for name, feature in rows.features.items() if _feature_names(feature)]
-    called = [name for name in rows.features if plain(name) in _TAGS and name not in pictures]
+    called = [name for name in rows.features if plain(name) in _TAGS and name not in image_like]
     image = _only(images, "image", "images", rows, path)
     tags = _only(labels if labels and "tags" not in called else called, "tags", "tags", rows, path)
     return image, tags, _only(masks, "mask", "masks", rows, path) if masks else None

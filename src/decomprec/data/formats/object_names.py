@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 from decomprec.data.image_io import read_mask
 from decomprec.data.mask_colours import Colours
 from decomprec.data.paths import read_text
-from decomprec.data.samples import IGNORE
 
 
 def xml_names(annotation: Path) -> frozenset[str]:
@@ -38,7 +37,7 @@ def yolo_numbers(labels: Path) -> frozenset[int]:
 
 
 def mask_values(mask: Path, image: Path, colours: Colours | None = None) -> frozenset[int]:
-    """Return the values of a mask's objects: all but 0, the background, and 255, which is ignored.
+    """Return all values of a mask.
 
     Raises:
         ValueError: if the mask can't be read or has another size than its image.
@@ -58,4 +57,4 @@ def _xml_names(annotation: Path, modified: int, size: int) -> frozenset[str]:
 
 @cache
 def _mask_values(mask: Path, image: Path, colours: Colours | None, modified: int, size: int) -> frozenset[int]:
-    return frozenset(read_mask(mask, image, colours).unique().tolist()) - {0, IGNORE}
+    return frozenset(read_mask(mask, image, colours).unique().tolist())

@@ -9,20 +9,18 @@ from typing import NamedTuple
 
 from decomprec._yaml import load_yaml
 from decomprec.data.checks import OnError, choose_classes
-from decomprec.data.class_lists import classes_in, find_class_list, listed_names, read_class_list, read_colours
+from decomprec.data.class_lists import classes_in, find_class_list, listed_names, read_colours
 from decomprec.data.dataset import MaskValues, Record, TaggedImages
 from decomprec.data.formats.class_folders import UNSPLIT
+from decomprec.data.formats.mask_names import names_of_values
 from decomprec.data.formats.object_names import mask_values, xml_names, yolo_numbers
 from decomprec.data.formats.pairs import Pair, find_pairs, pair_images
 from decomprec.data.mask_colours import Colours
 from decomprec.data.mask_files import MaskFiles, normal_path
 from decomprec.data.names import is_nothing, is_system
-from decomprec.data.notices import say
 from decomprec.data.paths import below, read_text
-from decomprec.data.samples import IGNORE, Transform
+from decomprec.data.samples import Transform
 from decomprec.data.splits import choose_part, in_part
-
-_MOST_VALUES = 64
 
 
 class PairedImages(TaggedImages):
@@ -30,8 +28,9 @@ class PairedImages(TaggedImages):
 
     A class is in an image if its mask has a pixel of it, its YOLO labels a line, or its annotation in XML an object.
     The classes of masks are those of a ``classes.txt``, ``class_names.txt`` or ``labelmap.txt``; without one, they are
-    called by their values. The classes of YOLO's labels are those of ``data.yaml`` or of such a list. An image without
-    mask or annotation is left out, as its tags are unknown; one without YOLO labels has no class.
+    called by their values. In masks that hold only 0 and 255, 255 is the class. The classes of YOLO's labels are those
+    of ``data.yaml`` or of such a list. An image without mask or annotation is left out, as its tags are unknown; one
+    without YOLO labels has no class.
 
     Args:
         root: the folder, as `find_pairs` knows.
@@ -69,7 +68,7 @@ class PairedImages(TaggedImages):
         records = [
             Record(
                 entry.image,
-                tuple(name for name in class_names if name in {names[found] for found in entry.found}),
+                tuple(name for name in class_names if name in {names.get(found) for found in entry.found}),
                 entry.image.stem,
                 entry.label if masks and pairs[0].kind == "masks" else None,
             )
@@ -111,7 +110,10 @@ def _labelled(root: Path, pair: Pair, colours: Colours | None) -> list[_Labelled
     entries = [entry for entry in read if entry is not None]
     missing = len(images) - len(entries)
     if not entries:
-        raise ValueError(f"Expected masks or labels in {pair.labels} for the images in {pair.images}, but none fits.")
+        raise ValueError(
+            f"Expected masks or labels in {pair.labels} for the images in {pair.images}, but none fits; that of "
+            f"{images[0].name} is {images[0].stem}.png, {images[0].stem}_mask.png or the like."
+        )
     if missing:
         warnings.warn(
             f"{missing} of {len(images)} images in {pair.images} have no file of their name in {pair.labels}: they are "
@@ -156,28 +158,10 @@ def _class_names(
         case "yolo":
             names: dict[int | str, str] = dict(enumerate(_yolo_names(folders)))
         case _:
-            names = _mask_names(found, folders, pairs[0].labels)
+            return names_of_values({int(value) for value in found}, folders, pairs[0].labels)
     if unknown := [value for value in found if value not in names]:
         raise ValueError(f"Expected {pairs[0].labels} to hold the {len(names)} known classes, but got {unknown[:10]}.")
     return names
-
-
-def _mask_names(found: Sequence[int | str], folders: Sequence[Path], labels: Path) -> dict[int | str, str]:
-    file = find_class_list(*folders)
-    if file is not None:
-        return dict(list(enumerate(read_class_list(file)))[1:])
-    if not found:
-        raise ValueError(
-            f"Expected masks in {labels} to hold the numbers of classes, but they hold only 0 and {IGNORE}, which "
-            "means that the class is unknown; write 1 where the class is."
-        )
-    if len(found) > _MOST_VALUES:
-        raise ValueError(
-            f"Expected masks in {labels} to hold the numbers of classes, but got {len(found)} values; save them "
-            "without smoothing and JPEG, or name the classes in classes.txt, background first."
-        )
-    say(f"{labels}: classes are called by their values in the masks; name them in classes.txt, background first.")
-    return {value: f"class {value}" for value in sorted(found, key=int)}
 
 
 def _yolo_names(folders: Sequence[Path]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from decomprec.data.formats.class_candidates import is_empty
 from decomprec.data.formats.class_folders import UNSPLIT
+from decomprec.data.image_io import image_files
 from decomprec.data.mask_files import is_mask_name, mask_images, without_masks
 from decomprec.data.names import (
     has_role,
@@ -17,6 +18,7 @@ from decomprec.data.names import (
     split_of,
     subfolders,
 )
+from decomprec.data.notices import say
 
 Kind = Literal["masks", "xml", "yolo", "json"]
 
@@ -114,6 +116,8 @@ def _pair_in(folder: Path) -> tuple[Path, Path, Kind] | None:
         return None
     for child in sorted(children, key=lambda child: "mask" not in plain(child.name)):
         if holds_masks(child.name) and (kind := label_kind(child)):
+            if unused := [other.name for other in others if image_files(other)]:
+                say(f"{folder}: {child.name} says what is in the images; {', '.join(unused)} is not used.")
             return images, child, kind
     beside = label_kind(images, beside_images=True)
     return (images, images, beside) if beside and beside != "json" else None

@@ -101,7 +101,8 @@ class TaggedRows(TaggedRecords[_Numbered]):
         tags = [_tags(value, names) for value in _column(sequence, tags_column, columns)]
         known = list(names or sorted({tag for present in tags for tag in present}))
         if classes is None and (nothing := empty_tags(known)):
-            say(f"{', '.join(map(repr, sorted(nothing)))} is no class; `classes` can say that it is one.")
+            names_of_none = ", ".join(map(repr, sorted(nothing)))
+            say(f"{names_of_none} mean{'s' * (len(nothing) == 1)} no class, unless `classes` names it.")
             classes = [name for name in known if name not in nothing]
         class_names = choose_classes(classes, known, "the rows")
         self.rows = sequence
@@ -128,7 +129,7 @@ class TaggedRows(TaggedRecords[_Numbered]):
             name = str(row.get("name") or (Path(value).stem if isinstance(value, str | Path) else f"{number:06d}"))
             value = _file(value, name)
             image = _image(value, name, None if self.masks else TRAINING_PIXELS)
-            return name, image, self._mask(row, name, value, image, bool(record.tags)) if self.masks else None
+            return name, image, self._mask(row, name, value, image, record) if self.masks else None
         except (ValueError, OSError) as error:
             message = str(error)
             raise ImageError(
@@ -142,10 +143,10 @@ class TaggedRows(TaggedRecords[_Numbered]):
     def _mask_name(self, record: _Numbered) -> str:
         return f"the mask of row {record.number}"
 
-    def _mask(self, row: Row, name: str, shown: Any, image: Tensor, tagged: bool) -> Tensor:
+    def _mask(self, row: Row, name: str, shown: Any, image: Tensor, record: _Numbered) -> Tensor:
         value = _file(row.get(self._mask_column) if self._mask_column else None, f"the mask of {name}")
         if value is None:
-            return unlabelled(image, tagged)
+            return unlabelled(image, bool(record.tags))
         values = read_labels(value) if isinstance(value, Path | ImageBytes) else _array(value)
         if isinstance(shown, Path | ImageBytes | Image.Image):
             values = turn_with(shown, values)
@@ -154,7 +155,7 @@ class TaggedRows(TaggedRecords[_Numbered]):
                 f"Expected the mask of {name} to be integers of shape {tuple(image.shape[1:])}, "
                 f"but got {values.dtype} of shape {tuple(values.shape)}."
             )
-        return self._decode(values, Record(Path(name), (), name, Path(name)))
+        return self._meant(self._decode(values, Record(Path(name), (), name, Path(name))), record)
 
 
 def _column(rows: Any, name: str, needed: Sequence[str]) -> list[Any]:

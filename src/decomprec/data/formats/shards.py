@@ -94,9 +94,9 @@ def _samples(shard: Path) -> Iterator[Sample]:
 
 def _sample(shard: Path, key: str, files: dict[str, Any]) -> Sample | None:
     """The files of one key as a sample; None if there is no image, as of a README."""
-    pictures = [ending for ending in files if f".{ending.rpartition('.')[2]}" in IMAGE_SUFFIXES]
-    masks = [ending for ending in pictures if holds_masks(ending.partition(".")[0])]
-    images = [ending for ending in pictures if ending not in masks]
+    image_like = [ending for ending in files if f".{ending.rpartition('.')[2]}" in IMAGE_SUFFIXES]
+    masks = [ending for ending in image_like if holds_masks(ending.partition(".")[0])]
+    images = [ending for ending in image_like if ending not in masks]
     if not images:
         return None
     if len(images) > 1 or len(masks) > 1:

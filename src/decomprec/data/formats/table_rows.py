@@ -1,7 +1,7 @@
 """The rows of tables that list images with their tags."""
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from decomprec.data.formats.csv_table import (
@@ -15,6 +15,8 @@ from decomprec.data.formats.csv_table import (
 )
 from decomprec.data.formats.tag_cells import find_separator, split_tags
 from decomprec.data.image_finder import ImageFinder
+from decomprec.data.image_io import image_files
+from decomprec.data.mask_files import normal_path
 from decomprec.data.names import plain, split_of, subfolders
 from decomprec.data.notices import say
 from decomprec.data.paths import images_folder
@@ -67,7 +69,7 @@ def read_rows(tables: Mapping[str, Path], columns: Columns, images: Path | None,
         named: tags that the user names, which may then be 0 and 1.
 
     Raises:
-        ValueError: if one is no such table, or cells have different signs between tags.
+        ValueError: if one is no such table, or cells have different separators.
     """
     read = [_read(path, part, columns, named) for part, path in tables.items()]
     cells = [cell for one in read if one.tags is not None for cell in one.table[one.tags]]
@@ -100,7 +102,7 @@ def _read(path: Path, part: str, columns: Columns, named: Collection[str]) -> _R
             "is in the image, call the column like the class, else write the names."
         )
     doubt = next((column for column in table if plain(column) == "confidence"), None)
-    if doubt is not None and columns.tags is None:
+    if doubt is not None and columns.tags is None and set(table[doubt]) - {"1", "1.0"}:
         raise ValueError(
             f"Expected {path} to hold tags that are sure, but got a column {doubt!r}; keep the rows whose tag is in "
             "the image, join those of an image into one with ';' between tags, and leave out the column."
@@ -133,7 +135,19 @@ def _rows(read: _Read, tags: Sequence[tuple[str, ...]], images: Path | None) -> 
         known = merged.setdefault(row.name, row._replace(tags=()))
         tags_now = dict.fromkeys([*known.tags, *(row.tags if place else ())])
         merged[row.name] = known._replace(tags=tuple(tags_now))
+    _say_unlisted(read.path, list(merged.values()))
     return list(merged.values())
+
+
+def _say_unlisted(table: Path, rows: Sequence[Row]) -> None:
+    """Say how many images a table of objects leaves out, as it does where there is none in them."""
+    listed = {normal_path(PurePath(row.name.replace("\\", "/")).with_suffix("")).rpartition("/")[2] for row in rows}
+    images = [file for folder in {row.find.folders[0] for row in rows} for file in image_files(folder)]
+    if unlisted := sorted(file for file in images if normal_path(PurePath(file.stem)) not in listed):
+        say(
+            f"{table} lists no object in {len(unlisted)} images, such as {unlisted[0]}: they are not used; if they "
+            "show none of the classes, add a row with an empty tag for each."
+        )
 
 
 def _image_folders(table: Path, split: str, images: Path | None) -> list[Path]:

@@ -11,7 +11,7 @@ def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
     """Split the cells of a column into tags, at what `find_separator` finds; without repeats and quotes around them.
 
     Raises:
-        ValueError: if a cell is a list in the notation of Python or JSON, or cells have different signs between tags.
+        ValueError: if a cell is a list in the notation of Python or JSON, or cells have different separators.
 
     Examples:
         >>> split_tags(["dog; traffic light", "", "dog"])
@@ -38,7 +38,7 @@ def find_separator(cells: Sequence[str]) -> str | None:
         The sign, " " for white space, or None if each cell is one tag.
 
     Raises:
-        ValueError: if cells have different signs.
+        ValueError: if cells have different separators.
 
     Examples:
         >>> find_separator(["dog, cat", "dog"]), find_separator(["dog cat", "cat dog", "dog"])
@@ -50,7 +50,7 @@ def find_separator(cells: Sequence[str]) -> str | None:
     if len(found) > 1:
         examples = [next(cell for cell, text in zip(cells, bare, strict=True) if sign in text) for sign in found[:2]]
         raise ValueError(
-            f"Expected one sign between tags, but got {' and '.join(map(repr, found))}, as in {examples[0]!r} and "
+            f"Expected one separator between tags, but got {' and '.join(map(repr, found))}, as in {examples[0]!r} and "
             f"{examples[1]!r}; use one, and put names that hold it in quotes."
         )
     if found:

@@ -10,10 +10,11 @@ from decomprec.data.formats.object_names import mask_values, xml_names
 from decomprec.data.formats.voc_devkit import VOC_CLASSES, Classes, devkit_classes, find_devkit, mask_folder
 from decomprec.data.formats.voc_lists import Entry, VOCLists, find_lists, flagged_classes, listed_entries
 from decomprec.data.image_io import IMAGE_SUFFIXES
-from decomprec.data.mask_files import MaskFiles
+from decomprec.data.mask_files import MaskFiles, mask_images
+from decomprec.data.mask_meaning import only_white
 from decomprec.data.names import is_nothing, is_system
 from decomprec.data.paths import below
-from decomprec.data.samples import Transform
+from decomprec.data.samples import IGNORE, Transform
 from decomprec.data.splits import choose_part, in_part
 
 __all__ = ["VOC_CLASSES", "VOCDevkit"]
@@ -64,6 +65,12 @@ class VOCDevkit(TaggedImages):
             raise FileNotFoundError(f"Expected `root` to hold a devkit's JPEGImages, but got {root}.")
         lists = find_lists(devkit)
         source = tags_from or _source(devkit, lists)
+        if source == "xml" and mask_images(devkit / "Annotations"):
+            raise ValueError(
+                f"Expected {devkit / 'Annotations'} to hold XML, but got images; if they are masks of numbered "
+                "classes, call the folder SegmentationClass and name the classes in class_names.txt; if they number "
+                "objects, as in videos, list the images with their tags in tags.csv."
+            )
         every = listed_entries(devkit, lists)
         entries = _of_split(every, split, devkit)
         images = [_image(devkit, entry.name) for entry in entries]
@@ -72,15 +79,19 @@ class VOCDevkit(TaggedImages):
         class_names = choose_classes(classes, known.names, known.where)
         mask_files = MaskFiles(mask_folder(devkit), devkit)
         flagged = flagged_classes(devkit, lists) if source == "lists" else {}
+        found = [_mask(devkit, entry, image, mask_files) for entry, image in zip(entries, images, strict=True)]
+        shown = _mask_tags(devkit, images, found, known) if source == "masks" else []
         records = []
-        for entry, image in zip(entries, images, strict=True):
-            mask = _mask(devkit, entry, image, mask_files)
+        for i, (entry, image, mask) in enumerate(zip(entries, images, found, strict=True)):
             name = _name(devkit, image)
             present: Set[str]
-            if source == "lists":
-                present = flagged.get(entry.name, set())
-            else:
-                present = _xml_tags(devkit, name, known) if source == "xml" else _mask_tags(devkit, mask, image, known)
+            match source:
+                case "lists":
+                    present = flagged.get(entry.name, set())
+                case "masks":
+                    present = shown[i]
+                case _:
+                    present = _xml_tags(devkit, name, known)
             tags = tuple(tag for tag in class_names if tag in present)
             records.append(Record(image, tags, name, mask if masks and known.values is not None else None))
         super().__init__(
@@ -129,7 +140,10 @@ def _mask(devkit: Path, entry: Entry, image: Path, masks: MaskFiles) -> Path | N
 def _xml_tags(devkit: Path, name: str, known: Classes) -> frozenset[str]:
     annotation = below(devkit, f"Annotations/{name}.xml")
     if not annotation.is_file():
-        raise FileNotFoundError(f"Expected {annotation} to exist, but it does not.")
+        raise FileNotFoundError(
+            f"Expected {annotation} to exist, but it does not; add it, or masks in SegmentationClass instead of "
+            "Annotations, with the names of their values in class_names.txt."
+        )
     names = xml_names(annotation)
     if unknown := sorted(name for name in names - set(known.names) if not is_nothing(name)):
         raise ValueError(
@@ -139,10 +153,25 @@ def _xml_tags(devkit: Path, name: str, known: Classes) -> frozenset[str]:
     return names
 
 
-def _mask_tags(devkit: Path, mask: Path | None, image: Path, known: Classes) -> set[str]:
-    if mask is None:
-        raise FileNotFoundError(f"Expected a mask of {image} in {mask_folder(devkit)}, but got none.")
-    names, values = known.values or (), mask_values(mask, image, known.colours)
-    if unknown := sorted(value for value in values if value >= len(names)):
-        raise ValueError(f"Expected mask {mask} to hold known values, but got {unknown}; name them in class_names.txt.")
-    return {names[value] for value in values}
+def _mask_tags(devkit: Path, images: Sequence[Path], masks: Sequence[Path | None], known: Classes) -> list[set[str]]:
+    """The classes in the mask of each image: in masks of black and white, the only one of the devkit."""
+    held = []
+    for image, mask in zip(images, masks, strict=True):
+        if mask is None:
+            raise FileNotFoundError(f"Expected a mask of {image} in {mask_folder(devkit)}, but got none.")
+        held.append(mask_values(mask, image, known.colours))
+    names = dict(enumerate(known.values or ()))
+    if only_white(held):
+        if len(known.names) > 1:
+            raise ValueError(
+                f"Expected masks in {mask_folder(devkit)} to hold the numbers of the {len(known.names)} classes of "
+                f"{known.where}, but they hold only 0 and {IGNORE}; write the number of the class where it is or, if "
+                f"there is only one, its name into {devkit / 'class_names.txt'}, behind a line 'background'."
+            )
+        names[IGNORE] = known.names[0]
+    for mask, values in zip(masks, held, strict=True):
+        if unknown := sorted(values - {IGNORE, *names}):
+            raise ValueError(
+                f"Expected mask {mask} to hold known values, but got {unknown}; name them in class_names.txt."
+            )
+    return [{names[value] for value in values if value in names} for values in held]
