@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
     parser.add_argument("--seconds", type=float, default=520, help="for all stages together")
     parser.add_argument("--data", type=Path, metavar="DIR", help="tagged images to train on (default: drawn scenes)")
-    parser.add_argument("--tiny", action="store_true", help="tiny sizes, whose times mean nothing; stages have no limits")
+    parser.add_argument("--tiny", action="store_true", help="tiny sizes, no limit for a stage; times mean nothing")
     args = parser.parse_args(arguments)
     started = time.monotonic()
     out = args.out.resolve()

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TILE = 1024
-"""Side of a tile in pixels."""
+TILE = 512
+"""Side of a tile in pixels: more than models are trained at, and little enough for 200 MB."""
 
-OVERLAP = 256
+OVERLAP = 128
 """Pixels that neighbouring tiles share. The outer quarter of it counts for nothing: there, a tile lacks context."""
 
 _STRIP = 1 << 20  # numbers in a strip of enlarged masks

@@ -4,9 +4,10 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,9 @@ from decomprec.data.formats.records import Row, feature_names, present_tags
 from decomprec.data.names import split_of
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+_Sample = tuple[str, Sequence[tuple[str, bytes]]]
+"""A key, and the files of an image by their endings."""
 
 
 def write_shards(
@@ -70,7 +74,8 @@ def write_shards(
         partial.mkdir()
         found: set[str] = set()
         for split, rows in splits.items():
-            found |= _write_split(partial, split, _undecoded(rows, (image_column, mask_column)), names, columns, per_shard)
+            samples = _samples(_undecoded(rows, (image_column, mask_column)), split, names, columns, found)
+            _write_split(partial, split, samples, per_shard)
         (partial / LIST).write_text(json.dumps(list(names or sorted(found))) + "\n", encoding="utf-8")
         partial.replace(folder)
 
@@ -91,35 +96,40 @@ def _undecoded(rows: Any, columns: Sequence[str]) -> Any:
     return rows
 
 
-def _write_split(
-    folder: Path,
-    split: str,
-    rows: Iterable[Row],
-    names: Sequence[str] | None,
-    columns: tuple[str, str, str],
-    per_shard: int,
-) -> set[str]:
-    """Write the shards of a split, and return the tags that occur."""
+def _write_split(folder: Path, split: str, samples: Iterator[_Sample], per_shard: int) -> None:
+    """Write the shards of a split, each as its samples come."""
+    for shard in count():
+        first = next(samples, None)
+        if first is None and shard == 0:
+            raise ValueError(f"Expected `splits` to hold rows, but {split} has none.")
+        if first is None:
+            return
+        with tarfile.open(folder / f"{split}-{shard:06d}.tar", "w") as tar:
+            for key, files in chain([first], islice(samples, per_shard - 1)):
+                for ending, content in files:
+                    info = tarfile.TarInfo(key + ending)
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+
+
+def _samples(
+    rows: Iterable[Row], split: str, names: Sequence[str] | None, columns: tuple[str, str, str], found: set[str]
+) -> Iterator[_Sample]:
+    """The files of each row; its tags are added to `found`."""
     image_column, tags_column, mask_column = columns
-    found: set[str] = set()
-    number = -1
-    with _Shards(folder, split, per_shard) as shards:
-        for number, row in enumerate(tqdm(rows, f"writing {split}", unit="image", leave=False, disable=None)):
-            try:
-                if missing := [column for column in (image_column, tags_column) if column not in row]:
-                    raise ValueError(f"it has {list(row)}, not {missing[0]!r}")
-                tags = present_tags(row[tags_column], names)
-                files = [_file(row[image_column]), (".json", json.dumps(tags).encode())]
-                if (mask := row.get(mask_column)) is not None:
-                    ending, content = _file(mask)
-                    files.append((f".mask{ending}", content))
-            except (ValueError, OSError) as error:
-                raise ValueError(f"Expected row {number} of {split} to have an image and tags, but: {error}") from error
-            found.update(tags)
-            shards.add(f"{number:09d}", files)
-    if number < 0:
-        raise ValueError(f"Expected `splits` to hold rows, but {split} has none.")
-    return found
+    for number, row in enumerate(tqdm(rows, f"writing {split}", unit="image", leave=False, disable=None)):
+        try:
+            if missing := [column for column in (image_column, tags_column) if column not in row]:
+                raise ValueError(f"it has {list(row)}, not {missing[0]!r}")
+            tags = present_tags(row[tags_column], names)
+            files = [_file(row[image_column]), (".json", json.dumps(tags).encode())]
+            if (mask := row.get(mask_column)) is not None:
+                ending, content = _file(mask)
+                files.append((f".mask{ending}", content))
+        except (ValueError, OSError) as error:
+            raise ValueError(f"Expected row {number} of {split} to have an image and tags, but: {error}") from error
+        found.update(tags)
+        yield f"{number:09d}", files
 
 
 def _file(value: Any) -> tuple[str, bytes]:
@@ -160,30 +170,3 @@ def _ending(content: bytes) -> str:
             return f".{(image.format or 'JPEG').lower()}"
     except Exception:  # of any type, for a damaged file
         return ".jpg"
-
-
-class _Shards:
-    """Tar files of a split with some number of images each."""
-
-    def __init__(self, folder: Path, split: str, per_shard: int) -> None:
-        self._folder, self._split, self._per_shard = folder, split, per_shard
-        self._tar: tarfile.TarFile | None = None
-        self._images = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._tar is not None:
-            self._tar.close()
-
-    def add(self, key: str, files: Iterable[tuple[str, bytes]]) -> None:
-        """Write the files of an image: endings and contents."""
-        if self._tar is None or self._images % self._per_shard == 0:
-            self.__exit__()
-            self._tar = tarfile.open(self._folder / f"{self._split}-{self._images // self._per_shard:06d}.tar", "w")
-        for ending, content in files:
-            info = tarfile.TarInfo(key + ending)
-            info.size = len(content)
-            self._tar.addfile(info, io.BytesIO(content))
-        self._images += 1
