@@ -90,7 +90,7 @@ def _common_names(splits: Mapping[str, Iterable[Row]], column: str) -> list[str]
 def _undecoded(rows: Any, columns: Sequence[str]) -> Any:
     """A data set of `datasets` whose images stay files; other rows as they are."""
     for column in columns:
-        kind = (getattr(rows, "features", None) or {}).get(column)
+        kind: Any = (getattr(rows, "features", None) or {}).get(column)
         if type(kind).__name__ == "Image":
             rows = rows.cast_column(column, type(kind)(decode=False))
     return rows
