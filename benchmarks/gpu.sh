@@ -4,7 +4,7 @@
 #     benchmarks/gpu.sh [--seconds N] [--data DIR] [--tiny]
 #
 # Results go to $OUT (default: benchmarks/results/gpu), each as soon as it is known; `python -m benchmarks.gpu --help`
-# says which. --tiny runs everything at tiny sizes on any machine, to see that it works.
+# says which. --tiny runs everything at tiny sizes on any machine, to see that it works: about two minutes of one core.
 #
 # It takes python3 as it is, with torch for the GPU. What else is missing there can travel as wheels in .whl/, which
 # git ignores. On an image with torch, lightning, timm, pytest and pytest-benchmark these were kornia, kornia-rs,

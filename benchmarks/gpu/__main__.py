@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
     parser.add_argument("--seconds", type=float, default=520, help="for all stages together")
     parser.add_argument("--data", type=Path, metavar="DIR", help="tagged images to train on (default: drawn scenes)")
-    parser.add_argument("--tiny", action="store_true", help="tiny sizes, whose times mean nothing")
+    parser.add_argument("--tiny", action="store_true", help="tiny sizes, no limit for a stage; times mean nothing")
     args = parser.parse_args(arguments)
     started = time.monotonic()
     out = args.out.resolve()
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         left = args.seconds - (time.monotonic() - started)
         row = {"stage": stage.name, "seconds": 0, "end": "no time left"}
         if left >= _FEWEST:
-            row = run(stage, min(stage.seconds, left))
+            row = run(stage, left if args.tiny else min(stage.seconds, left))
         found["gpu_stages"].append(row)
         for file in out.glob("*.json"):
             if file.stat().st_size == 0:  # opened by pytest-benchmark, which had no time to write

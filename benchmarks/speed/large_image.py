@@ -33,7 +33,7 @@ WAYS: dict[str, tuple[tuple[int, int] | None, Sequence[str]]] = {
     "an image of 300 x 400": (SMALL, ()),
     "masks": (None, ("--no-overlay",)),
     "masks, overlay, confidence and probabilities": (None, ("--confidence", "--probabilities")),
-    "masks, `--size 3000`": (None, ("--no-overlay", "--size", "3000")),
+    "masks, `--size 2000`": (None, ("--no-overlay", "--size", "2000")),
 }
 OPTIONS = ("--tags", "dog", "--device", "cpu")
 

@@ -95,7 +95,7 @@ def resized(image: Tensor, shape: Shape) -> Tensor:
     """Resize an image (3, H, W), uint8, bilinearly and with antialiasing, also a large one in little memory.
 
     torchvision converts the whole image to float32 on many CPUs. Of more than 2^23 pixels, the width is resized a few
-    rows at a time, and then the height, which differs by rounding alone.
+    rows at a time, and then the height a few columns at a time, which differs by rounding alone.
 
     Examples:
         >>> resized(torch.full((3, 3000, 4000), 7, dtype=torch.uint8), (3, 4)).unique()
@@ -105,13 +105,22 @@ def resized(image: Tensor, shape: Shape) -> Tensor:
         return resize(image[None], list(shape), antialias=True)[0]
     if tuple(image.shape[-2:]) == shape:
         return image
-    # Into one tensor: results that were kept would lie in the gaps that large strips leave, and none would fit again.
-    narrow = torch.empty(1, 3, image.shape[1], shape[1])
+    # Into tensors made before: results that were kept would lie in the gaps that large strips leave.
+    narrow = torch.empty(3, image.shape[1], shape[1], dtype=torch.uint8)
+    result = torch.empty(3, *shape, dtype=torch.uint8)
     rows = max(1, _RESIZED_AT_ONCE // 8 // image.shape[2])
     for top in range(0, image.shape[1], rows):
         part = image[None, :, top : top + rows].float()
-        narrow[:, :, top : top + rows] = resize_float(part, (part.shape[2], shape[1]))
-    return resize_float(narrow, shape)[0].round_().clamp_(0, 255).byte()
+        narrow[:, top : top + rows] = _rounded(resize_float(part, (part.shape[2], shape[1])))
+    columns = max(1, _RESIZED_AT_ONCE // 8 // image.shape[1])
+    for left in range(0, shape[1], columns):
+        part = narrow[None, :, :, left : left + columns].float()
+        result[:, :, left : left + columns] = _rounded(resize_float(part, (shape[0], part.shape[3])))
+    return result
+
+
+def _rounded(images: Tensor) -> Tensor:
+    return images[0].round_().clamp_(0, 255).byte()
 
 
 def scaled(shape: Shape, scale: float) -> Shape:

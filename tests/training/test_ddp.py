@@ -1,4 +1,4 @@
-"""Two processes train as one does, but for what can't be the same: docs/scale.md says what."""
+"""Two processes train as one does, but for what can't be the same: docs/guides/several_gpus.md says what."""
 
 import os
 import subprocess

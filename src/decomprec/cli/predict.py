@@ -110,7 +110,7 @@ def predict(
       masks/NAME.png           label map with the palette of Pascal VOC; 0 is background, 255 less probable than
                                --ignore-below
       masks/classes.txt        names of the labels, from 0
-      overlays/NAME.png        unless --no-overlay
+      overlays/NAME.png        unless --no-overlay; reduced to at most 16 megapixels
       confidence/NAME.png      probability of the most likely class, 255 is 1, with --confidence
       probabilities/NAME.npz   "masks" (classes, height, width), float16, with --probabilities
       components/NAME/0.png    and 1.png, ...: mask times image-let of the background and of each class, on black, as

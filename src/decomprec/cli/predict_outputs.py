@@ -80,7 +80,7 @@ class Outputs:
             for file in others:
                 shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
         if self.overlay:
-            save_png(result.overlay(), overlay)
+            save_png(result.overlay(most_pixels=_LARGE), overlay)
         if self.probabilities:
             save_probabilities(result, probabilities)
         if self.confidence:

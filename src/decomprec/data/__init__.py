@@ -7,6 +7,7 @@ from decomprec.data.formats.csv import TaggedCSV
 from decomprec.data.formats.folder import TaggedFolder
 from decomprec.data.formats.pets import OxfordPets
 from decomprec.data.formats.records import TaggedRows
+from decomprec.data.formats.shard_writer import write_shards
 from decomprec.data.formats.voc import VOCDevkit
 from decomprec.data.loading import load_images
 from decomprec.data.samples import IGNORE, collate
@@ -29,4 +30,5 @@ __all__ = [
     "load_images",
     "train_transform",
     "with_masks",
+    "write_shards",
 ]

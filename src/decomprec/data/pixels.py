@@ -27,7 +27,7 @@ _TURNS = {
 _EXIF_ORIENTATION = 0x0112
 _RGB, _CMYK = 2, 5  # photometric interpretations of TIFF
 _ALPHA = {1, 2, 999}  # extra samples of TIFF: both kinds of alpha, and what Corel Draw writes
-_STRIP = 1 << 22  # pixels that are copied at once
+_STRIP = 1 << 20  # pixels that are copied at once
 _PAGES = ("GIF", "TIFF", "PNG", "WEBP", "AVIF")  # not MPO: cameras append previews
 
 

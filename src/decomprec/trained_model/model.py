@@ -148,8 +148,8 @@ class TrainedModel:
             tags: names of the classes that occur in all images, or a list of names for each; None lets the classifier
                 decide.
             augment: average the masks over two sizes and mirror images: better and slower.
-            size: short side of what the networks see, in pixels; None is `image_size`. At more than 2 megapixels, they
-                see overlapping tiles.
+            size: short side of what the networks see, in pixels; None is `image_size`. At more than half a megapixel,
+                they see overlapping tiles.
             refine: makes masks follow the edges of their images, such as `decomprec.refine.pamr` or `guided_filter`;
                 None leaves them as they are.
             ignore_below: in label maps, pixels whose most likely class has a lower probability become 255; in [0, 1].

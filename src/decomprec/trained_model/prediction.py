@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from decomprec.data.samples import IGNORE
 from decomprec.tiling import enlarged
 from decomprec.viz import overlay, save_label_map
 
-_STRIP = 1 << 20  # pixels that are drawn at once
+_STRIP = 1 << 18  # pixels that are drawn at once
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,22 @@ class Prediction:
         """
         save_label_map(self._labels, path, comment)
 
-    def overlay(self, alpha: float = 0.5) -> Image.Image:
+    def overlay(self, alpha: float = 0.5, most_pixels: int | None = None) -> Image.Image:
         """The image with its classes in colour; what `ignore_below` leaves out is cream.
 
         Args:
             alpha: opacity of the colours, in [0, 1].
+            most_pixels: a larger image is reduced, by a whole number, to at most this many pixels.
         """
         height, width = self.image.shape[1:]
-        drawn, rows = Image.new("RGB", (width, height)), max(1, _STRIP // width)
+        factor = 1 if most_pixels is None else math.ceil(math.sqrt(height * width / most_pixels))
+        drawn = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+        rows = max(1, _STRIP // (width * factor)) * factor
         for top in range(0, height, rows):
             part = slice(top, top + rows)
             pixels = overlay(self.image[None, :, part].float() / 255, self._labels[None, part], alpha)[0]
-            drawn.paste(Image.fromarray((255 * pixels).round().byte().permute(1, 2, 0).numpy()), (0, top))
+            strip = Image.fromarray((255 * pixels).round().byte().permute(1, 2, 0).numpy())
+            drawn.paste(strip.reduce(factor), (0, top // factor))
         return drawn
 
     @cached_property

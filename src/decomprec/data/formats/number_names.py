@@ -7,7 +7,7 @@ from typing import Any
 from decomprec.data.class_lists import find_class_list, listed_names
 from decomprec.data.paths import read_text
 
-_LIST = "classes.json"
+LIST = "classes.json"
 
 
 def names_of_numbers(folder: Path) -> list[str] | None:
@@ -27,7 +27,7 @@ def names_of_numbers(folder: Path) -> list[str] | None:
         >>> names_of_numbers(folder)
         ['cat', 'dog']
     """
-    file = folder / _LIST
+    file = folder / LIST
     if file.is_file():
         names = _from_json(_parsed(file), file)
     else:

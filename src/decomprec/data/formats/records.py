@@ -89,16 +89,16 @@ class TaggedRows(TaggedRecords[_Numbered]):
         if hasattr(rows, "features") and not hasattr(rows, "__len__"):
             raise ValueError(
                 "Expected `rows` to have a length, but got a stream of images, which would all be kept in memory; "
-                "save it with `save_to_disk` first, or write shards."
+                "write it to disk with `write_shards`, and train on that."
             )
-        names = names or _names(rows, tags_column)
+        names = names or feature_names(rows, tags_column)
         if names is not None and not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):
             raise ValueError(f"Expected `names` to be a list of names, but got {reprlib.repr(names)}.")
         sequence: Any = rows if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") else list(rows)
         if len(sequence) == 0:
             raise ValueError("Expected `rows` to hold at least one image, but got none.")
         columns = [image_column, tags_column, *([mask_column] if masks and mask_column else [])]
-        tags = [_tags(value, names) for value in _column(sequence, tags_column, columns)]
+        tags = [present_tags(value, names) for value in _column(sequence, tags_column, columns)]
         known = list(names or sorted({tag for present in tags for tag in present}))
         if classes is None and (nothing := empty_tags(known)):
             names_of_none = ", ".join(map(repr, sorted(nothing)))
@@ -176,13 +176,14 @@ def _column(rows: Any, name: str, needed: Sequence[str]) -> list[Any]:
     return list(rows[name]) if whole else values
 
 
-def _names(rows: Any, column: str) -> list[str] | None:
-    """Return the names that a `datasets.Dataset` has for the numbers in a column, single or in lists."""
+def feature_names(rows: Any, column: str) -> list[str] | None:
+    """Return the names that a data set of `datasets` has for the numbers in a column, single or in lists."""
     kind = (getattr(rows, "features", None) or {}).get(column)
     return getattr(getattr(kind, "feature", kind), "names", None)
 
 
-def _tags(value: Any, names: Sequence[str] | None) -> tuple[str, ...]:
+def present_tags(value: Any, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of the tags of a row: a name or a number into `names`, or several of them, or None."""
     if value is None:
         return ()
     if isinstance(value, np.ndarray | Tensor):
