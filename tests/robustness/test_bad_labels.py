@@ -442,7 +442,11 @@ def _(folder: Path) -> None:
     assert scored(folder, BLACK_AND_WHITE[:, ::-1], BLACK_AND_WHITE).iou == expected.iou == (0, 0)
 
 
-@CASES("evaluate: black and white ground truth of several classes", "refused", r"truth to hold .*, 1 to 2, .* only 0 and 255")
+@CASES(
+    "evaluate: black and white ground truth of several classes",
+    "refused",
+    r"truth to hold .*, 1 to 2, .* only 0 and 255",
+)
 def _(folder: Path) -> None:
     scored(folder, np.zeros((4, 6)), BLACK_AND_WHITE, names=b"background\ncat\ndog\n")
 
