@@ -14,6 +14,7 @@ from support.browser import Browser, opened
 from support.cli_run import call, sentence
 
 from decomprec.app import REFINEMENTS, build_app, segment, serve
+from decomprec.data.image_io import read_image
 from decomprec.models import DecompositionSegmenter, SmallEncoder
 from decomprec.refine import half_pamr, pamr
 from decomprec.trained_model import TrainedModel
@@ -22,22 +23,25 @@ NAMES = ["red", "<b>green</b>"]
 
 
 @pytest.fixture(scope="module")
-def model() -> TrainedModel:
-    """Knows nothing, and finds each class somewhere in an image."""
-    torch.manual_seed(0)
-    encoder = SmallEncoder((4, 8))
-    segmenter = DecompositionSegmenter(len(NAMES) + 1, encoder, decoder_widths=(8, 4))
-    for parameter in segmenter.mask_decoder.head.parameters():
-        parameter.data.mul_(30)
-    return TrainedModel(segmenter, NAMES, image_size=32)
-
-
-@pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     file = tmp_path_factory.mktemp("photo") / "photo.png"
     Image.fromarray(pixels).save(file)
     return file
+
+
+@pytest.fixture(scope="module")
+def model(photo: Path) -> TrainedModel:
+    """Knows nothing, and finds each class somewhere in the photo: its logits are centred and spread out."""
+    torch.manual_seed(0)
+    segmenter = DecompositionSegmenter(len(NAMES) + 1, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
+    with torch.no_grad():
+        logits = segmenter.mask_logits(read_image(photo)[None].float() / 255)
+    layer = segmenter.mask_decoder.head[0]
+    layer.bias.data -= logits.mean(dim=(0, 2, 3))
+    for parameter in layer.parameters():
+        parameter.data.mul_(3 / logits.std(dim=(0, 2, 3)).mean())
+    return TrainedModel(segmenter, NAMES, image_size=32)
 
 
 def label_map(path: str | Path) -> np.ndarray:
@@ -137,7 +141,7 @@ def predicted(model: TrainedModel, photo: Path, tmp_path_factory: pytest.TempPat
     result = call("predict", folder / "model", photo, "--out", folder / "drawn", "--device", "cpu")
     assert result.exit_code == 0, result.output
     labels = label_map(folder / "drawn" / "masks" / "photo.png")
-    assert len(np.unique(labels)) > 1
+    assert set(np.unique(labels)) == {0, 1, 2}
     return labels
 
 
@@ -158,5 +162,5 @@ def test_an_image_is_dropped_and_the_label_map_of_predict_is_downloaded(
     assert browser.run("document.documentElement.scrollWidth") <= width
     downloaded = browser.download(f"{button}.click()", tmp_path / "downloads")
     assert downloaded.name == "photo_mask.png"
-    assert np.array_equal(label_map(downloaded), predicted)
+    assert (label_map(downloaded) != predicted).mean() < 1e-3  # but for ties
     assert all(url.startswith((address, f"blob:{address}")) for url in browser.requests())  # nobody else is asked

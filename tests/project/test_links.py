@@ -78,6 +78,13 @@ def test_no_link_is_written_as_html(page: Path) -> None:
     assert not re.search(r"<(a|img)\s[^>]*(href|src)\s*=", text)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_versions_of_images_for_phones_are_there(page: Path) -> None:
+    """mkdocs doesn't look at those, either."""
+    for source in re.findall(r'<source [^>]*srcset="([^"]*)"', page.read_text(encoding="utf-8")):
+        assert (page.parent / source).is_file()
+
+
 def test_the_site_is_built_so_that_a_broken_link_stops_it() -> None:
     """`--strict` counts the warnings that are logged, and `--quiet` logs none: together they pass anything."""
     (call,) = re.findall(r"mkdocs build.*", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))

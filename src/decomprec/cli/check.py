@@ -101,7 +101,7 @@ def check(
     ]
     typer.echo(_printed(doubts, images))
     if not can_compare():
-        typer.echo("\nnear duplicates were not searched for: pip install imagehash")
+        typer.echo("\nimages that look alike were not searched for: pip install imagehash")
     if out is not None:
         _write(out, found, seen, images, doubts)
         save_config(context, out / CONFIG, format=found)
