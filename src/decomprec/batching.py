@@ -106,21 +106,18 @@ def resized(image: Tensor, shape: Shape) -> Tensor:
     if tuple(image.shape[-2:]) == shape:
         return image
     # Into tensors made before: results that were kept would lie in the gaps that large strips leave.
-    narrow = torch.empty(3, image.shape[1], shape[1], dtype=torch.uint8)
+    narrow = torch.empty(1, 3, image.shape[1], shape[1], dtype=torch.float16)
     result = torch.empty(3, *shape, dtype=torch.uint8)
     rows = max(1, _RESIZED_AT_ONCE // 8 // image.shape[2])
     for top in range(0, image.shape[1], rows):
         part = image[None, :, top : top + rows].float()
-        narrow[:, top : top + rows] = _rounded(resize_float(part, (part.shape[2], shape[1])))
+        narrow[:, :, top : top + rows] = resize_float(part, (part.shape[2], shape[1]))
     columns = max(1, _RESIZED_AT_ONCE // 8 // image.shape[1])
     for left in range(0, shape[1], columns):
-        part = narrow[None, :, :, left : left + columns].float()
-        result[:, :, left : left + columns] = _rounded(resize_float(part, (shape[0], part.shape[3])))
+        part = narrow[..., left : left + columns].float()
+        found = resize_float(part, (shape[0], part.shape[3]))
+        result[:, :, left : left + columns] = found[0].round_().clamp_(0, 255)
     return result
-
-
-def _rounded(images: Tensor) -> Tensor:
-    return images[0].round_().clamp_(0, 255).byte()
 
 
 def scaled(shape: Shape, scale: float) -> Shape:

@@ -29,8 +29,8 @@ def cut(length: int, side: int = TILE, overlap: int = OVERLAP) -> list[slice]:
         overlap: of neighbours, at most half of `side`.
 
     Examples:
-        >>> cut(2000)
-        [slice(0, 1024, None), slice(768, 1792, None), slice(1536, 2000, None)]
+        >>> cut(1000)
+        [slice(0, 512, None), slice(384, 896, None), slice(768, 1000, None)]
         >>> cut(300)
         [slice(0, 300, None)]
     """
