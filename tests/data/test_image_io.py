@@ -95,7 +95,7 @@ def test_bad_masks(tmp_path):
     with pytest.raises(ValueError, match="height and width"):
         read_mask(save(tmp_path / "small.png", np.zeros((2, 2))), path)
     with pytest.raises(ValueError, match="mode RGB"):
-        read_mask(save(tmp_path / "colour.png", image()), path)
+        read_mask(save(tmp_path / "colour.png", noise(0, 2, 2)), path)
 
 
 def noise(seed, height, width):
