@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.tables.markdown import describe, markdown
 
 SETS = "quality/domains.json"
-TITLES = {"voc_mini": "six classes of VOC"}  # of sets whose folder has another name
+TITLES = {"crop_weed": "crop and weed", "voc_mini": "six classes of VOC"}  # of sets whose folder has another name
 OURS, REFINED, EVIDENCE = "ours", "ours, PAMR", "guide's evidence, PAMR"
 SUPERVISED = "supervised (masks of the other half)"
 MAPS = ("CAM", "Grad-CAM++", "LayerCAM", "CAM + PAMR")

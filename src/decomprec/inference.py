@@ -162,9 +162,7 @@ def _masks_of_one_size(images: Sequence[Tensor], tags: Tensor | None, views: lis
         return segmenter.features(view.contiguous(memory_format=torch.channels_last))
 
     def mask_logits(view: Tensor) -> Tensor:
-        height, width = view.shape[-2:]
-        logits: Tensor = segmenter.mask_decoder(features(view))
-        return logits[..., :height, :width].contiguous()
+        return segmenter.mask_logits(view, features(view)).contiguous()
 
     evidence = class_evidence(segmenter, classifier, features)
     masks = torch.zeros(len(images), segmenter.num_classes, *views[-1], device=device)

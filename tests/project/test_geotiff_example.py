@@ -22,7 +22,7 @@ PLACE = {"crs": "EPSG:32633", "transform": from_origin(500_000, 5_800_000, 0.1, 
 class Bright(nn.Module):
     """Mask logits that say the second class where the image is bright."""
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor, features: list[torch.Tensor] | None = None) -> torch.Tensor:
         bright = 20 * (images.mean(dim=1, keepdim=True) - 0.5)
         return torch.cat([-bright, bright], dim=1)
 

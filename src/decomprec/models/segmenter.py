@@ -124,9 +124,9 @@ class DecompositionSegmenter(nn.Module):
         imagelets = _decode(self.image_decoder, features, colours)[..., :height, :width].sigmoid()
         return Decomposition(mask_logits, rearrange(imagelets, "b (k c) h w -> b k c h w", c=3), slots)
 
-    def mask_logits(self, images: Tensor) -> Tensor:
-        """The mask branch alone: logits (B, K, H, W) of images (B, 3, H, W) in [0, 1]."""
-        features = self.features(images)
+    def mask_logits(self, images: Tensor, features: list[Tensor] | None = None) -> Tensor:
+        """The mask branch alone: logits (B, K, H, W) of images (B, 3, H, W) in [0, 1], or of their `features`."""
+        features = self.features(images) if features is None else features
         height, width = images.shape[-2:]
         logits: Tensor = self.mask_decoder(features)[..., :height, :width]
         return logits
