@@ -185,7 +185,7 @@ def learnt(precision: torch.dtype, perturbed: int | None = None) -> tuple[float,
 
 
 def test_a_thousand_steps_in_bfloat16_end_where_float32_does() -> None:
-    """The masks differ by at most twice as much as those of float32 runs whose first weights were rounded like bfloat16.
+    """Masks differ by at most twice as much as those of float32 runs whose first weights were rounded like bfloat16.
 
     On a CPU without AVX-512, four of these differed by up to 0.0027 (mean over pixels and slots) and 1.7 % of the loss.
     The loss is that of the float32 weights; it ended 7 % higher after bfloat16.
