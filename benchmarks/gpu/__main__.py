@@ -48,10 +48,10 @@ def plan(out: Path, data: Path | None, tiny: bool) -> list[Stage]:
     tests = ("tests/core/test_numerics.py::test_cpu_and_gpu_agree", compile_tests)
     if tiny:
         tests = (tests[0], f"{compile_tests}::test_random_fills_compile")
-    steps = "paper and K2" if tiny else "paper and batch64 and not K5 and not K81"
+    steps = "paper" if tiny else "paper and batch64 and not K5 and not K81"
     return [
         Stage("tests", 80, ("pytest", "-q", "-p", "no:cacheprovider", *tests)),
-        _speed("recompose", 60, out, "K2" if tiny else "batch64 and not K5", tiny),
+        _speed("recompose", 60, out, "batch2" if tiny else "batch64 and not K5", tiny),
         _speed("train_step", 80, out, f"{steps} and not compiled", tiny),
         _training("paper", 130, out, data, tiny),
         _speed("train_step", 70, out, f"{steps} and bf16_sampled_compiled", tiny, "train_step_compiled"),
