@@ -16,11 +16,11 @@ from typing import Any
 import decomprec.experiment  # noqa: F401  # before the processes fork: imports are no part of the checks
 from benchmarks.files import RESULTS, save
 from decomprec.data import load_images
-from decomprec.data.doubts import tag_doubts
+from decomprec.data.findings import tag_findings
 from decomprec.data.leaks import warn_of_shared_images
 from decomprec.data.overview import overview_rows
 
-PARTS = ("both splits, with checks of folders and masks", "equal images in both splits", "table and doubts")
+PARTS = ("both splits, with checks of folders and masks", "equal images in both splits", "table and findings")
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
@@ -37,7 +37,7 @@ def one_round(data: Path) -> list[float]:
         lambda: (load("train", transform=None, masks=False), load("val", transform=None, masks=True))
     )
     shared, _ = timed(lambda: warn_of_shared_images(seen, unseen))
-    looked, _ = timed(lambda: (overview_rows(seen, unseen), tag_doubts(seen, unseen)))
+    looked, _ = timed(lambda: (overview_rows(seen, unseen), tag_findings(seen, unseen)))
     return [seconds, shared, looked, len(seen) + len(unseen)]
 
 

@@ -92,9 +92,9 @@ def class_evidence(
 ) -> Callable[[Tensor], Tensor] | None:
     """What a guide knows about the classes at each pixel of the images that its segmenter sees.
 
-    A segmenter draws a frequent class where a rare one grows beside it. The guide's evidence, which is brought to one
-    range for every class of an image, tells them apart, see `refine.divide_foreground`. It does not spread here: on
-    leaves that touch, it would mix what it is to tell apart.
+    A segmenter often draws a frequent class in place of a rare one next to it. The guide's evidence, which has the
+    same range for every class of an image, tells them apart, see `refine.divide_foreground`. It does not spread here,
+    because that would mix what it is to tell apart, such as leaves that touch.
 
     Args:
         segmenter: in eval mode.

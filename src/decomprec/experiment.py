@@ -20,7 +20,7 @@ from decomprec._files import write_text
 from decomprec._measuring import Measured, measure
 from decomprec._processes import number_of_processes
 from decomprec.data import SyntheticScenes, eval_transform, train_transform
-from decomprec.data.doubts import tag_doubts
+from decomprec.data.findings import tag_findings
 from decomprec.data.overview import heading, overview_rows
 from decomprec.data.samples import Transform
 from decomprec.evaluation.comparison import text_table
@@ -85,7 +85,7 @@ def run_experiment(
             (`TaggedImages.in_memory`).
         start: a trained model to start from, see `train`.
         loggers: further logs, see `train`.
-        trainer_options: as for `train`; one device by default, whatever job this process is part of.
+        trainer_options: as for `train`; one device by default, also in a job of several processes.
         evidence_only: train no segmenter, see `train`.
 
     Raises:
@@ -181,9 +181,9 @@ def _description(preset: Preset, data: str, seed: int, precision: str, minutes: 
 @rank_zero_only
 def _print_overview(data: str, seen: Any, unseen: Any) -> None:
     print(f"{heading(data, seen)}\n\n{text_table(overview_rows(seen, unseen))}\n")
-    for doubt in tag_doubts(seen, unseen):
-        if doubt.level != "note":
-            print(f"warning: {doubt.text}\n")
+    for finding in tag_findings(seen, unseen):
+        if finding.level != "note":
+            print(f"warning: {finding.text}\n")
 
 
 @rank_zero_only

@@ -72,9 +72,9 @@ def test_errors_and_what_is_written(tmp_path: Path) -> None:
 
     content = json.loads((out / "findings.json").read_text(encoding="utf-8"))
     assert (content["format"], content["classes"], content["images"]) == ("folder", ["dog"], {"train": 40, "val": 9})
-    doubts = {doubt["check"]: doubt for doubt in content["findings"]}
-    assert {tuple(group) for group in doubts["unreadable"]["files"]} == {(str(file),) for file in damaged}
-    assert [len(doubts[check]["files"]) for check in ("equal over splits", "small images")] == [1, 47]
+    findings = {finding["check"]: finding for finding in content["findings"]}
+    assert {tuple(group) for group in findings["unreadable"]["files"]} == {(str(file),) for file in damaged}
+    assert [len(findings[check]["files"]) for check in ("equal across splits", "small images")] == [1, 47]
 
     sheets = {file.name: file for file in (out / "contact_sheets").iterdir()}
     assert sheets.keys() == {"0_no_class.png", "1_dog.png"}
@@ -95,7 +95,7 @@ def test_images_that_look_alike_need_a_package(tmp_path: Path, monkeypatch: pyte
     with Image.open(data / "train" / "dog" / "dog1.png") as image:
         image.save(data / "val" / "dog" / "near.jpg", quality=85)
     found = call("check", data)
-    assert "near duplicates over splits" in found.stdout
+    assert "near duplicates across splits" in found.stdout
     assert found.exit_code == 0
     monkeypatch.setattr(inspection, "find_spec", lambda name: None)
     missing = call("check", data)

@@ -274,7 +274,7 @@ def test_files_whose_meaning_is_not_plain(tmp_path: Path, kind: str) -> None:
 
 def test_a_list_of_detections_is_told(tmp_path: Path) -> None:
     (tmp_path / "instances.json").write_text(json.dumps([{"image_id": 7, "category_id": 3, "score": 0.5}]))
-    with pytest.raises(ValueError, match="it is a list, as of detections; give the file with `images`"):
+    with pytest.raises(ValueError, match="it is a list of detections; give the file with `images`"):
         CocoInstances(tmp_path / "instances.json")
 
 

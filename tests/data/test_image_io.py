@@ -5,8 +5,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from decomprec.data import Record, TaggedImages
-from decomprec.data.dataset import MaskValues
 from decomprec.data.image_io import read_image, read_mask
+from decomprec.data.record import MaskValues
 
 
 def save(path, array, **options):

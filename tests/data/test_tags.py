@@ -12,10 +12,11 @@ from PIL import Image
 
 from decomprec.data import eval_transform
 from decomprec.data.datamodule import TaggedDataModule
-from decomprec.data.dataset import Record, TaggedImages, TaggedRecords
-from decomprec.data.doubts import constant_doubts, tag_doubts
+from decomprec.data.dataset import TaggedImages, TaggedRecords
+from decomprec.data.findings import constant_findings, tag_findings
 from decomprec.data.inspection import inspect_images
 from decomprec.data.overview import overview_rows
+from decomprec.data.record import Record
 from decomprec.data.tags import TagTable, tag_table
 
 
@@ -70,8 +71,8 @@ def test_nothing_asks_for_the_whole_matrix(tmp_path: Path, monkeypatch: pytest.M
         data = TaggedDataModule(*sets, batch_size=2)
     batches = list(data.train_dataloader())
     assert sum(batch["tags"].sum(dim=0) for batch in batches).tolist() == [0, 3]
-    assert [doubt.check for doubt in constant_doubts(sets[0])] == ["no images"]
-    assert {doubt.check for doubt in tag_doubts(*sets)} == {"few images", "validation"}
+    assert [finding.check for finding in constant_findings(sets[0])] == ["no images"]
+    assert {finding.check for finding in tag_findings(*sets)} == {"few images", "validation"}
     assert overview_rows(*sets)[2][:5] == ["dog", "3", "3", "3", "3"]
     assert [image.tags for image in inspect_images(sets[0], "train")] == [(), ("dog",)] * 3
     assert sets[0].select([1, 2])[0]["tags"].tolist() == [0, 1]

@@ -27,7 +27,7 @@ from decomprec.cli.surroundings import check_apart
 from decomprec.cli.train import LIST
 
 if TYPE_CHECKING:
-    from decomprec.data.doubts import Doubt
+    from decomprec.data.findings import Finding
     from decomprec.data.inspection import Inspected
 
 FINDINGS = "findings.json"
@@ -73,9 +73,9 @@ def check(
     """
     from decomprec.data import load_images
     from decomprec.data.detect import detect_format
-    from decomprec.data.doubts import constant_doubts, tag_doubts
-    from decomprec.data.duplicates import duplicate_doubts
-    from decomprec.data.inspection import can_compare, file_doubts, inspect_images
+    from decomprec.data.duplicates import duplicate_findings
+    from decomprec.data.findings import constant_findings, tag_findings
+    from decomprec.data.inspection import can_compare, file_findings, inspect_images
     from decomprec.data.overview import heading, overview_rows
     from decomprec.evaluation.comparison import text_table
 
@@ -93,44 +93,44 @@ def check(
 
     image_size = chosen_preset(context, preset, None, "robust").image_size
     images = [*inspect_images(seen, "train"), *inspect_images(unseen, "val")]
-    doubts = [
-        *file_doubts(images, image_size),
-        *duplicate_doubts(images),
-        *constant_doubts(seen),
-        *tag_doubts(seen, unseen),
+    findings = [
+        *file_findings(images, image_size),
+        *duplicate_findings(images),
+        *constant_findings(seen),
+        *tag_findings(seen, unseen),
     ]
-    typer.echo(_printed(doubts, images))
+    typer.echo(_printed(findings, images))
     if not can_compare():
         typer.echo("\nimages that look alike were not searched for: pip install imagehash")
     if out is not None:
-        _write(out, found, seen, images, doubts)
+        _write(out, found, seen, images, findings)
         save_config(context, out / CONFIG, format=found)
         typer.echo(f"\nfindings and contact sheets: {printable(str(out))}")
-    if any(doubt.level == "error" for doubt in doubts):
+    if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
 
 
-def _printed(doubts: Sequence[Doubt], images: Sequence[Inspected]) -> str:
+def _printed(findings: Sequence[Finding], images: Sequence[Inspected]) -> str:
     """The table of findings, the worst first, then the images that errors and warnings are about."""
     from decomprec.evaluation.comparison import text_table
 
     levels = ("error", "warning", "note")
-    ordered = sorted(doubts, key=lambda doubt: levels.index(doubt.level))
+    ordered = sorted(findings, key=lambda finding: levels.index(finding.level))
     problems = {image.file: image.problem for image in images if image.problem is not None}
     lines = [text_table([["level", "check", "finding"], *([d.level, d.check, d.text] for d in ordered)])]
-    for doubt in ordered:
-        shown = doubt.files if doubt.level == "error" else doubt.files[:_LISTED]
+    for finding in ordered:
+        shown = finding.files if finding.level == "error" else finding.files[:_LISTED]
         if shown:
-            lines += ["", f"{doubt.check}:"]
+            lines += ["", f"{finding.check}:"]
             lines += [f"  {problems.get(group[0]) or ' = '.join(map(str, group))}" for group in shown]
-        if len(doubt.files) > len(shown):
-            lines.append(f"  and {len(doubt.files) - len(shown)} more")
-    counts = [sum(doubt.level == level for doubt in doubts) for level in levels]
+        if len(finding.files) > len(shown):
+            lines.append(f"  and {len(finding.files) - len(shown)} more")
+    counts = [sum(finding.level == level for finding in findings) for level in levels]
     summary = ", ".join(f"{count} {level}{'s' * (count != 1)}" for count, level in zip(counts, levels, strict=True))
     return printable("\n".join([*lines, "", summary]))
 
 
-def _write(out: Path, found: str, seen: Any, images: Sequence[Inspected], doubts: Sequence[Doubt]) -> None:
+def _write(out: Path, found: str, seen: Any, images: Sequence[Inspected], findings: Sequence[Finding]) -> None:
     """Write findings.json, and a contact sheet of each class and of none."""
     import dataclasses
 
@@ -141,7 +141,7 @@ def _write(out: Path, found: str, seen: Any, images: Sequence[Inspected], doubts
         "format": found,
         "classes": list(seen.class_names),
         "images": {split: sum(image.split == split for image in images) for split in ("train", "val")},
-        "findings": [dataclasses.asdict(doubt) for doubt in doubts],
+        "findings": [dataclasses.asdict(finding) for finding in findings],
     }
     write_text(out / FINDINGS, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
     readable = [i for i, image in enumerate(images[: len(seen)]) if image.problem is None]

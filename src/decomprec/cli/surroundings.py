@@ -33,7 +33,7 @@ _SIZES = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "JSM
 def settle_ranks(environment: MutableMapping[str, str], devices: int = 1, nodes: int = 1) -> str | None:
     """Keep the ranks of the launcher that has started the processes of this command, and remove all others.
 
-    A command of one process is part of no job, whatever the variables around it say.
+    A command of one process is part of no job, even if environment variables describe one.
 
     Args:
         environment: changed in place.
@@ -126,7 +126,7 @@ def print_any_text() -> None:
 def check_apart(data: Path, out: Path) -> None:
     """Refuse a folder of results that is the folder of the images, is inside it or contains it.
 
-    Results in the folder of the images would be taken for images by the next call.
+    The next call would read results in the folder of the images as images.
 
     Args:
         data: a folder, or a file next to images.

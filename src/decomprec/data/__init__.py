@@ -1,7 +1,7 @@
 """Data sets of images with tags. Masks are used only for evaluation, except those given to `with_masks`."""
 
 from decomprec.data.corrections import with_masks
-from decomprec.data.dataset import Record, TaggedImages
+from decomprec.data.dataset import TaggedImages
 from decomprec.data.formats.coco import CocoInstances
 from decomprec.data.formats.csv import TaggedCSV
 from decomprec.data.formats.folder import TaggedFolder
@@ -10,6 +10,7 @@ from decomprec.data.formats.records import TaggedRows
 from decomprec.data.formats.shard_writer import write_shards
 from decomprec.data.formats.voc import VOCDevkit
 from decomprec.data.loading import load_images
+from decomprec.data.record import Record
 from decomprec.data.samples import IGNORE, collate
 from decomprec.data.synthetic import SyntheticScenes
 from decomprec.data.transforms import eval_transform, train_transform

@@ -85,7 +85,7 @@ def read_colours(path: Path | None) -> Colours | None:
     if len(names) > 255:  # masks have 8 bits
         raise ValueError(f"Expected {path} to name at most 254 classes, but got {len(names) - 1}.")
     if len(dict(values)) < len(set(values)):
-        raise ValueError(f"Expected {path} to give each class a colour of its own, but two share one; change it.")
+        raise ValueError(f"Expected {path} to give each class another colour, but two share one; change it.")
     return Colours(path, tuple(dict.fromkeys(values)))
 
 
@@ -124,7 +124,7 @@ def classes_in(
 
     Args:
         names: of tags, folders or objects.
-        chosen: names that the user gives as classes, whatever they mean.
+        chosen: names that the user gives as classes, even if they look like names for nothing.
         where: the data set, for messages.
         nothing: selects the names that mean that there is no class.
 

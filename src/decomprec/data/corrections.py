@@ -12,11 +12,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from decomprec.data.class_lists import find_class_list, read_class_list
-from decomprec.data.dataset import MaskValues, Record, TaggedImages
+from decomprec.data.dataset import TaggedImages
 from decomprec.data.image_io import read_mask
 from decomprec.data.mask_files import MaskFiles, mask_images
 from decomprec.data.mask_meaning import Look, white_as, white_is_class
 from decomprec.data.notices import say
+from decomprec.data.record import MaskValues, Record
 from decomprec.data.samples import IGNORE
 from decomprec.data.tags import TagTable
 

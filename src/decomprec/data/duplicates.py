@@ -1,4 +1,4 @@
-"""Images that are equal or look alike, over splits and within."""
+"""Images that are equal or look alike, across splits and within."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from decomprec.data.doubts import Doubt, Level
+from decomprec.data.findings import Finding, Level
 from decomprec.data.inspection import Inspected
 
 CLOSE = 8
@@ -19,7 +19,7 @@ as close.
 _ROWS = 1024
 
 
-def duplicate_doubts(images: Sequence[Inspected]) -> list[Doubt]:
+def duplicate_findings(images: Sequence[Inspected]) -> list[Finding]:
     """Find equal images, and images that look alike if their looks are known.
 
     Returns:
@@ -27,44 +27,44 @@ def duplicate_doubts(images: Sequence[Inspected]) -> list[Doubt]:
 
     Examples:
         >>> images = [Inspected("train", "a.png", ("dog",), content=b"1"), Inspected("val", "b.png", (), content=b"1")]
-        >>> [(doubt.level, doubt.check, doubt.files) for doubt in duplicate_doubts(images)]
-        [('error', 'equal over splits', (('a.png', 'b.png'),)), ('warning', 'tags that differ', (('a.png', 'b.png'),))]
+        >>> [(finding.level, finding.check) for finding in duplicate_findings(images)]
+        [('error', 'equal across splits'), ('warning', 'tags that differ')]
     """
     images = [image for image in images if image.problem is None]
     equal, alike = equal_groups(images), alike_groups(images)
     found = [
-        _doubt(
+        _finding(
             "error",
-            "equal over splits",
+            "equal across splits",
             [group for group in equal if _splits(group) > 1],
             "are in both splits: scores on them measure memory; remove one of each",
         ),
-        _doubt(
+        _finding(
             "warning",
             "equal within a split",
             [group for group in equal if len(group) > _splits(group)],
             "of one split are equal: they count more than others; keep one of each",
         ),
-        _doubt(
+        _finding(
             "warning",
             "tags that differ",
             [group for group in equal if len({image.tags for image in group}) > 1],
             "are equal but have other tags: list an image once, with all its tags",
         ),
-        _doubt(
+        _finding(
             "warning",
-            "near duplicates over splits",
+            "near duplicates across splits",
             [group for group in alike if _splits(group) > 1],
-            "look alike over the splits: scores may measure memory; keep images of a scene in one split",
+            "look alike across the splits: scores may measure memory; keep images of a scene in one split",
         ),
-        _doubt(
+        _finding(
             "warning",
             "near duplicates",
             [group for group in alike if _splits(group) == 1],
             "of one split look alike: they teach less than their number says",
         ),
     ]
-    return [doubt for doubt in found if doubt is not None]
+    return [finding for finding in found if finding is not None]
 
 
 def equal_groups(images: Sequence[Inspected]) -> list[tuple[Inspected, ...]]:
@@ -110,12 +110,12 @@ def _close(looks: Tensor) -> Iterator[tuple[int, int]]:
         yield from ((start + i, start + j) for i, j in close.triu(1).nonzero().tolist())
 
 
-def _doubt(level: Level, check: str, groups: Sequence[Sequence[Inspected]], what: str) -> Doubt | None:
+def _finding(level: Level, check: str, groups: Sequence[Sequence[Inspected]], what: str) -> Finding | None:
     if not groups:
         return None
     files = tuple(tuple(image.file for image in group) for group in groups)
     count = len({file for group in files for file in group})
-    return Doubt(level, check, f"{count} images {what}", files)
+    return Finding(level, check, f"{count} images {what}", files)
 
 
 def _splits(group: Sequence[Inspected]) -> int:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from decomprec.data.doubts import Doubt
+from decomprec.data.findings import Finding
 from decomprec.data.samples import ImageError
 from decomprec.data.tags import tag_table
 
@@ -85,7 +85,7 @@ def inspect_images(dataset: Any, split: str, threads: int | None = None) -> list
         return list(tqdm(found, f"reading {split}", len(dataset), unit="image", leave=False, disable=None))
 
 
-def file_doubts(images: Sequence[Inspected], image_size: int) -> list[Doubt]:
+def file_findings(images: Sequence[Inspected], image_size: int) -> list[Finding]:
     """Find images that can't be read, and those smaller than they are trained at.
 
     Args:
@@ -96,8 +96,8 @@ def file_doubts(images: Sequence[Inspected], image_size: int) -> list[Doubt]:
         An error for unreadable images, a note on all sizes, and a warning of small images.
 
     Examples:
-        >>> for doubt in file_doubts([Inspected("train", "a.png", (), size=(20, 30))], image_size=32):
-        ...     print(doubt.level, "-", doubt.text)
+        >>> for finding in file_findings([Inspected("train", "a.png", (), size=(20, 30))], image_size=32):
+        ...     print(finding.level, "-", finding.text)
         note - 20 x 30 smallest, 20 x 30 median, 20 x 30 largest (height x width)
         warning - 1 of 1 images are smaller than 32 pixels, the preset's size: ...
     """
@@ -105,17 +105,19 @@ def file_doubts(images: Sequence[Inspected], image_size: int) -> list[Doubt]:
     problems = [image for image in images if image.problem is not None]
     if problems:
         text = f"{len(problems)} of {len(images)} images cannot be read: repair or remove them, or train with "
-        found.append(Doubt("error", "unreadable", f"{text}--skip-unreadable", tuple((i.file,) for i in problems)))
+        found.append(Finding("error", "unreadable", f"{text}--skip-unreadable", tuple((i.file,) for i in problems)))
     read = sorted((image for image in images if image.problem is None), key=lambda image: image.size[0] * image.size[1])
     if not read:
         return found
     sizes = [f"{height} x {width}" for height, width in (read[i].size for i in (0, len(read) // 2, -1))]
-    found.append(Doubt("note", "sizes", f"{sizes[0]} smallest, {sizes[1]} median, {sizes[2]} largest (height x width)"))
+    found.append(
+        Finding("note", "sizes", f"{sizes[0]} smallest, {sizes[1]} median, {sizes[2]} largest (height x width)")
+    )
     small = [image for image in read if min(image.size) < image_size]
     if small:
         text = f"{len(small)} of {len(images)} images are smaller than {image_size} pixels, the preset's size: "
         text += "they are enlarged; lower image_size if most are"
-        found.append(Doubt("warning", "small images", text, tuple((image.file,) for image in small)))
+        found.append(Finding("warning", "small images", text, tuple((image.file,) for image in small)))
     return found
 
 

@@ -22,7 +22,7 @@ DATA, IMAGES, LABELS = "data.yaml", "images", "labels"
 
 
 def write(labelled: Iterable[Labelled], class_names: Sequence[str], out: Path) -> None:
-    """Write data.yaml, labels, and copies of the images, which trainers look for beside them.
+    """Write data.yaml, labels, and copies of the images, which trainers look for next to them.
 
     Each part of a class is an object. Pixels of 255 have no place in the format, and are left out.
     """
@@ -44,7 +44,7 @@ def write(labelled: Iterable[Labelled], class_names: Sequence[str], out: Path) -
 
 
 def read(source: Path) -> LabelMaps:
-    """Find the label maps of images with labels in a folder, whatever its splits.
+    """Find the label maps of images with labels in a folder with any splits.
 
     Raises:
         ValueError: if data.yaml, or a list such as classes.txt, names no classes, or an image is missing.

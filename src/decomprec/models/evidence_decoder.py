@@ -1,4 +1,4 @@
-"""A mask decoder that needs no training of its own: a guide's evidence for each class."""
+"""A mask decoder that needs no training: a guide's evidence for each class."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class SeedEveryEpoch(Callback):
         return {"seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint.
+        """Restore the state from a checkpoint.
 
         Raises:
             ValueError: if the seed was another one.

@@ -250,7 +250,7 @@ class StopCollapsed(Callback):
         return {"epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.epochs = state_dict["epochs"]
 
 

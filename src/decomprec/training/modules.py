@@ -187,7 +187,7 @@ class GuideModule(Stage):
         checkpoint["seen"] = self._seen.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self._seen.load_state_dict(checkpoint["seen"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

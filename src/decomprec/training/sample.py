@@ -61,7 +61,7 @@ class Sample:
         return {"rows": list(self.rows) if self._parts else []}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.clear()
         if state_dict["rows"]:
             self.add(*state_dict["rows"])

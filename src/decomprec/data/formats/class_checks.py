@@ -88,7 +88,7 @@ def check_twins(images: Mapping[Path, Sequence[Path]]) -> None:
 
 
 def check_trained(root: Path, parts: dict[str, dict[str, Path]]) -> None:
-    """Refuse splits whose images to train on are all without defects, as of MVTec AD."""
+    """Refuse splits whose images to train on are all without defects, as in MVTec AD."""
     names = {split_of(part): set(folders) for part, folders in parts.items()}
     train, test = names.get("train", set()), names.get("test", set()) | names.get("val", set())
     if train and train == empty_tags(train) and (tagged := sorted(test - empty_tags(test))):
@@ -149,7 +149,7 @@ def check_beside_splits(root: Path, others: Collection[str], parts: dict[str, di
 
 
 def check_doubtful(root: Path, folders: dict[str, Path], classes: Collection[str]) -> None:
-    """Refuse a folder "mask" that fits no image, as of faces with and without, or "photos" beside other classes."""
+    """Refuse a folder "mask" that fits no image, such as faces with masks, or "photos" beside other classes."""
     named = [child for child in subfolders(root) if holds_images(child.name) or may_be_class(child.name)]
     for child in named if folders else ():
         if child.name in folders or child.name in classes or not has_class_images(child):

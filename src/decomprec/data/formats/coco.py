@@ -7,13 +7,14 @@ from pathlib import Path
 from torch import Tensor
 
 from decomprec.data.checks import OnError, check_class_names, choose_classes
-from decomprec.data.dataset import Record, TaggedImages
+from decomprec.data.dataset import TaggedImages
 from decomprec.data.formats.coco_file import CocoFile, CocoImage
 from decomprec.data.formats.coco_masks import has_segmentation, label_map, mask_api, short_polygons
 from decomprec.data.image_finder import ImageFinder
 from decomprec.data.image_io import stored_size, turn_with
 from decomprec.data.notices import say_once
 from decomprec.data.paths import images_folder, inside
+from decomprec.data.record import Record
 from decomprec.data.samples import Transform
 
 

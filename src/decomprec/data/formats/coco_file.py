@@ -107,7 +107,7 @@ def id_order(key: str) -> tuple[float, str]:
 
 def _entries(content: Any, name: str) -> list[dict[str, Any]]:
     if isinstance(content, list):
-        raise ValueError("it is a list, as of detections; give the file with `images`, `categories` and `annotations`")
+        raise ValueError("it is a list of detections; give the file with `images`, `categories` and `annotations`")
     entries = content.get(name) if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise ValueError(f"it has no list `{name}`")

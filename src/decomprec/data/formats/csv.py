@@ -5,13 +5,14 @@ from pathlib import Path
 
 from decomprec.data.checks import OnError, choose_classes
 from decomprec.data.class_lists import classes_in, find_class_list, read_class_list, read_colours
-from decomprec.data.dataset import MaskValues, Record, TaggedImages
+from decomprec.data.dataset import TaggedImages
 from decomprec.data.formats.table_rows import Columns, Row, read_rows
 from decomprec.data.formats.tables import TABLE, find_tables
 from decomprec.data.mask_files import MaskFiles
 from decomprec.data.names import SPLITS
 from decomprec.data.notices import say
 from decomprec.data.paths import check_once, images_folder, inside
+from decomprec.data.record import MaskValues, Record
 from decomprec.data.samples import Transform
 from decomprec.data.splits import choose_part, in_part
 

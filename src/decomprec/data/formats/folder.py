@@ -6,10 +6,11 @@ from pathlib import Path
 
 from decomprec.data.checks import OnError, choose_classes
 from decomprec.data.class_lists import classes_in, find_class_list, read_class_list, read_colours
-from decomprec.data.dataset import MaskValues, Record, TaggedImages
+from decomprec.data.dataset import TaggedImages
 from decomprec.data.formats.class_folders import UNSPLIT, ClassFolders, find_class_folders, masks_by_image
 from decomprec.data.names import empty_tags
 from decomprec.data.paths import below
+from decomprec.data.record import MaskValues, Record
 from decomprec.data.samples import Transform
 from decomprec.data.splits import HELD_OUT, choose_part
 

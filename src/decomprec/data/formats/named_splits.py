@@ -11,7 +11,7 @@ _DEPTH = 3  # of folders, such as data/train/0.parquet
 
 
 def made_of(folder: Path, ending: str, depth: int = _DEPTH) -> bool:
-    """Whether a folder holds files with an ending, itself or in its folders, and no images beside them.
+    """Whether a folder holds files with an ending, itself or in its folders, and no images next to them.
 
     An archive next to the images that came in it, or a table of them, is not what the data set is made of.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from decomprec._yaml import load_yaml
 from decomprec.data.checks import OnError, choose_classes
 from decomprec.data.class_lists import classes_in, find_class_list, listed_names, read_colours
-from decomprec.data.dataset import MaskValues, Record, TaggedImages
+from decomprec.data.dataset import TaggedImages
 from decomprec.data.formats.class_folders import UNSPLIT
 from decomprec.data.formats.mask_names import names_of_values
 from decomprec.data.formats.object_names import mask_values, xml_names, yolo_numbers
@@ -19,6 +19,7 @@ from decomprec.data.mask_colours import Colours
 from decomprec.data.mask_files import MaskFiles, normal_path
 from decomprec.data.names import is_nothing, is_system
 from decomprec.data.paths import below, read_text
+from decomprec.data.record import MaskValues, Record
 from decomprec.data.samples import Transform
 from decomprec.data.splits import choose_part, in_part
 

@@ -8,8 +8,9 @@ from torch import Tensor
 from torchvision.datasets import OxfordIIITPet
 
 from decomprec.data.checks import OnError, choose_classes
-from decomprec.data.dataset import Record, TaggedImages
+from decomprec.data.dataset import TaggedImages
 from decomprec.data.paths import below, read_text
+from decomprec.data.record import Record
 from decomprec.data.samples import IGNORE, Transform
 
 _SPLITS = {"train": "trainval", "val": "test"}

@@ -11,11 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from decomprec.data.checks import OnError, choose_classes
-from decomprec.data.dataset import MaskValues, Record, TaggedRecords, unlabelled
+from decomprec.data.dataset import TaggedRecords, unlabelled
 from decomprec.data.image_io import TRAINING_PIXELS, ImageBytes, read_image, read_labels, turn_with
 from decomprec.data.names import empty_tags, is_nothing
 from decomprec.data.notices import say
 from decomprec.data.pixels import rgb_pixels
+from decomprec.data.record import MaskValues, Record
 from decomprec.data.samples import ImageError, Transform
 
 Row = Mapping[str, Any]

@@ -43,7 +43,7 @@ def shard_tags(samples: Sequence[Sample], names: Sequence[str] | None, where: ob
     has_text = any(text is not None for text in texts)
     if any(found is not None for found in tags):
         if has_text:
-            say(f"{where}: classes are read from {kind} files, and .txt files are taken for captions.")
+            say(f"{where}: classes are read from {kind} files; .txt files are read as captions.")
     elif has_text:
         kind, tags = ".txt", _of_texts(texts, names, where)
     else:

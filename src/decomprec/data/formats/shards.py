@@ -93,7 +93,7 @@ def _samples(shard: Path) -> Iterator[Sample]:
 
 
 def _sample(shard: Path, key: str, files: dict[str, Any]) -> Sample | None:
-    """The files of one key as a sample; None if there is no image, as of a README."""
+    """The files of one key as a sample; None if there is no image, such as for a README."""
     image_like = [ending for ending in files if f".{ending.rpartition('.')[2]}" in IMAGE_SUFFIXES]
     masks = [ending for ending in image_like if holds_masks(ending.partition(".")[0])]
     images = [ending for ending in image_like if ending not in masks]

@@ -101,11 +101,11 @@ def _read(path: Path, part: str, columns: Columns, named: Collection[str]) -> _R
             f"Expected {tags!r} of {path} to hold the names of classes, but got only 0 and 1; if 1 means that a class "
             "is in the image, call the column like the class, else write the names."
         )
-    doubt = next((column for column in table if plain(column) == "confidence"), None)
-    if doubt is not None and columns.tags is None and set(table[doubt]) - {"1", "1.0"}:
+    confidence = next((column for column in table if plain(column) == "confidence"), None)
+    if confidence is not None and columns.tags is None and set(table[confidence]) - {"1", "1.0"}:
         raise ValueError(
-            f"Expected {path} to hold tags that are sure, but got a column {doubt!r}; keep the rows whose tag is in "
-            "the image, join those of an image into one with ';' between tags, and leave out the column."
+            f"Expected {path} to hold tags that are sure, but got a column {confidence!r}; keep the rows whose tag is "
+            "in the image, join those of an image into one with ';' between tags, and leave out the column."
         )
     return _Read(path, part, table, image, split, tags)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from decomprec.data.checks import OnError, choose_classes
-from decomprec.data.dataset import MaskValues, Record, TaggedImages
+from decomprec.data.dataset import TaggedImages
 from decomprec.data.formats.object_names import mask_values, xml_names
 from decomprec.data.formats.voc_devkit import VOC_CLASSES, Classes, devkit_classes, find_devkit, mask_folder
 from decomprec.data.formats.voc_lists import Entry, VOCLists, find_lists, flagged_classes, listed_entries
@@ -14,6 +14,7 @@ from decomprec.data.mask_files import MaskFiles, mask_images
 from decomprec.data.mask_meaning import only_white
 from decomprec.data.names import is_nothing, is_system
 from decomprec.data.paths import below
+from decomprec.data.record import MaskValues, Record
 from decomprec.data.samples import IGNORE, Transform
 from decomprec.data.splits import choose_part, in_part
 

@@ -75,7 +75,7 @@ def devkit_classes(devkit: Path, annotated: Iterable[str] = (), chosen: Sequence
     own = sorted(name for name in names if not is_nothing(name) or name in chosen)
     if set(own) <= set(VOC_CLASSES):
         return Classes(VOC_CLASSES, ("background", *VOC_CLASSES), "VOC")
-    say(f"{devkit} has classes of its own, by its annotations: {', '.join(own)}.")
+    say(f"the annotations of {devkit} name other classes than VOC: {', '.join(own)}.")
     if len(own) > 1 and mask_folder(devkit).is_dir():
         say(f"{devkit}: masks are left out, as their values are unknown; name the values in class_names.txt.")
     return Classes(tuple(own), ("background", *own) if len(own) == 1 else None, str(devkit))

@@ -1,7 +1,6 @@
-"""Doubts are about just what was put into the data."""
+"""Findings are about just what was put into the data."""
 
 import re
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +14,9 @@ from PIL import Image, ImageEnhance
 from support.bad_cases import PAGE
 
 from decomprec.data import Record, TaggedImages
-from decomprec.data.doubts import FEWEST, Doubt, constant_doubts, tag_doubts
-from decomprec.data.duplicates import duplicate_doubts
-from decomprec.data.inspection import Inspected, file_doubts, inspect_images
+from decomprec.data.duplicates import duplicate_findings
+from decomprec.data.findings import FEWEST, Finding, constant_findings, tag_findings
+from decomprec.data.inspection import Inspected, file_findings, inspect_images
 
 
 class Tagged:
@@ -31,12 +30,12 @@ class Tagged:
         return len(self.tags)
 
 
-def doubts_of(names: list[str], train: list[str], val: list[str]) -> dict[str, str]:
+def findings_of(names: list[str], train: list[str], val: list[str]) -> dict[str, str]:
     train_set: Any = Tagged(names, train)
     val_set: Any = Tagged(names, val)
-    found = [*tag_doubts(train_set, val_set), *constant_doubts(train_set)]
-    assert len({doubt.check for doubt in found}) == len(found)
-    return {doubt.check: doubt.text for doubt in found}
+    found = [*tag_findings(train_set, val_set), *constant_findings(train_set)]
+    assert len({finding.check for finding in found}) == len(found)
+    return {finding.check: finding.text for finding in found}
 
 
 MANY = FEWEST
@@ -55,7 +54,7 @@ MANY = FEWEST
     ],
 )
 def test_tags(train: list[str], val: list[str], expected: dict[str, str]) -> None:
-    found = doubts_of(["cat", "dog"], train, val)
+    found = findings_of(["cat", "dog"], train, val)
     assert found.keys() == expected.keys()
     for check, words in expected.items():
         assert words in found[check]
@@ -63,29 +62,19 @@ def test_tags(train: list[str], val: list[str], expected: dict[str, str]) -> Non
 
 def test_long_lists_are_cut() -> None:
     names = [f"class{k:02}" for k in range(30)]
-    assert "class00, class01, class02, class03, class04 and 25 more" in doubts_of(names, [""], [""])["no images"]
+    assert "class00, class01, class02, class03, class04 and 25 more" in findings_of(names, [""], [""])["no images"]
 
 
 @given(st.lists(st.frozensets(st.integers(0, 5), min_size=1, max_size=5), min_size=1, max_size=6))
 def test_classes_of_the_same_images_are_found(classes: list[frozenset[int]]) -> None:
     names = [f"c{k}" for k in range(len(classes))]
     images = [" ".join(name for name, shown in zip(names, classes, strict=True) if i in shown) for i in range(6)]
-    found = doubts_of(names, images, images).get("tags together", "")
+    found = findings_of(names, images, images).get("tags together", "")
     same = {shown: [n for n, other in zip(names, classes, strict=True) if other == shown] for shown in classes}
     expected = [" + ".join(group) for group in same.values() if len(group) > 1]
     assert bool(found) == bool(expected)
     assert found.count(" + ") == sum(group.count(" + ") for group in expected)
     assert all(group in found for group in expected)
-
-
-def test_doubts_of_thousands_of_images_take_no_time() -> None:
-    """`train` prints them: its start may be late by 2 s at most."""
-    names = [f"c{k}" for k in range(20)]
-    images = [" ".join(name for k, name in enumerate(names) if i % (k + 2) == 0) for i in range(3420)]
-    dataset: Any = Tagged(names, images)
-    started = time.process_time()
-    tag_doubts(dataset, dataset)
-    assert time.process_time() - started < 1
 
 
 def scene(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
@@ -103,8 +92,8 @@ def written(folder: Path, images: dict[str, Image.Image], tags: dict[str, tuple[
     return TaggedImages(records, ["cat", "dog"])
 
 
-def groups(doubt: Doubt) -> set[frozenset[str]]:
-    return {frozenset(Path(file).name for file in group) for group in doubt.files}
+def groups(finding: Finding) -> set[frozenset[str]]:
+    return {frozenset(Path(file).name for file in group) for group in finding.files}
 
 
 def test_equal_images_and_images_that_look_alike(tmp_path: Path) -> None:
@@ -130,15 +119,15 @@ def test_equal_images_and_images_that_look_alike(tmp_path: Path) -> None:
         *inspect_images(written(tmp_path / "train", train, {"b.png": ("cat",)}), "train"),
         *inspect_images(written(tmp_path / "val", val), "val"),
     ]
-    found = {doubt.check: doubt for doubt in duplicate_doubts(images)}
-    assert {check: groups(doubt) for check, doubt in found.items()} == {
-        "equal over splits": {frozenset({"a.png", "A.bmp"})},
+    found = {finding.check: finding for finding in duplicate_findings(images)}
+    assert {check: groups(finding) for check, finding in found.items()} == {
+        "equal across splits": {frozenset({"a.png", "A.bmp"})},
         "equal within a split": {frozenset({"b.png", "b2.bmp"})},
         "tags that differ": {frozenset({"b.png", "b2.bmp"})},
-        "near duplicates over splits": {frozenset({"c.png", "C.jpg"}), frozenset({"e.png", "E.png"})},
+        "near duplicates across splits": {frozenset({"c.png", "C.jpg"}), frozenset({"e.png", "E.png"})},
         "near duplicates": {frozenset({"d.png", "d2.png"})},
     }
-    assert [doubt.level for doubt in found.values()] == ["error"] + 4 * ["warning"]
+    assert [finding.level for finding in found.values()] == ["error"] + 4 * ["warning"]
 
 
 def test_a_chain_of_frames_is_one_group() -> None:
@@ -147,8 +136,8 @@ def test_a_chain_of_frames_is_one_group() -> None:
         looks[i, : 2 * min(i, 20)] = looks[i, 64 : 64 + 2 * min(i, 20)] = 1
     looks[30:] = 1
     frames = [Inspected("train", str(i), (), content=bytes([i]), look=look) for i, look in enumerate(looks)]
-    (doubt,) = duplicate_doubts(frames)
-    assert [len(group) for group in doubt.files] == [30, 10]
+    (finding,) = duplicate_findings(frames)
+    assert [len(group) for group in finding.files] == [30, 10]
 
 
 def test_files(tmp_path: Path) -> None:
@@ -160,7 +149,7 @@ def test_files(tmp_path: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:200])
     images = inspect_images(data, "train")
     assert [image.size for image in images] == [(30, 40), (50, 64), (72, 96), (0, 0)]
-    unreadable, sizes, small = file_doubts(images, image_size=40)
+    unreadable, sizes, small = file_findings(images, image_size=40)
     assert (unreadable.level, groups(unreadable)) == ("error", {frozenset({"d.png"})})
     assert (sizes.level, sizes.text[:55]) == ("note", "30 x 40 smallest, 50 x 64 median, 72 x 96 largest (heig")
     assert (small.level, groups(small)) == ("warning", {frozenset({"a.png"})})
@@ -198,9 +187,9 @@ def test_the_page_lists_all_findings() -> None:
         Inspected("val", "f", (), size=(9, 9), content=b"3", look=ones),
         Inspected("val", "g", (), size=(9, 9), content=b"4", look=ones),
     ]
-    found = [doubt for pair in sets for doubt in (*tag_doubts(*pair), *constant_doubts(pair[0]))]
-    found += [*file_doubts(files, 32), *duplicate_doubts(files)]
+    found = [finding for pair in sets for finding in (*tag_findings(*pair), *constant_findings(pair[0]))]
+    found += [*file_findings(files, 32), *duplicate_findings(files)]
     section = PAGE.read_text(encoding="utf-8").split("\n## What `decomprec check` finds\n")[1].split("\n## ")[0]
     rows = re.findall(r"^ *\| (.+?) \| (error|warning|note) \| .+ \|$", section, re.MULTILINE)
     assert len(rows) == 15
-    assert set(rows) == {(doubt.check, doubt.level) for doubt in found}
+    assert set(rows) == {(finding.check, finding.level) for finding in found}

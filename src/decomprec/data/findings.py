@@ -1,4 +1,4 @@
-"""What is doubtful about the tags, counts and masks of a data set; no image is read."""
+"""Findings about the tags, counts and masks of a data set; no image is read."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ Level = Literal["error", "warning", "note"]
 """An error makes results wrong or stops a training, a warning probably makes them worse, a note is good to know."""
 
 FEWEST = 20
-"""Training images of a class below which it is doubtful."""
+"""Training images of a class below which there is a warning."""
 
 _NAMED = 5
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """Something doubtful about a data set.
+class Finding:
+    """Something about a data set that a user should look at.
 
     Attributes:
         level: how bad it is.
@@ -37,10 +37,10 @@ class Doubt:
     files: tuple[tuple[Path | str, ...], ...] = ()
 
 
-def tag_doubts(train_set: TaggedDataset, val_set: TaggedDataset) -> list[Doubt]:
-    """Find what is doubtful about tags and masks.
+def tag_findings(train_set: TaggedDataset, val_set: TaggedDataset) -> list[Finding]:
+    """Find what a user should look at in tags and masks.
 
-    Does not repeat what every training warns of, see `constant_doubts` and `decomprec.data.leaks`.
+    Does not repeat what every training warns of, see `constant_findings` and `decomprec.data.leaks`.
 
     Args:
         train_set: the images to train on.
@@ -52,8 +52,8 @@ def tag_doubts(train_set: TaggedDataset, val_set: TaggedDataset) -> list[Doubt]:
     Examples:
         >>> from decomprec.data import SyntheticScenes
         >>> scenes = SyntheticScenes(4, num_classes=1, size=16)
-        >>> for doubt in tag_doubts(scenes, scenes):
-        ...     print(doubt.check, "-", doubt.text)
+        >>> for finding in tag_findings(scenes, scenes):
+        ...     print(finding.check, "-", finding.text)
         few images - fewer than 20 training images have striped disc (2): add some, or leave the class out
     """
     names = [str(name) for name in train_set.class_names]
@@ -66,20 +66,20 @@ def tag_doubts(train_set: TaggedDataset, val_set: TaggedDataset) -> list[Doubt]:
         _none_without(train_set, counts),
     ]
     if missing := missing_masks(val_set):
-        found.append(Doubt("warning", "missing masks", missing))
-    return [doubt for doubt in found if doubt is not None]
+        found.append(Finding("warning", "missing masks", missing))
+    return [finding for finding in found if finding is not None]
 
 
-def constant_doubts(train_set: TaggedDataset) -> list[Doubt]:
+def constant_findings(train_set: TaggedDataset) -> list[Finding]:
     """Find the classes that all or no training images have, of which a training warns too."""
     everywhere, nowhere = constant_classes(tag_table(train_set), [str(name) for name in train_set.class_names])
     found = []
     if everywhere:
         text = f'all training images have {named(everywhere)}: add images without, in a folder "other" or with no tag'
-        found.append(Doubt("warning", "all images", text))
+        found.append(Finding("warning", "all images", text))
     if nowhere:
         text = f"no training image has {named(nowhere)}: add some, or leave the class out"
-        found.append(Doubt("warning", "no images", text))
+        found.append(Finding("warning", "no images", text))
     return found
 
 
@@ -94,15 +94,15 @@ def named(names: Sequence[object], most: int = _NAMED) -> str:
     return ", ".join(map(str, names[:most])) + more
 
 
-def _few(names: Sequence[str], counts: Sequence[int]) -> Doubt | None:
+def _few(names: Sequence[str], counts: Sequence[int]) -> Finding | None:
     few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if 0 < count < FEWEST]
     if not few:
         return None
     text = f"fewer than {FEWEST} training images have {named(few)}: add some, or leave the class out"
-    return Doubt("warning", "few images", text)
+    return Finding("warning", "few images", text)
 
 
-def _together(names: Sequence[str], with_class: Sequence[tuple[int, ...]]) -> Doubt | None:
+def _together(names: Sequence[str], with_class: Sequence[tuple[int, ...]]) -> Finding | None:
     by_images = defaultdict(list)
     for name, images in zip(names, with_class, strict=True):
         if images:
@@ -111,18 +111,18 @@ def _together(names: Sequence[str], with_class: Sequence[tuple[int, ...]]) -> Do
     if not groups:
         return None
     text = f"these tags always come together, so their classes cannot be told apart: {named(groups)}; merge them, "
-    return Doubt("warning", "tags together", f"{text}or add images with one of them only")
+    return Finding("warning", "tags together", f"{text}or add images with one of them only")
 
 
-def _not_validated(names: Sequence[str], counts: Sequence[int]) -> Doubt | None:
+def _not_validated(names: Sequence[str], counts: Sequence[int]) -> Finding | None:
     missing = [name for name, count in zip(names, counts, strict=True) if count == 0]
     text = f"no validation image has {named(missing)}: it is not measured"
-    return Doubt("warning", "validation", text) if missing else None
+    return Finding("warning", "validation", text) if missing else None
 
 
-def _none_without(train_set: TaggedDataset, counts: Sequence[int]) -> Doubt | None:
+def _none_without(train_set: TaggedDataset, counts: Sequence[int]) -> Finding | None:
     """Say that each image has a class, unless one that all have says so already."""
     if max(counts) == len(train_set) or not bool(tag_table(train_set).sizes().all()):
         return None
     text = "every training image has a class: images of none teach what is background"
-    return Doubt("note", "no class", text)
+    return Finding("note", "no class", text)
