@@ -3,7 +3,8 @@
     python -m benchmarks.gpu --out benchmarks/results/gpu
     python -m benchmarks.gpu --out /tmp/gpu --tiny            # at tiny sizes, to see that all of it runs
 
-Each stage is a process with a time limit. What it has found is written at once, so a kill loses only what runs:
+Each stage is a process with a time limit. What it has found is written at once, so a kill loses only what runs. If a
+stage fails or has no time left, the others still run; the exit code is then 1, and the last line names the stage:
 
 - stages.json: what was run, for how long, and the end of what a failed stage said
 - speed_*.json: recomposition and training steps, with their shares of the measured copy and matmul rates
@@ -106,6 +107,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def _ending(code: int | str) -> str:
+    return f"exit code {code}" if isinstance(code, int) else code
+
+
 def about() -> dict[str, Any]:
     """What a reader of the numbers needs to know."""
     import torch
@@ -138,8 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 file.unlink()
         save(found, out / STAGES)
     print("\n".join(f"{row['stage']}: {row['end']}, {row['seconds']} s" for row in found["gpu_stages"]))
-    if any(row["end"] not in (0, "out of time", "no time left") for row in found["gpu_stages"]):
-        sys.exit(1)
+    if missing := [f"{row['stage']} ({_ending(row['end'])})" for row in found["gpu_stages"] if row["end"] != 0]:
+        sys.exit(f"error: not finished: {', '.join(missing)}; raise --seconds if time was short, and read {STAGES}")
 
 
 if __name__ == "__main__":

@@ -61,13 +61,14 @@ def test_a_stage_that_hangs_or_fails_stops_no_other(tmp_path: Path, monkeypatch:
     ]
     monkeypatch.setattr(gpu, "plan", lambda *_: stages)
     monkeypatch.setattr(gpu, "about", lambda: MACHINE)
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match=r"not finished: fails \(exit code \d\), hangs \(out of time\); "):
         gpu.main(["--out", str(tmp_path / "gpu"), "--seconds", "100"])
     rows = json.loads((tmp_path / "gpu" / gpu.STAGES).read_text(encoding="utf-8"))["gpu_stages"]
     assert [row["stage"] for row in rows] == ["fails", "hangs", "works"]
     assert "nowhere.json" in rows[0]["said"]
     assert [row["end"] for row in rows[1:]] == ["out of time", 0]
-    gpu.main(["--out", str(tmp_path / "gpu"), "--seconds", "1"])
+    with pytest.raises(SystemExit, match=r"fails \(no time left\), hangs \(no time left\), works \(no time left\)"):
+        gpu.main(["--out", str(tmp_path / "gpu"), "--seconds", "1"])
     page = "<!-- table: stages.json -->\n<!-- end table -->"
     assert fill(page, tmp_path / "gpu").count("no time left") == 3
 

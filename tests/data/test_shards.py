@@ -129,12 +129,21 @@ def test_files_of_systems_and_others_are_passed_over(root: Path) -> None:
 
 def test_a_damaged_image_is_named_or_skipped(root: Path) -> None:
     shard = root / "pets-val-000.tar"
-    add(shard, "val/broken.png", b"no image")
-    add(shard, "val/broken.cls", b"1")
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    contents = {"broken": b"no image", "truncated": png(noise)[:5000], "photo": heic}
+    for key, content in contents.items():
+        add(shard, f"val/{key}.png", content)
+        add(shard, f"val/{key}.cls", b"1")
     data = load_images(root)("val", **OPTIONS)
-    with pytest.raises(ValueError, match=r"Expected val/broken in .*pets-val-000\.tar to be an image, but"):
-        data[2]
-    with pytest.warns(UserWarning, match="1 of 3 images are skipped"):
+    said = []
+    for number, key in enumerate(contents, 2):
+        with pytest.raises(ValueError, match=rf"Expected val/{key} in .*pets-val-000\.tar to be an image, but") as error:
+            data[number]
+        said.append(str(error.value))
+    assert "object" not in "".join(said)
+    assert "it is HEIC or HEIF; do pip install pillow-heif" in said[2]
+    with pytest.warns(UserWarning, match="3 of 5 images are skipped"):
         assert len(load_images(root, on_error="skip")("val", **OPTIONS)) == 2
 
 

@@ -107,8 +107,10 @@ def test_lists_and_whole_numbers_are_taken_for_tuples_and_numbers() -> None:
         ({"segmenter.encoder_options": {"output_stride": 8}}, "only for a network of timm"),
         ({"segmenter.encoder": "paper"}, "Expected no segmenter.decoder_widths with the encoder 'paper'"),
         ({"guide.encoder_weights": "imagenet"}, "Expected guide.encoder_weights to be null for the small encoder"),
-        ({"accumulate": 3}, "Expected accumulate to divide the guide.batch_size of 32, but got 3."),
-        ({"accumulate": 32}, "Expected accumulate to divide the segmenter.batch_size of 16, but got 32."),
+        ({"accumulate": 3}, "the guide.batch_size of 32, but got 3; set guide.batch_size=33 or accumulate=1."),
+        ({"accumulate": 32}, "segmenter.batch_size of 16, but got 32; set segmenter.batch_size=32 or accumulate=16."),
+        ({"accumulate": 2, "guide.batch_size": 1}, "of 1, but got 2; set guide.batch_size=4."),  # BatchNorm needs 2
+        ({"accumulate": 2, "segmenter.batch_size": 1}, "of 1, but got 2; set segmenter.batch_size=2 or accumulate=1."),
     ],
 )
 def test_wrong_settings_are_one_sentence(changes: dict[str, Any], message: str) -> None:

@@ -67,8 +67,10 @@ class ImageBytes(io.BytesIO):
         super().__init__(data)
         self._name = name
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:  # Pillow's errors show it
         return self._name
+
+    __str__ = __repr__
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -319,6 +321,6 @@ def _opened(path: Path | ImageBytes) -> Iterator[Image.Image]:
         ) from error
     except Exception as error:  # on damaged files, Pillow's parsers raise errors of any type
         unidentified = isinstance(error, UnidentifiedImageError)
-        reason = why_unidentified(path) if unidentified and isinstance(path, Path) else None
+        reason = why_unidentified(path) if unidentified else None
         reason = reason or str(error) or type(error).__name__
         raise ValueError(f"Expected {path} to be an image, but it can't be read: {reason}") from error

@@ -40,10 +40,15 @@ class Preset(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        fewest = {"guide": 2, "segmenter": 1}  # images at once; the guide has BatchNorm
         for stage, size in (("guide", self.guide.batch_size), ("segmenter", self.segmenter.batch_size)):
             if size % self.accumulate:
+                at_once = max(fewest[stage], math.ceil(size / self.accumulate))
+                parts = math.gcd(self.guide.batch_size, self.segmenter.batch_size, self.accumulate)
+                smaller = f" or accumulate={parts}" if size // parts >= fewest[stage] else ""
                 raise ValueError(
-                    f"Expected accumulate to divide the {stage}.batch_size of {size}, but got {self.accumulate}."
+                    f"Expected accumulate to divide the {stage}.batch_size of {size}, but got {self.accumulate}; set "
+                    f"{stage}.batch_size={at_once * self.accumulate}{smaller}."
                 )
         return self
 
