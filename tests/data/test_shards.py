@@ -138,7 +138,9 @@ def test_a_damaged_image_is_named_or_skipped(root: Path) -> None:
     data = load_images(root)("val", **OPTIONS)
     said = []
     for number, key in enumerate(contents, 2):
-        with pytest.raises(ValueError, match=rf"Expected val/{key} in .*pets-val-000\.tar to be an image, but") as error:
+        with pytest.raises(
+            ValueError, match=rf"Expected val/{key} in .*pets-val-000\.tar to be an image, but"
+        ) as error:
             data[number]
         said.append(str(error.value))
     assert "object" not in "".join(said)

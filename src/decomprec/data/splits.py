@@ -51,7 +51,10 @@ def choose_part(available: Collection[str], split: str, where: object) -> Part:
         return Part(split, "all")
     for names in (by_meaning[split], by_meaning["train"]):
         if len(names) > 1:
-            raise ValueError(f"Expected one split for {split_of(names[0])} in {where}, but got {sorted(names)}.")
+            raise ValueError(
+                f"Expected one split for {split_of(names[0])} in {where}, but got {sorted(names)}; name the two that "
+                "are meant as `splits`."
+            )
     if split in ("train", "val") and by_meaning["train"] and not by_meaning["val"]:
         source = by_meaning["train"][0]
         unused = "; its test images are not used" if by_meaning["test"] else ""

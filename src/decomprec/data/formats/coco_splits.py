@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from decomprec.data.formats.coco import CocoInstances
 from decomprec.data.formats.coco_file import CocoFile, id_order
+from decomprec.data.formats.split_lists import split_indices
 from decomprec.data.names import is_system, split_of, subfolders
-from decomprec.data.splits import choose_part, in_part
+from decomprec.data.splits import Part, choose_part, in_part
 
 _ROBOFLOW = "_annotations.coco.json"
 
@@ -28,13 +29,16 @@ def load_coco(path: Path, split: str, *, classes: Sequence[str] | None = None, *
     files = find_coco_files(path)
     if not files:
         raise ValueError(f"Expected one instances*.json for {split} in {path}, but got none; give a file as `path`.")
-    part = choose_part(files, split, path)
+    unsplit = list(files) == ["train"]
+    part = Part("train", "all") if unsplit else choose_part(files, split, path)
     file = files[part.source]
     if classes is None and not file.name.startswith("instances"):
         classes = _classes(files.values())
     data = CocoInstances(file, images=_images_of(file, part.source), classes=classes, **options)
     # Drawn from all images of the file: skipping one moves no other to another split.
-    kept = {data.listed[i] for i in in_part(data.listed, part, path)}
+    folder = file.parent.parent if file.parent.name == "annotations" else file.parent
+    chosen = split_indices([PurePath(n) for n in data.listed], split, folder) if unsplit else None
+    kept = {data.listed[i] for i in chosen or in_part(data.listed, part, path)}
     return data.select([i for i, record in enumerate(data.records) if record.name in kept])
 
 

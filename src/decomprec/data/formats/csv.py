@@ -1,11 +1,13 @@
 """Tables that list images with their tags: CSV files, and the metadata of Hugging Face."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from decomprec.data.checks import OnError, choose_classes
 from decomprec.data.class_lists import classes_in, find_class_list, read_class_list, read_colours
 from decomprec.data.dataset import TaggedImages
+from decomprec.data.formats.split_lists import say_unused_lists, split_indices
 from decomprec.data.formats.table_rows import Columns, Row, read_rows
 from decomprec.data.formats.tables import TABLE, find_tables
 from decomprec.data.mask_files import MaskFiles
@@ -123,7 +125,14 @@ def _of_split(rows: list[Row], split: str | None, where: Path) -> list[Row]:
     if split in SPLITS and all(row.split.isdigit() for row in rows):
         say(f"{where}: its splits are numbers, such as {rows[0].split}, and are not used; `split` may name one.")
         rows = [row._replace(split="train") for row in rows]
-    part = choose_part(dict.fromkeys(row.split for row in rows), split, where)
+    names: dict[str, list[PurePath]] = defaultdict(list)
+    for row in rows:
+        names[row.split].append(PurePath(row.name))
+    folder = where if where.is_dir() else where.parent
+    if set(names) == {"train"}:
+        return [rows[i] for i in split_indices(names["train"], split, folder, tabled=True)]
+    say_unused_lists(names, folder)
+    part = choose_part(names, split, where)
     rows = [row for row in rows if row.split == part.source]
     return [rows[i] for i in in_part([row.name for row in rows], part, where)]
 

@@ -8,6 +8,7 @@ from decomprec.data.checks import OnError, choose_classes
 from decomprec.data.class_lists import classes_in, find_class_list, read_class_list, read_colours
 from decomprec.data.dataset import TaggedImages
 from decomprec.data.formats.class_folders import UNSPLIT, ClassFolders, find_class_folders, masks_by_image
+from decomprec.data.formats.split_lists import listed_splits, say_unused_lists
 from decomprec.data.names import empty_tags
 from decomprec.data.paths import below
 from decomprec.data.record import MaskValues, Record
@@ -114,20 +115,38 @@ def _files(found: ClassFolders, split: str | None, val_fraction: float, seed: in
     """The images of a split, with their class folder."""
     if split is None:
         return [(name, file) for part in found.parts for name in found.names for file in found.files(part, name)]
-    if list(found.parts) == [UNSPLIT]:
+    parts = _parts(found)
+    if list(parts) == [UNSPLIT]:
         if split not in ("train", "val"):
             raise ValueError(f"Expected `split` to be one of ['train', 'val'] or None, but got {split!r}.")
         source, share = UNSPLIT, split
     else:
-        source, share = choose_part(found.parts, split, found.root)
+        source, share = choose_part(parts, split, found.root)
     files = []
-    for name in found.names:
-        inside = found.files(source, name)
+    for name, inside in parts[source].items():
         files += [
             (name, file)
             for file in (inside if share == "all" else _draw(inside, share, val_fraction, f"{seed}/{name}"))
         ]
     return files
+
+
+def _parts(found: ClassFolders) -> dict[str, dict[str, list[Path]]]:
+    """The images of each class by split: that of the folders, else that of lists, else `UNSPLIT`."""
+    parts = {part: {name: found.files(part, name) for name in found.names} for part in found.parts}
+    inside = {
+        part: [file.relative_to(found.root) for files in folders.values() for file in files]
+        for part, folders in parts.items()
+    }
+    if list(parts) != [UNSPLIT]:
+        say_unused_lists(inside, found.root)
+        return parts
+    lists = listed_splits(inside[UNSPLIT], found.root)
+    listed = {part: {found.root / inside[UNSPLIT][i] for i in members} for part, members in lists.items()}
+    return {
+        part: {name: [file for file in files if file in members] for name, files in parts[UNSPLIT].items()}
+        for part, members in listed.items()
+    } or parts
 
 
 def _mask_names(found: ClassFolders, known: Sequence[str]) -> tuple[tuple[str, ...], Path | None]:

@@ -15,6 +15,7 @@ from decomprec.data.formats.class_folders import UNSPLIT
 from decomprec.data.formats.mask_names import names_of_values
 from decomprec.data.formats.object_names import mask_values, xml_names, yolo_numbers
 from decomprec.data.formats.pairs import Pair, find_pairs, pair_images
+from decomprec.data.formats.split_lists import say_unused_lists, split_indices
 from decomprec.data.mask_colours import Colours
 from decomprec.data.mask_files import MaskFiles, normal_path
 from decomprec.data.names import is_nothing, is_system
@@ -181,7 +182,10 @@ def _yolo_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _of_split(labelled: Mapping[str, list[_Labelled]], split: str, root: Path) -> list[_Labelled]:
-    available = {"train" if name == UNSPLIT else name: entries for name, entries in labelled.items()}
-    part = choose_part(available, split, root)
-    entries = available[part.source]
+    images = {part: [entry.image.relative_to(root) for entry in entries] for part, entries in labelled.items()}
+    if list(labelled) == [UNSPLIT]:
+        return [labelled[UNSPLIT][i] for i in split_indices(images[UNSPLIT], split, root)]
+    say_unused_lists(images, root)
+    part = choose_part(labelled, split, root)
+    entries = labelled[part.source]
     return [entries[i] for i in in_part([entry.image.as_posix() for entry in entries], part, root)]
