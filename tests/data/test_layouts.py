@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from support.layouts import SIZE, coco, image, mask, masked, read, tags_by_name, text, xml
 
 from decomprec.data.detect import detect_format
@@ -405,3 +407,63 @@ def test_masks_of_shades(tmp_path: Path) -> None:
         mask(tmp_path / "masks" / f"{i}.png", (255, 128, 51, 204)[i])
     with pytest.raises(ValueError, match=r"0, 51, 128, 204, 255, look like shades of grey; write 0 for the background"):
         read(tmp_path, "train")
+
+
+def photo_and_mask(photo: Path, label: Path, value: int) -> None:
+    """A photograph of many values, whatever its ending, and a mask whose upper half has a value."""
+    pixels = np.random.default_rng(len(str(photo))).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    labels = np.zeros((48, 64), dtype=np.uint8)
+    labels[:24] = value
+    for file, content in ((photo, pixels), (label, labels)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(content).save(file)
+
+
+@pytest.mark.parametrize(("photo", "label"), [("jpg", "png"), ("JPG", "png"), ("png", "bmp"), ("png", "jpg")])
+@pytest.mark.parametrize("split", ["{}", "{}crop", "{0}crop/{0}crop", "."])
+def test_masks_with_the_names_of_their_images(photo: str, label: str, split: str, tmp_path: Path) -> None:
+    """As in Crack500, where some masks are black."""
+    for part in ("train", "val", "test"):
+        for i in range(5):
+            place = tmp_path / split.format(part) / f"{part}{i}"
+            photo_and_mask(place.with_suffix(f".{photo}"), place.with_suffix(f".{label}"), 255 if i else 0)
+    train, val = (read(tmp_path, part) for part in ("train", "val"))
+    found = {"train": tags_by_name(train), "val": tags_by_name(val)}
+    parts = ("train", "val", "test") if split == "." else ("train", "val")
+    shown = {f"{part}{i}": {"class 1"} if i else set() for part in parts for i in range(5)}
+    assert found["train"] | found["val"] == shown
+    if split != ".":
+        assert set(found["train"]) == {f"train{i}" for i in range(5)}
+    item = next(item for item in val if item["tags"].any())
+    assert item["mask"].unique().tolist() == [0, 1]
+    assert all(record.image.suffix == f".{photo}" for record in (*train.records, *val.records))
+
+
+def test_two_photographs_of_each_name_are_refused(tmp_path: Path) -> None:
+    for i in range(3):
+        photo_and_mask(tmp_path / f"{i}.jpg", tmp_path / "away" / "mask.png", 1)
+        photo_and_mask(tmp_path / f"{i}.png", tmp_path / "away" / "mask.png", 1)
+    (tmp_path / "away" / "mask.png").unlink()
+    (tmp_path / "away").rmdir()
+    with pytest.raises(ValueError, match=r"two files, 0\.jpg and 0\.png, and it can't be told which .* 0_mask\.png"):
+        read(tmp_path, "train")
+
+
+@pytest.mark.parametrize("split", ["training", "."])
+@pytest.mark.parametrize(("view", "truth"), [("mask", "1st_manual"), ("mask", "manual1"), ("masks", "labels")])
+def test_two_folders_of_masks_are_refused(split: str, view: str, truth: str, tmp_path: Path) -> None:
+    """As in DRIVE, where mask/ holds the field of view."""
+    for i in range(4):
+        photo_and_mask(tmp_path / split / f"images/{i}.tif", tmp_path / split / f"{truth}/{i}_manual1.gif", 255)
+        photo_and_mask(tmp_path / split / f"images/{i}.tif", tmp_path / split / f"{view}/{i}_mask.gif", 255)
+    with pytest.raises(ValueError, match=rf"{view} and {truth} both hold an image of two values .* move the one that"):
+        read(tmp_path, "train")
+
+
+def test_other_folders_next_to_masks_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for i in range(4):
+        photo_and_mask(tmp_path / f"images/{i}.jpg", tmp_path / f"masks/{i}.png", 255)
+        photo_and_mask(tmp_path / f"depth/{i}.png", tmp_path / "masks/0.png", 255)
+    with caplog.at_level("INFO"):
+        assert len(read(tmp_path, "train")) == 3
+    assert "masks says what is in the images; depth is not used" in caplog.text

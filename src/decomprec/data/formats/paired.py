@@ -104,7 +104,7 @@ def _folders(root: Path, pairs: list[Pair]) -> list[Path]:
 
 def _labelled(root: Path, pair: Pair, colours: Colours | None) -> list[_Labelled]:
     """The images of a pair of folders whose tags are known."""
-    images = pair_images(pair.images)
+    images = pair_images(pair)
     labels = _label_finder(root, pair)
     inside = [below(root, image.relative_to(root)) for image in images]
     with ThreadPool(os.cpu_count()) as pool:
@@ -126,11 +126,11 @@ def _labelled(root: Path, pair: Pair, colours: Colours | None) -> list[_Labelled
 
 
 def _label_finder(root: Path, pair: Pair) -> Callable[[Path], Path | None]:
-    if pair.kind == "masks":
+    if pair.ending is None:
         masks = MaskFiles(pair.labels, root, beside_images=pair.labels == pair.images)
         return lambda image: masks.find(image.relative_to(pair.images))
-    suffix = {"xml": ".xml", "yolo": ".txt"}[pair.kind]
-    files = {normal_path(f.relative_to(pair.labels).with_suffix("")): f for f in pair.labels.rglob(f"*{suffix}")}
+    labels = (file for file in pair.labels.rglob("*") if file.suffix.lower() == pair.ending)
+    files = {normal_path(file.relative_to(pair.labels).with_suffix("")): file for file in labels}
 
     def find(image: Path) -> Path | None:
         inside = image.relative_to(pair.images).with_suffix("")

@@ -6,13 +6,15 @@ from typing import Literal, NamedTuple
 
 from decomprec.data.formats.class_candidates import is_empty
 from decomprec.data.formats.class_folders import UNSPLIT
+from decomprec.data.formats.drawn import most_values
 from decomprec.data.image_io import image_files
-from decomprec.data.mask_files import is_mask_name, mask_images, without_masks
+from decomprec.data.mask_files import is_mask_name, mask_images, normal_path, without_masks
 from decomprec.data.names import (
     has_role,
     holds_images,
     holds_masks,
     in_system,
+    is_aside,
     masks_of,
     plain,
     split_of,
@@ -21,6 +23,8 @@ from decomprec.data.names import (
 from decomprec.data.notices import say
 
 Kind = Literal["masks", "xml", "yolo", "json"]
+_ENDINGS: dict[Kind, str | None] = {"masks": None, "xml": ".xml", "yolo": ".txt", "json": ".json"}
+_MOST_DRAWN = 32  # values or colours of a mask; a photograph has more
 
 
 class Pair(NamedTuple):
@@ -31,25 +35,29 @@ class Pair(NamedTuple):
         images: folder of the images.
         labels: folder of masks or labels; the same if they lie together.
         kind: of the labels.
+        ending: of the labels in lower case, if they have the names of their images; None if `MaskFiles` finds them.
     """
 
     split: str
     images: Path
     labels: Path
     kind: Kind
+    ending: str | None
 
 
 def find_pairs(root: Path) -> list[Pair]:
     """Find folders of images with folders of labels: ``images`` and ``labels`` or ``masks``, with or without splits.
 
     The splits may be outside (``train/images``, ``train/masks``), inside (``images/train``, ``labels/train``), or in
-    the names (``train_images``, ``train_masks``). Masks and labels may also lie next to each image.
+    the names (``train_images``, ``train_masks``). Masks and labels may also lie next to each image; a mask of the same
+    name, ``a.png`` for ``a.jpg``, is told by its few values.
 
     Returns:
         A pair for each split, or one; none if the folder is laid out otherwise.
 
     Raises:
-        ValueError: if the labels are JSON files, one for each image, or the splits have different kinds of labels.
+        ValueError: if the labels are JSON files, one for each image, the splits have different kinds of labels, or it
+            can't be told which of two folders, or two files of one name, are the masks.
     """
     pairs = _pairs(root)
     for pair in pairs:
@@ -68,7 +76,7 @@ def find_pairs(root: Path) -> list[Pair]:
 def _pairs(root: Path) -> list[Pair]:
     children = subfolders(root)
     splits = [child for child in children if split_of(child.name)]
-    outside = [Pair(child.name, *pair) for child in splits if (pair := _pair_in(child))]
+    outside = [Pair(child.name, *pair) for child in splits if (pair := _pair_in(_inner(child)))]
     if outside:
         return outside
     named = list(_named_pairs(children))
@@ -100,13 +108,20 @@ def label_kind(folder: Path, beside_images: bool = False) -> Kind | None:
     return "json" if any(file.suffix.lower() == ".json" for file in files) else None
 
 
-def pair_images(folder: Path) -> list[Path]:
+def pair_images(pair: Pair) -> list[Path]:
     """List the images of a pair, without folders of masks and masks next to them."""
-    files = mask_images(folder)
-    return without_masks(f for f in files if not any(map(holds_masks, f.relative_to(folder).parent.parts)))
+    files = [file for file in mask_images(pair.images) if file.suffix.lower() != pair.ending]
+    return without_masks(f for f in files if not any(map(holds_masks, f.relative_to(pair.images).parent.parts)))
 
 
-def _pair_in(folder: Path) -> tuple[Path, Path, Kind] | None:
+def _inner(split: Path) -> Path:
+    """The folder of a split, which archives may hold in another of the same name: train/train."""
+    children = subfolders(split)
+    twice = len(children) == 1 and split_of(children[0].name) == split_of(split.name) and is_empty(split)
+    return children[0] if twice else split
+
+
+def _pair_in(folder: Path) -> tuple[Path, Path, Kind, str | None] | None:
     """The images and labels in a folder."""
     children = subfolders(folder)
     images = next((child for child in children if holds_images(child.name)), None)
@@ -116,11 +131,49 @@ def _pair_in(folder: Path) -> tuple[Path, Path, Kind] | None:
         return None
     for child in sorted(children, key=lambda child: "mask" not in plain(child.name)):
         if holds_masks(child.name) and (kind := label_kind(child)):
+            if kind == "masks":
+                _check_rivals(folder, images, child)
             if unused := [other.name for other in others if image_files(other)]:
                 say(f"{folder}: {child.name} says what is in the images; {', '.join(unused)} is not used.")
-            return images, child, kind
-    beside = label_kind(images, beside_images=True)
-    return (images, images, beside) if beside and beside != "json" else None
+            return images, child, kind, _ENDINGS[kind]
+    if (beside := label_kind(images, beside_images=True)) and beside != "json":
+        return images, images, beside, _ENDINGS[beside]
+    ending = _twin_ending(images)
+    return (images, images, "masks", ending) if ending else None
+
+
+def _check_rivals(folder: Path, images: Path, masks: Path) -> None:
+    """Refuse a second folder with a mask for each image, such as one of the field of view next to the ground truth."""
+    count = len(image_files(images))
+    others = [c for c in subfolders(folder) if c not in (images, masks) and not is_aside(c.name)]
+    for other in others:
+        files = [image_files(place) for place in (masks, other)]
+        if len(files[1]) == count and all(found and most_values(found) <= 2 for found in files):
+            raise ValueError(
+                f"Expected one folder of masks in {folder}, but {masks.name} and {other.name} both hold an image of "
+                "two values for each image; move the one that is not the ground truth away, and call the other masks."
+            )
+
+
+def _twin_ending(folder: Path) -> str | None:
+    """The ending of masks that have the names of their images in the same folder; None if there are none.
+
+    Raises:
+        ValueError: if each name is that of two files, and it can't be told which are the masks.
+    """
+    by_ending: dict[str, dict[str, Path]] = {}
+    for file in mask_images(folder):
+        by_ending.setdefault(file.suffix.lower(), {})[normal_path(file.with_suffix(""))] = file
+    if len(by_ending) != 2 or len(set(map(frozenset, by_ending.values()))) != 1:
+        return None
+    drawn = [ending for ending, files in by_ending.items() if most_values(list(files.values())) <= _MOST_DRAWN]
+    if len(drawn) == 1:
+        return drawn[0]
+    first, second = (sorted(files.values())[0].name for files in by_ending.values())
+    raise ValueError(
+        f"Expected images in {folder}, but each name is that of two files, {first} and {second}, and it can't be told "
+        f"which are masks; move the masks into masks/, or call them {Path(first).stem}_mask.png."
+    )
 
 
 def _named_pairs(children: list[Path]) -> Iterator[Pair]:
@@ -130,17 +183,17 @@ def _named_pairs(children: list[Path]) -> Iterator[Pair]:
             if split_of(child.name) and (of := masks_of(other.name)) and split_of(of) == split_of(child.name):
                 kind = label_kind(other)
                 if kind and not is_empty(child) and not _may_hold_classes(child):
-                    yield Pair(child.name, child, other, kind)
+                    yield Pair(child.name, child, other, kind, _ENDINGS[kind])
 
 
-def _split_inside(root: Path, images: Path) -> tuple[Path, Path, Kind] | None:
+def _split_inside(root: Path, images: Path) -> tuple[Path, Path, Kind, str | None] | None:
     """The images of a split with the labels of the same split: images/train and labels/train."""
     if split_of(images.name) is None or is_empty(images):
         return None
     for child in sorted(subfolders(root), key=lambda child: "mask" not in plain(child.name)):
         for labels in subfolders(child) if holds_masks(child.name) else ():
             if split_of(labels.name) == split_of(images.name) and (kind := label_kind(labels)):
-                return images, labels, kind
+                return images, labels, kind, _ENDINGS[kind]
     return None
 
 
