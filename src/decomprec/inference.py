@@ -196,7 +196,8 @@ def _decided(classifier: nn.Module, seen: Tensor, features: Sequence[Tensor] | N
 def image_components(image: Tensor, segmenter: DecompositionSegmenter, size: int) -> Tensor:
     """Components of an image: Î_k = M_k X_k, which sum to its reconstruction (Eq. 1).
 
-    The masks are the segmenter's own, neither refined nor held to tags: only those rebuild the image.
+    The masks are the segmenter's own, neither refined nor held to tags: only those rebuild the image. Components of an
+    image that is seen at more than `WHOLE_PIXELS` are blended from those of tiles.
 
     Args:
         image: (3, H, W), uint8.
@@ -204,7 +205,7 @@ def image_components(image: Tensor, segmenter: DecompositionSegmenter, size: int
         size: short side of what the network sees, in pixels.
 
     Returns:
-        (K, 3, h, w), float32 in [0, 1], as large as the network sees the image, on its device.
+        (K, 3, h, w) in [0, 1], as large as the network sees the image, on its device; float32, or float16 of tiles.
 
     Raises:
         ValueError: if shape or dtype is not this, or the segmenter has no image decoder.
@@ -217,9 +218,19 @@ def image_components(image: Tensor, segmenter: DecompositionSegmenter, size: int
     """
     check_uint8([image])
     (shape,) = by_seen_size([tuple(image.shape[-2:])], size)
+
+    def components(seen: Tensor) -> Tensor:
+        images = seen_images([seen], (seen.shape[1], seen.shape[2]), device_of(segmenter))
+        found: Tensor = segmenter(images).components[0]
+        return found
+
+    enlarge = segmenter.enlarge
     with torch.inference_mode():
-        components: Tensor = segmenter(seen_images([image], shape, device_of(segmenter))).components[0]
-    return components
+        seen = resized(image, shape)
+        if math.prod(shape) * enlarge**2 <= WHOLE_PIXELS:
+            return components(seen)
+        of_tiles = blend(lambda tile: components(tile).flatten(0, 1), seen, TILE // enlarge, OVERLAP // enlarge)
+        return of_tiles.unflatten(0, (-1, 3)).clamp_(0, 1)
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -341,3 +341,14 @@ def test_images_of_a_coco_file_stay_in_their_folder(name: str, tmp_path: Path) -
     path.write_text(json.dumps(content))
     masks = folder_of(tmp_path / "masks", [labels], ["a"], ["dog"])
     assert scores(masks, path, tmp_path / "s.json")["iou"][1] == 1
+
+
+def test_ground_truth_of_background_alone_is_mentioned(tmp_path: Path) -> None:
+    for folder, value in (("drawn", 1), ("truth", 0)):
+        (tmp_path / folder).mkdir()
+        for i in range(2):
+            save(tmp_path / folder / f"{i}.png", np.full((3, 4), value * i, dtype=np.uint8))
+    assert "all background" not in call("evaluate", tmp_path / "drawn", tmp_path / "drawn").stdout
+    result = call("evaluate", tmp_path / "drawn", tmp_path / "truth")
+    assert "warning: the ground truth is all background, as exports without annotations are" in result.stdout
+    assert result.exit_code == 0

@@ -143,6 +143,19 @@ def test_an_image_in_tiles_has_the_masks_of_the_whole(
     torch.testing.assert_close(tiled.masks.sum(dim=0), torch.ones(230, 300), atol=2e-3, rtol=0)
 
 
+def test_components_go_by_tiles_too(image: Tensor, small_tiles: Callable[[], None]) -> None:
+    """They still rebuild the image: their sum is the reconstruction, as far as half precision goes."""
+    model, seen = decided_model(), []
+    whole = model.components(image)
+    small_tiles()
+    model.segmenter.encoder.register_forward_pre_hook(lambda _, images: seen.append(tuple(images[0].shape)))
+    tiled = model.components(image)
+    assert len(seen) == 2 * 2
+    assert tiled.shape == whole.shape
+    assert (tiled - whole).abs().max() < 3e-3
+    assert (tiled.sum(dim=0) - whole.sum(dim=0)).abs().max() < 5e-3
+
+
 def test_test_time_augmentation_goes_by_tiles_too(image: Tensor, small_tiles: Callable[[], None]) -> None:
     model = decided_model()
     whole = model(image, ["dog"], augment=True, size=150, refine=None)

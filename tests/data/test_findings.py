@@ -166,7 +166,38 @@ def test_masks_that_cannot_be_used_are_found(tmp_path: Path) -> None:
     assert "to have its image's height and width (72, 96)" in str(images[1].problem)
 
 
-def test_the_page_lists_all_findings() -> None:
+def masked(folder: Path, values: dict[str, tuple[tuple[str, ...], int | None]]) -> Any:
+    """Images with tags, and a mask whose upper half has a value."""
+    (folder / "masks").mkdir(parents=True)
+    records = []
+    for name, (tags, value) in values.items():
+        scene(len(records)).save(folder / f"{name}.png")
+        mask = None if value is None else folder / "masks" / f"{name}.png"
+        if mask is not None:
+            labels = np.zeros((72, 96), dtype=np.uint8)
+            labels[:40] = value
+            Image.fromarray(labels).save(mask)
+        records.append(Record(folder / f"{name}.png", tags, name, mask))
+    return TaggedImages(records, ["cat", "dog"], masks=True)
+
+
+def test_masks_without_the_class(tmp_path: Path) -> None:
+    shown = {"a": (("cat",), 1), "b": (("cat", "dog"), 2), "c": ((), 0), "d": (("dog",), 255), "e": (("dog",), None)}
+    good = masked(tmp_path / "good", {"a": (("cat",), 1), "c": ((), 0), "d": (("cat", "dog"), 255)})
+    assert all("masks" not in finding.check for finding in tag_findings(good, good))
+    some = masked(tmp_path / "some", {**shown, "f": (("dog",), 0)})
+    found = {finding.check: finding for finding in tag_findings(some, some)}["masks without the class"]
+    assert (found.level, groups(found)) == ("warning", {frozenset({"b.png"}), frozenset({"f.png"})})
+    assert found.text.startswith("2 of 4 masks of validation images lack a class that the image is tagged with (1 are")
+    black = masked(tmp_path / "black", {"a": (("cat",), 0), "b": (("dog",), 0), "c": ((), 0)})
+    (found,) = (finding for finding in tag_findings(black, black) if finding.level == "error")
+    assert found.text.startswith("2 of 2 masks of validation images lack")
+    assert "2 are all background, as exports without annotations are" in found.text
+    (found,) = (finding for finding in tag_findings(black, black, most_masks=1) if finding.level == "error")
+    assert "1 of 1 masks" in found.text
+
+
+def test_the_page_lists_all_findings(tmp_path: Path) -> None:
     """Of data with every fault that is looked for."""
     tagged = [(["cat dog", ""], [""]), (["cat", "cat"], ["cat"]), (["cat", "dog"], ["cat dog"])]
     sets: list[tuple[Any, Any]] = [
@@ -177,6 +208,9 @@ def test_the_page_lists_all_findings() -> None:
     unmasked: Any = Tagged(["cat", "dog"], ["cat", "dog"])
     unmasked.records = [SimpleNamespace(mask=None), SimpleNamespace(mask=Path("dog.png"))]
     sets.append((unmasked, unmasked))
+    for name, second in (("all", 0), ("some", 2)):
+        lacking = masked(tmp_path / name, {"a": (("cat",), 0), "b": (("dog",), second)})
+        sets.append((lacking, lacking))
     zeros, ones = torch.zeros(128, dtype=torch.uint8), torch.ones(128, dtype=torch.uint8)
     files = [
         Inspected("train", "a", (), problem="damaged"),
@@ -191,5 +225,5 @@ def test_the_page_lists_all_findings() -> None:
     found += [*file_findings(files, 32), *duplicate_findings(files)]
     section = PAGE.read_text(encoding="utf-8").split("\n## What `decomprec check` finds\n")[1].split("\n## ")[0]
     rows = re.findall(r"^ *\| (.+?) \| (error|warning|note) \| .+ \|$", section, re.MULTILINE)
-    assert len(rows) == 15
+    assert len(rows) == 17
     assert set(rows) == {(finding.check, finding.level) for finding in found}

@@ -265,6 +265,41 @@ def _(folder: Path) -> None:
     read(folder, "train")
 
 
+@CASES("masks with the names of their images")
+def _(folder: Path) -> None:
+    for name in numbered(folder / "train"):
+        image(folder / "train" / f"{name}.jpg").rename(folder / "train" / f"{name}.JPG")
+        mask(folder / "train" / f"{name}.png", 0 if name == "0" else 255)
+    found = tags_by_name(read(folder, "train")) | tags_by_name(read(folder, "val"))
+    assert found == {str(i): {"class 1"} if i else set() for i in range(5)}
+
+
+@CASES("two folders of masks", "refused", r"mask and manual1 both hold an image of two values .* move the one that is")
+def _(folder: Path) -> None:
+    for name in numbered(folder / "images"):
+        mask(folder / "mask" / f"{name}.png", 255)
+        mask(folder / "manual1" / f"{name}.png", 255)
+    read(folder, "train")
+
+
+@CASES("lists of splits next to images")
+def _(folder: Path) -> None:
+    names = [f"dog{i}" for i in range(5)]
+    folders(folder, "dog", "other")
+    text(folder / "train_val_list.txt", "\n".join([*names, "other/other0.jpg 0"]))
+    text(folder / "test_list.txt", "other/other1.jpg 0\nother/other2.jpg 0\n")
+    found = [name for split in ("train", "val") for name in tags_by_name(read(folder, split))]
+    assert sorted(found) == [*names, "other0"]
+
+
+@CASES("image in the lists of two splits", "refused", r"test\.txt, train\.txt in .* both list dog/dog1\.jpg; leave one")
+def _(folder: Path) -> None:
+    folders(folder, "dog", "other")
+    text(folder / "train.txt", "dog0\ndog1\n")
+    text(folder / "test.txt", "dog1\n")
+    read(folder, "train")
+
+
 @CASES("exports that are not read", "refused", r'For CVAT, export as "COCO 1\.0" or "Segmentation mask 1\.1"')
 def _(folder: Path) -> None:
     numbered(folder / "images")

@@ -62,7 +62,8 @@ def check(
 
     Prints what `train` would read: splits, classes, images with and without each, masks. Then reads every image once
     and prints its findings: images that are equal or look alike, across splits or within one; classes that few, all or
-    no images have; tags that always come together; images that cannot be read or are small; missing masks.
+    no images have; tags that always come together; images that cannot be read or are small; missing masks, and
+    masks without a class that the image is tagged with.
 
     Exits with 1 if there are errors, such as unreadable images or equal images in both splits.
 
@@ -97,7 +98,7 @@ def check(
         *file_findings(images, image_size),
         *duplicate_findings(images),
         *constant_findings(seen),
-        *tag_findings(seen, unseen),
+        *tag_findings(seen, unseen, most_masks=None),
     ]
     typer.echo(_printed(findings, images))
     if not can_compare():

@@ -60,6 +60,11 @@ def evaluate(
     typer.echo(f"{label_table(scores, names)}\n\n{scores.images} images")
     if scores.images_without_mask:
         typer.echo(f"{scores.images_without_mask} others are not measured: every pixel of their ground truth is 255")
+    if not any(scores.images_with):
+        typer.echo(
+            "\nwarning: the ground truth is all background, as exports without annotations are, so every class has an "
+            "IoU of 0: write the number of the class where it is"
+        )
     if json_file is not None:
         content = {"class_names": list(names[1:]), **scores.to_dict(), "problems": list(problems)}
         write_text(json_file, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -73,7 +73,7 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
         self.tag_table = TagTable.from_names((record.tags for record in self.records), self.class_names)
         self._white_is_class = False
         if masks:
-            self._white_is_class = check_masks(self._looks(), self.class_names)
+            self._white_is_class = check_masks(self.looks(), self.class_names)
 
     @property
     def tags(self) -> Tensor:
@@ -144,15 +144,18 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
             return labels
         return white_as(labels, [self.class_names.index(tag) + 1 for tag in record.tags], self._mask_name(record))
 
-    def _looks(self) -> Iterator[Look]:
-        """What the masks of images with tags hold, in an order that soon goes through all of the data set."""
+    def looks(self) -> Iterator[Look]:
+        """What the masks of images with tags hold, in an order that soon goes through all of the data set.
+
+        Masks that can't be read are left out. They raise an error, with their name, when they are loaded.
+        """
         tagged = [record for record in self.records if record.tags]
         for start in range(_STRIDE):
             for record in tagged[start::_STRIDE]:
                 try:
                     labels = self._labels(record)
-                except (ValueError, OSError):  # raised again, with its name, when it is loaded
-                    return
+                except (ValueError, OSError):
+                    continue
                 if labels is not None:
                     yield Look(self._mask_name(record), record.tags, set(labels.unique().tolist()))
 

@@ -3,10 +3,13 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from decomprec.data.checks import constant_classes
+from decomprec.data.dataset import TaggedRecords
+from decomprec.data.mask_meaning import lacking
 from decomprec.data.overview import missing_masks
 from decomprec.data.tags import tag_table
 from decomprec.protocols import TaggedDataset
@@ -37,7 +40,7 @@ class Finding:
     files: tuple[tuple[Path | str, ...], ...] = ()
 
 
-def tag_findings(train_set: TaggedDataset, val_set: TaggedDataset) -> list[Finding]:
+def tag_findings(train_set: TaggedDataset, val_set: TaggedDataset, most_masks: int | None = 200) -> list[Finding]:
     """Find what a user should look at in tags and masks.
 
     Does not repeat what every training warns of, see `constant_findings` and `decomprec.data.leaks`.
@@ -45,6 +48,7 @@ def tag_findings(train_set: TaggedDataset, val_set: TaggedDataset) -> list[Findi
     Args:
         train_set: the images to train on.
         val_set: the images to validate on, with the same classes.
+        most_masks: how many masks of validation images are read; None for all.
 
     Returns:
         In a fixed order; empty if nothing is.
@@ -67,6 +71,8 @@ def tag_findings(train_set: TaggedDataset, val_set: TaggedDataset) -> list[Findi
     ]
     if missing := missing_masks(val_set):
         found.append(Finding("warning", "missing masks", missing))
+    if isinstance(val_set, TaggedRecords) and val_set.masks:
+        found.append(_without_class(val_set, names, most_masks))
     return [finding for finding in found if finding is not None]
 
 
@@ -92,6 +98,20 @@ def named(names: Sequence[object], most: int = _NAMED) -> str:
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
+
+
+def _without_class(val_set: TaggedRecords[Any], names: Sequence[str], most: int | None) -> Finding | None:
+    without, looked_at = lacking(islice(val_set.looks(), most), names)
+    if not without:
+        return None
+    text = f"{len(without)} of {looked_at} masks of validation images lack a class that the image is tagged with"
+    if black := sum(look.values == {0} for look in without):
+        text += f" ({black} are all background, as exports without annotations are)"
+    text += ": they are measured as if it were not there; write the number of the class where it is, or remove the "
+    text += "masks or tags that are wrong"
+    level: Level = "error" if len(without) == looked_at else "warning"
+    files = tuple((look.name if isinstance(look.name, Path) else str(look.name),) for look in without)
+    return Finding(level, "masks without the class", text, files)
 
 
 def _few(names: Sequence[str], counts: Sequence[int]) -> Finding | None:

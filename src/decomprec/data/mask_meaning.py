@@ -126,6 +126,28 @@ def check_masks(looks: Iterable[Look], class_names: Sequence[str]) -> bool:
     )
 
 
+def lacking(looks: Iterable[Look], class_names: Sequence[str]) -> tuple[list[Look], int]:
+    """Find masks without a class of their image, though all of their pixels are known.
+
+    Args:
+        looks: at the masks of images with tags.
+        class_names: the K-1 foreground classes.
+
+    Returns:
+        These masks, and the number of all.
+
+    Examples:
+        >>> looks = [Look("a.png", ["dog"], {0}), Look("b.png", ["dog"], {0, 1}), Look("c.png", ["dog"], {0, 255})]
+        >>> [look.name for look in lacking(looks, ["dog"])[0]]
+        ['a.png']
+    """
+    seen = list(looks)
+    labels = {name: label for label, name in enumerate(class_names, 1)}
+    return [look for look in seen if not {IGNORE} & look.values and {labels[t] for t in look.tags} - look.values], len(
+        seen
+    )
+
+
 def _until_fitting(looks: Iterable[Look], class_names: Sequence[str]) -> Iterator[Look]:
     for count, look in enumerate(looks, 1):
         yield look

@@ -216,7 +216,8 @@ class TrainedModel:
             size: short side of what the segmenter sees, in pixels; None is `image_size`.
 
         Returns:
-            (K, 3, h, w), float32 in [0, 1], as large as the segmenter sees the image.
+            (K, 3, h, w) in [0, 1], as large as the segmenter sees the image; float32, or float16 of a large image,
+            which is seen tile by tile.
 
         Raises:
             ValueError: if it is no image, or the model was saved with `masks_only=True`.

@@ -144,9 +144,10 @@ def _folders(root: Path) -> list[Path]:
 
 def _read(images: Sequence[PurePath], files: Mapping[str, Path], root: Path) -> dict[str, list[int]]:
     """Indices of the images in each list that names any; says how many of its names are none."""
-    find = _finder(images) if files else None
-    lists = {}
-    for name, file in files.items() if find else ():
+    if not files:
+        return {}
+    find, lists = _finder(images), {}
+    for name, file in files.items():
         lines = [line.strip() for line in read_text(file).splitlines()]
         lines = [line for line in lines if line and not line.startswith("#")]
         found = [find(line, file) for line in lines]
