@@ -93,36 +93,18 @@ def train(
         KeyboardInterrupt: for Ctrl-C. However a run is stopped, its last checkpoint is kept, and it can be resumed.
     """
     keep_freed_memory()
-    run_dir = Path(run_dir)
+    run_dir, options = Path(run_dir), trainer_options or {}
     class_names = tuple(train_set.class_names)
-    num_classes = len(class_names) + 1
+    # All that can be wrong with the arguments raises now, not after the guide is trained.
+    _check_run(run_dir, preset, resume)
     if evidence_only:
         _check_evidence(run_dir, preset)
     check_loggers(loggers)
-    if getattr(train_set, "label_maps", None) and not preset.segmenter.seeds:
-        raise ValueError(
-            "Expected segmenter.seeds to be positive for training images with masks, but got 0; set it to 1."
-        )
+    _check_masks(preset, train_set)
+    guide_data, segmenter_data = _data(preset, train_set, val_set, num_workers, seed)
+    classifier, segmenter = _networks(preset, class_names, run_dir / "guide", seed, start)
     progress = RunProgress(preset, len(train_set), len(val_set), guide_only=evidence_only)
-    callbacks = with_progress(callbacks or [], trainer_options or {}, progress)
-    workers = fitting_workers(num_workers, _batch_bytes(preset))
-    # All that can be wrong with the arguments raises now, not after the guide is trained.
-    guide_data, segmenter_data = (
-        TaggedDataModule(train_set, val_set, stage.batch_size, workers, seed, accumulate=preset.accumulate)
-        for stage in (preset.guide, preset.segmenter)
-    )
-    # A finished guide needs no file or download that it once started from.
-    finished = start is not None or (run_dir / "guide" / FINISHED).exists()
-    L.seed_everything(seed, verbose=False)
-    classifier = build_classifier(preset.override({"guide.encoder_weights": None}) if finished else preset, num_classes)
-    _check_batch(preset, classifier)
-    L.seed_everything(seed, verbose=False)
-    segmenter = build_segmenter(preset, num_classes, classifier)
-    _check(run_dir, preset, resume)
-    if start is not None:
-        start_from_model(start, class_names, classifier, segmenter)
-        if not (run_dir / "guide" / FINISHED).exists():  # every process writes the same
-            save_finished(classifier, run_dir / "guide")
+    callbacks = with_progress(callbacks or [], options, progress)
     fit = partial(
         fit_stage,
         preset=preset,
@@ -130,18 +112,13 @@ def train(
         class_names=class_names,
         seed=seed,
         compile=compile,
-        options=trainer_options or {},
+        options=options,
     )
 
+    if start is not None and not (run_dir / "guide" / FINISHED).exists():  # every process writes the same
+        save_finished(classifier, run_dir / "guide")
     guide_module = GuideModule(classifier, preset.guide, one_cycle=preset.one_cycle)
-    fit(
-        guide_module,
-        classifier,
-        guide_data,
-        run_dir / "guide",
-        epochs=preset.guide.epochs,
-        callbacks=callbacks,
-    )
+    fit(guide_module, classifier, guide_data, run_dir / "guide", epochs=preset.guide.epochs, callbacks=callbacks)
 
     facts = [f"Preset: {preset.name}; seed: {seed}."]
     if evidence_only:
@@ -151,20 +128,18 @@ def train(
     if start is None:
         start_from_guide(preset, segmenter, classifier)
     evidence = EvidenceMasks(classifier) if preset.segmenter.seeds else None
+    if evidence is not None and isinstance(train_set, TaggedRecords):
+        file = SeedFile(run_dir / "segmenter", len(train_set))
+        segmenter_data.train_set = _seeded(train_set, file)
+        callbacks = [ComputeSeeds(file, evidence, classifier, train_set, preset.image_size), *callbacks]
     segmenter_module = SegmenterModule(
         segmenter,
         build_loss(preset, classifier),
-        num_classes,
+        len(class_names) + 1,
         preset.segmenter,
         one_cycle=preset.one_cycle,
         evidence=evidence,
     )
-    if evidence is not None and isinstance(train_set, TaggedRecords):
-        file = SeedFile(run_dir / "segmenter", len(train_set))
-        order = shown_more_often(len(train_set), train_set.label_maps)
-        seeded = train_set.with_seeds(file)
-        segmenter_data.train_set = Subset(seeded, order)  # type: ignore[assignment]  # its tags have been checked
-        callbacks = [ComputeSeeds(file, evidence, classifier, train_set, preset.image_size), *callbacks]
     fit(
         segmenter_module,
         segmenter,
@@ -174,8 +149,42 @@ def train(
         min_steps=preset.segmenter.min_steps,
         callbacks=callbacks,
     )
-
     return _written(run_dir, segmenter, classifier, class_names, preset, facts)
+
+
+def _data(
+    preset: Preset, train_set: TaggedDataset, val_set: TaggedDataset, num_workers: int, seed: int
+) -> tuple[TaggedDataModule, TaggedDataModule]:
+    """The batches of both stages."""
+    workers = fitting_workers(num_workers, _batch_bytes(preset))
+    guide, segmenter = (
+        TaggedDataModule(train_set, val_set, stage.batch_size, workers, seed, accumulate=preset.accumulate)
+        for stage in (preset.guide, preset.segmenter)
+    )
+    return guide, segmenter
+
+
+def _networks(
+    preset: Preset, class_names: tuple[str, ...], guide_folder: Path, seed: int, start: TrainedModel | None
+) -> tuple[PooledClassifier, DecompositionSegmenter]:
+    """Both networks with their initial weights, or those of `start`."""
+    num_classes = len(class_names) + 1
+    # A finished guide needs no file or download that it once started from.
+    finished = start is not None or (guide_folder / FINISHED).exists()
+    L.seed_everything(seed, verbose=False)
+    classifier = build_classifier(preset.override({"guide.encoder_weights": None}) if finished else preset, num_classes)
+    _check_batch(preset, classifier)
+    L.seed_everything(seed, verbose=False)
+    segmenter = build_segmenter(preset, num_classes, classifier)
+    if start is not None:
+        start_from_model(start, class_names, classifier, segmenter)
+    return classifier, segmenter
+
+
+def _seeded(train_set: TaggedRecords[Any], file: SeedFile) -> TaggedDataset:
+    """The images with their seeds, and those whose masks are known more often if they are few."""
+    order = shown_more_often(len(train_set), train_set.label_maps)
+    return Subset(train_set.with_seeds(file), order)  # type: ignore[return-value]  # its tags have been checked
 
 
 def _batch_bytes(preset: Preset) -> int:
@@ -214,6 +223,14 @@ def _write(model: TrainedModel, folder: Path) -> None:
     model.save_pretrained(folder, half=False)  # its masks are those that are measured
 
 
+def _check_masks(preset: Preset, train_set: TaggedDataset) -> None:
+    """Raise a ValueError if masks are known that the preset ignores."""
+    if getattr(train_set, "label_maps", None) and not preset.segmenter.seeds:
+        raise ValueError(
+            "Expected segmenter.seeds to be positive for training images with masks, but got 0; set it to 1."
+        )
+
+
 def _check_evidence(run_dir: Path, preset: Preset) -> None:
     """Raise a ValueError unless the guide gives evidence and no trained segmenter would be replaced by it."""
     if not preset.standardise_guide:
@@ -227,7 +244,7 @@ def _check_evidence(run_dir: Path, preset: Preset) -> None:
         )
 
 
-def _check(run_dir: Path, preset: Preset, resume: bool) -> None:
+def _check_run(run_dir: Path, preset: Preset, resume: bool) -> None:
     """Raise a ValueError unless the folder is new, or holds a run of these settings that is to be resumed."""
     saved = run_dir / "preset.yaml"
     if not saved.exists():
