@@ -1,4 +1,4 @@
-"""The main example as a newcomer runs it, with no argument, at tiny sizes; the notebook shows that the preset learns."""
+"""The main example without arguments, at tiny sizes. The notebook shows that the preset learns."""
 
 import csv
 import io
