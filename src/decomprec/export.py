@@ -124,7 +124,7 @@ def _traced(branch: _MaskBranch) -> ExportedProgram:
     sizes = {0: Dim("batch", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)}
     try:
         # Otherwise a feature map of one pixel counts as a special case and is excluded.
-        with symbolic_shapes.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+        with symbolic_shapes.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # made as it runs
             program = torch.export.export(branch, (torch.rand(batch, 3, height, width),), dynamic_shapes=(sizes,))
     except Exception as error:  # torch has many, and some are bare
         reason = next(iter(str(error).splitlines()), type(error).__name__)

@@ -47,7 +47,7 @@ class Frozen(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # The one hook behind to(), cuda(), half(), ...: an unregistered module must be taken along by hand.
         self._frozen[0]._apply(fn, recurse)
-        applied: Any = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        applied: Any = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's own
         return applied
 
 

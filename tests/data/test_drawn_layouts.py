@@ -3,7 +3,7 @@
 import random
 import tempfile
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Drawn:
 
     layout: str
     splits: dict[str, str]  # the spelling of each split; none if the data set has none
+    listed: bool  # the splits are in lists such as train.txt
     classes: tuple[str, ...]
     nothing: str
     ending: str
@@ -60,6 +61,7 @@ def layouts(draw: st.DrawFn) -> Drawn:
     return Drawn(
         layout,
         splits,
+        layout in ("folder", "csv", "masks") and draw(st.booleans()),
         classes,
         draw(st.sampled_from(NOTHING)),
         draw(st.sampled_from(ENDINGS)),
@@ -76,7 +78,11 @@ def write(drawn: Drawn, root: Path) -> Path:
     """Write a data set; returns the path that a user would give."""
     base = root / drawn.above
     base.mkdir(parents=True, exist_ok=True)
-    WRITERS[drawn.layout](drawn, base)
+    WRITERS[drawn.layout](replace(drawn, splits={}) if drawn.listed else drawn, base)
+    for split, spelling in drawn.splits.items() if drawn.listed else ():
+        names = [name for name, (where, _) in drawn.shown.items() if where == split]
+        form = f"{{}}{drawn.ending}" if drawn.decomposed else "{}"
+        text(base / ("splits" if drawn.white else "") / f"{spelling}.txt", "\n".join(map(form.format, names)))
     for name in drawn.system:
         for folder in [base, *(folder for folder in sorted(base.rglob("*")) if folder.is_dir())]:
             image(folder / name / "dog" / "copy.jpg")

@@ -139,7 +139,7 @@ class PreparedCommand(TyperCommand):
         if sys.platform == "darwin":  # what a Mac's GPU lacks runs on its CPU
             os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
         if not is_first(os.environ):
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # the first process says them
             with Path(os.devnull).open("w", encoding="utf-8") as nothing, redirect_stdout(nothing):
                 return super().invoke(ctx)
         for line in filter(None, said):
@@ -250,7 +250,7 @@ def run(
     from decomprec.training import StoppedRunError
 
     logging.basicConfig(level=logging.INFO if is_first(os.environ) else logging.ERROR, format="%(message)s")
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    for name in ("lightning.pytorch", "lightning.fabric"):  # devices and hints, in a dozen lines for each stage
         logging.getLogger(name).setLevel(logging.WARNING)
     found = torch_device(device)
     devices = devices or launched(os.environ) // nodes

@@ -74,9 +74,10 @@ def _raw_mode(image: Any) -> str:
 
 def as_opened(image: Image.Image, opened: Any) -> Image.Image:
     """Let a converted image tell what its file says."""
-    image.filename = name_of(opened)  # type: ignore[attr-defined]
+    converted: Any = image  # attributes of images from files, which Pillow's types lack
+    converted.filename = name_of(opened)
     if is_tiff(opened):
-        image.tag_v2 = opened.tag_v2  # type: ignore[attr-defined]
+        converted.tag_v2 = opened.tag_v2
     return image
 
 

@@ -98,7 +98,8 @@ class TaggedDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Return the next epoch and the images per step of all processes."""
         # Not `current_epoch`, which is increased after the checkpoint is written.
-        done = self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0  # type: ignore[attr-defined]
+        trainer: Any = self.trainer  # Lightning's type of `current` lacks `processed`
+        done = trainer.fit_loop.epoch_progress.current.processed if trainer else 0
         return {"epoch": done, "batch": self.batch_size * self._shares()["num_replicas"]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -132,7 +133,7 @@ class TaggedDataModule(LightningDataModule):
         count, most = len(self.val_set), max(_FEWEST, len(self.train_set) // 8)
         if count <= most:
             return self._loader(self.val_set, train=False)
-        part: Any = Subset(self.val_set, [i * count // most for i in range(most)])  # type: ignore[arg-type]  # as above
+        part: Any = Subset(self.val_set, [i * count // most for i in range(most)])  # type: ignore[arg-type]  # no base needed
         return self._loader(part, train=False)
 
     def _shares(self) -> dict[str, int]:
@@ -159,13 +160,13 @@ class TaggedDataModule(LightningDataModule):
             del options["collate_fn"]
             return DataLoader(_Batches(dataset), sampler=batches, batch_size=None, **options)
         if not train:
-            return DataLoader(dataset, **options)  # type: ignore[arg-type]  # torch names a base that it doesn't need
+            return DataLoader(dataset, **options)  # type: ignore[arg-type]  # torch's base is not needed
         sampler = _EpochAndIndex(dataset, self.seed, batch_size=self.batch_size, **shares)
         sampler.set_epoch(self._epoch)
         return DataLoader(_Seeded(dataset, self.seed), sampler=sampler, drop_last=True, **options)
 
 
-class EpochShuffle(DistributedSampler[Item]):
+class EpochShuffle(DistributedSampler[int]):
     """A process's share of a random order that depends on seed and epoch only, which a resumed run continues.
 
     An incomplete batch is dropped. Lightning calls `set_epoch` and keeps a `DistributedSampler`; it would seed its own
@@ -175,13 +176,13 @@ class EpochShuffle(DistributedSampler[Item]):
     def __init__(
         self, dataset: TaggedDataset, seed: int, num_replicas: int = 1, rank: int = 0, batch_size: int = 1
     ) -> None:
-        super().__init__(dataset, num_replicas, rank, seed=seed, drop_last=True)  # type: ignore[arg-type]  # likewise
+        super().__init__(dataset, num_replicas, rank, seed=seed, drop_last=True)  # type: ignore[arg-type]  # torch's base is not needed
         self.num_samples -= self.num_samples % batch_size
         self.total_size = self.num_samples * num_replicas
 
-    def __iter__(self) -> Iterator[int]:  # type: ignore[override]  # torch says an iterator of items
+    def __iter__(self) -> Iterator[int]:
         """Iterate over the indices of this epoch; without `set_epoch`, the next iteration has another order."""
-        indices: Iterator[int] = super().__iter__()  # type: ignore[assignment]
+        indices = super().__iter__()
         self.epoch += 1
         return indices
 
@@ -189,12 +190,12 @@ class EpochShuffle(DistributedSampler[Item]):
 class _EpochAndIndex(EpochShuffle):
     """Gives the epoch with each index: workers that load ahead can't know it otherwise."""
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]  # more than the index
         epoch = self.epoch
         return ((epoch, index) for index in super().__iter__())
 
 
-class EvenBatches(DistributedSampler[Item]):
+class EvenBatches(DistributedSampler[list[int]]):
     """A process's share of all indices in order, each once, in the same number of batches as every other process.
 
     The processes wait for each other at every batch. Lightning's sampler repeats images to fill up the last one, which
@@ -205,7 +206,7 @@ class EvenBatches(DistributedSampler[Item]):
     """
 
     def __init__(self, dataset: TaggedDataset, batch_size: int, num_replicas: int, rank: int) -> None:
-        super().__init__(dataset, num_replicas, rank, shuffle=False)  # type: ignore[arg-type]  # as above
+        super().__init__(dataset, num_replicas, rank, shuffle=False)  # type: ignore[arg-type]  # torch's base is not needed
         count = len(dataset)
         if count < num_replicas:
             raise ValueError(
@@ -217,7 +218,7 @@ class EvenBatches(DistributedSampler[Item]):
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[list[int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[list[int]]:
         """Iterate over the indices of each batch."""
         return (part.tolist() for part in np.array_split(self.indices, self.steps))
 

@@ -165,7 +165,8 @@ def check_fits(network: nn.Module, path: str | Path) -> None:
     if not Path(path).is_file():
         raise ValueError(f"Expected `weights` to be 'imagenet', None or a .safetensors file, but found no {path}.")
     with _clear_safetensors_error(path), safe_open(path, framework="pt") as file:
-        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
+        names = file.keys()
+        parts = {name: file.get_slice(name) for name in names}
         held = {n: _Held(tuple(p.get_shape()), "F" in p.get_dtype(), p.get_dtype()) for n, p in parts.items()}
     _check_held(network, held, path)
 

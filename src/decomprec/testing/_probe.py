@@ -44,7 +44,7 @@ class Probe:
             with torch.random.fork_rng(devices=[]), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 torch.manual_seed(0)
                 output = self.component(*inputs.values())
-        except Exception as error:
+        except Exception as error:  # of any type: the component is the user's
             shapes = " and ".join(f"`{name}` of shape {tuple(first.shape)}" for name, (first, *_) in before.items())
             advice = self.advice or f"it is called as ({', '.join(inputs)})"
             where, advice = (" under bfloat16 autocast", "bring its tensors to one dtype") if autocast else ("", advice)

@@ -60,7 +60,7 @@ def _class_names(names: Any) -> list[str]:
 def _length(dataset: Any) -> int:
     try:
         count, again = len(dataset), len(dataset)
-    except Exception as error:
+    except Exception as error:  # of any type: the data set is the user's
         raised = f"it raised {type(error).__name__}: {error}"
         refuse("the data set to have a length", raised, "give it `__len__`", error)
     if count != again or count < 1:
@@ -72,7 +72,7 @@ def _check_item(dataset: Any, index: int, names: list[str], tags: Tensor) -> Non
     what = f"item {index}"
     try:
         item = dataset[index]
-    except Exception as error:
+    except Exception as error:  # of any type: the data set is the user's
         refuse(f"{what} to be read", f"it raised {type(error).__name__}: {error}", cause=error)
     if not isinstance(item, dict):
         refuse(f"{what} to be a dict", f"got {type(item).__name__}", 'give {"image": ..., "tags": ..., "name": ...}')

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -120,7 +121,7 @@ class ComputeSeeds(Callback):
         file: SeedFile,
         evidence: EvidenceMasks,
         classifier: PooledClassifier,
-        images: TaggedRecords,  # type: ignore[type-arg]  # of any records
+        images: TaggedRecords[Any],
         size: int,
     ) -> None:
         self.file = file
@@ -152,7 +153,7 @@ class ComputeSeeds(Callback):
 
 def seeds_of_images(
     evidence: EvidenceMasks,
-    images: TaggedRecords,  # type: ignore[type-arg]  # of any records
+    images: TaggedRecords[Any],
     size: int,
 ) -> Iterator[Tensor]:
     """Seeds (h, w) of each image of a data set in order, as large as the classifier sees it.
