@@ -2,21 +2,22 @@
 
     uv run python -m benchmarks.quality.backbones --data DIR --json FILE tf_efficientnet_lite2 resnet18=null
 
-Each backbone gets the head that `robust` fits: on the same levels, pooled in the same way, by L-BFGS, on at most
---images photographs with tags. Then its accuracy and the IoU of its maps are measured, with the tags known. The
+Each backbone gets the head that `robust` trains: on the same levels, pooled in the same way, in as many steps, on at
+most --images photographs with tags. Then its accuracy and the IoU of its maps are measured, with the tags known. The
 threshold of CAM is the best of the scored images, those of evidence are the library's. No segmenter is trained.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
@@ -26,12 +27,12 @@ from decomprec.data import collate
 from decomprec.data.transforms import eval_transform
 from decomprec.evaluation import evaluate, guide_accuracy
 from decomprec.evaluation.baselines import best_cam_threshold
-from decomprec.evidence import EvidenceMasks
+from decomprec.evidence import EvidenceMasks, floor_of
 from decomprec.models import PooledClassifier, TimmEncoder
 from decomprec.protocols import Predictor
 from decomprec.refine import pamr
 from decomprec.training import PRESETS
-from decomprec.training.modules import fit_head
+from decomprec.training.modules import HEAD_STEPS, train_head
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,13 +74,17 @@ def measure(name: str, weights: str | None, seen: DataLoader[Any], scored: DataL
     classifier = PooledClassifier(
         encoder, num_classes, standardise=True, pooling=guide.pooling, levels=guide.levels
     ).eval()
-    started, pooled, tags = time.monotonic(), [], []
+    assert isinstance(classifier.norm, nn.BatchNorm2d)
+    classifier.norm.momentum = None
+    started, batches = time.monotonic(), []
     for batch in tqdm(seen, name, disable=None):
-        pooled.append(classifier.pool(batch["image"]))
-        tags.append(batch["tags"])
+        batches.append((classifier.gather(encoder(batch["image"])), batch["tags"]))
+        classifier.norm.train()(batches[-1][0])
     seconds = time.monotonic() - started
-    features = torch.cat(pooled)
-    fit_head(classifier, features, torch.cat(tags), guide.weight_decay)
+    classifier.norm.eval()
+    rounds = range(math.ceil(HEAD_STEPS / len(batches)))
+    train_head(classifier, [batch for _ in rounds for batch in batches], guide.learning_rate, guide.weight_decay)
+    classifier.floor.copy_(floor_of(classifier, batches))
     classifier.requires_grad_(False).eval()
 
     evidence = {
@@ -96,7 +101,7 @@ def measure(name: str, weights: str | None, seen: DataLoader[Any], scored: DataL
         "accuracy": guide_accuracy(classifier, scored)["mean"],
         "iou": iou,
         "million_parameters": sum(p.numel() for p in classifier.encoder.parameters()) / 1e6,
-        "ms_per_image": 1000 * seconds / len(features),
+        "ms_per_image": 1000 * seconds / sum(len(tags) for _, tags in batches),
     }
 
 

@@ -226,10 +226,10 @@ class GuideAlongside(Callback):
         wanted = torch.zeros_like(tags).scatter(1, chosen, present)
         with torch.no_grad():
             shown = _cls_loss(pl_module).view(pl_module.segmenter(images).select(slots), images)[:, 0]
-            pooled = self.classifier.pool(torch.cat([images, shown])).float()
+            features = self.classifier.gather(self.classifier.encoder(torch.cat([images, shown]))).float()
         self.classifier.head.requires_grad_(True)
         with torch.enable_grad():
-            loss = guide_loss(self.classifier.classify(pooled), torch.cat([tags, wanted]))
+            loss = guide_loss(self.classifier.classify(features), torch.cat([tags, wanted]))
             self.optimizer.zero_grad()
             loss.backward()
         self.optimizer.step()

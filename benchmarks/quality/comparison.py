@@ -35,7 +35,7 @@ from benchmarks.quality.supervised import train_supervised
 from benchmarks.tables.domains import SUPERVISED
 from decomprec._files import written_whole
 from decomprec.cli.config import parse_settings
-from decomprec.data import TaggedImages, collate, eval_transform, train_transform
+from decomprec.data import TaggedImages, collate, eval_transform, mean_aspect, train_transform
 from decomprec.evaluation import Results, guide_accuracy
 from decomprec.models import DecompositionSegmenter
 from decomprec.trained_model import load
@@ -68,10 +68,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def train_all(
-    args: argparse.Namespace, preset: Preset, train_set: TaggedImages, held_out: TaggedImages
+    args: argparse.Namespace, preset: Preset, train_set: TaggedImages, held_out: TaggedImages, aspect: float
 ) -> tuple[Networks, dict[str, str]]:
     """Every network of the table, and the messages of runs that collapsed."""
-    plain, augmented = eval_transform(preset.image_size), train_transform(preset.image_size)
+    plain = eval_transform(preset.image_size, aspect=aspect)
+    augmented = train_transform(preset.image_size, aspect)
     # Nothing is chosen by the validation while training: a few batches show whether a run collapses.
     shown = sys.stderr.isatty()
     options = {"precision": args.precision, "devices": 1, "enable_progress_bar": shown, "limit_val_batches": 8}
@@ -164,7 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         class_names, image_size = model.class_names, model.image_size
     else:
         image_size = preset.image_size
-        transform = train_transform(image_size) if preset.augment else eval_transform(image_size)
+        aspect = mean_aspect(training_images(args.train, args.classes, eval_transform(None)))
+        transform = train_transform(image_size, aspect) if preset.augment else eval_transform(image_size, aspect=aspect)
         train_set = training_images(args.train, args.classes, transform)
         class_names = train_set.class_names
     held_out = evaluation_images(args.eval, class_names)
@@ -175,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.model:
         networks = Networks(args.model.resolve().name, model.segmenter, model.classifier, {}).to(device)
     else:
-        networks, collapsed = train_all(args, preset, train_set, held_out)
+        networks, collapsed = train_all(args, preset, train_set, held_out, aspect)
         networks.to(device)
         more = {
             "preset": preset.without_folders().model_dump(mode="json"),

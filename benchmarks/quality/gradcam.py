@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from decomprec.models import PooledClassifier
 from decomprec.models.encoders import gathered, rectified
-from decomprec.models.pooling import pool
 
 METHODS = {"grad-cam": GradCAM, "grad-cam++": GradCAMPlusPlus, "layer-cam": LayerCAM, "xgrad-cam": XGradCAM}
 
@@ -61,6 +60,6 @@ def _features_and_gradients(classifier: PooledClassifier, images: Tensor) -> tup
         with torch.inference_mode(False), torch.enable_grad():
             features = features.clone().requires_grad_()  # a clone, since autograd refuses inference tensors
             parts = rectified(features) if classifier.rectify else features
-            logits = classifier.classify(pool(parts, classifier.pooling))
+            logits = classifier.classify(parts)
             gradients = [torch.autograd.grad(logit.sum(), features, retain_graph=True)[0] for logit in logits.unbind(1)]
     return features.detach(), gradients

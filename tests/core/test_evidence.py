@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from benchmarks.quality.gradcam import gradcam_maps
 from support.tiny import QUIET, tiny
 from torch import Tensor, nn
 
 from decomprec import DecompositionLoss, DecompositionSegmenter
 from decomprec.affinity import feature_affinity, random_walk
 from decomprec.data import SyntheticScenes
-from decomprec.evidence import EvidenceMasks, evidence_weights
+from decomprec.evidence import EvidenceMasks, evidence_weights, floor_of
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.encoders import rectified
-from decomprec.models.pooling import Pooling
+from decomprec.models.pooling import POOLINGS, Pooling
 from decomprec.seeds import seed_loss
 from decomprec.training import SegmenterModule, train
 from decomprec.training.build import build_classifier
@@ -45,78 +45,63 @@ def unrefined(images: Tensor, masks: Tensor) -> Tensor:
 
 def evidence_of(classifier: PooledClassifier, parts: Tensor) -> Tensor:
     """e_j (B, K-1, h, w) of rectified features (B, 2C, h, w)."""
-    return torch.einsum("jc,bchw->bjhw", evidence_weights(classifier), parts)
+    weights, bias = evidence_weights(classifier)
+    return (torch.einsum("jc,bchw->bjhw", weights, parts) + bias[:, None, None]).relu()
 
 
 def plain_evidence(classifier: PooledClassifier, features: Tensor) -> Tensor:
     """e_j (B, K-1, h, w) of features (B, C, h, w) of any sign, in loops over float64."""
     head, norm = classifier.head.weight.double(), classifier.norm
-    (batch, channels, height, width), classes = features.shape, len(head)
+    (batch, _, height, width), classes = features.shape, len(head)
     found = torch.zeros(batch, classes, height, width, dtype=torch.float64)
-    for j in range(classes):
-        positive = [max(float(head[j, c]), 0) / math.sqrt(norm.running_var[c] + norm.eps) for c in range(2 * channels)]
-        expected = sum(p * float(norm.running_mean[c]) for c, p in enumerate(positive))
-        for b in range(batch):
-            for y in range(height):
-                for x in range(width):
-                    values = [float(v) for v in features[b, :, y, x]]
-                    parts = [max(v, 0) for v in values] + [max(-v, 0) for v in values]
-                    found[b, j, y, x] = sum(p * r for p, r in zip(positive, parts, strict=True)) / expected
+    for b, j, y, x in itertools.product(range(batch), range(classes), range(height), range(width)):
+        values = [float(v) for v in features[b, :, y, x]]
+        score = 0.0
+        for c, part in enumerate([max(v, 0) for v in values] + [max(-v, 0) for v in values]):
+            deviation = math.sqrt(norm.running_var[c] + norm.eps)
+            score += float(head[j, c]) * (part - float(norm.running_mean[c])) / deviation
+        found[b, j, y, x] = max(score - float(classifier.floor[j]), 0)
     return found
 
 
 def test_evidence_is_the_equation_in_plain_loops(classifier) -> None:
     features = torch.randn(2, 8, 3, 4)
     classifier.norm.running_mean.uniform_(0.1, 1)  # of features of both signs
+    classifier.norm.running_var.uniform_(0.1, 1)
+    classifier.floor.uniform_(-1, 1)
     found = evidence_of(classifier, rectified(features))
+    assert found.any()
+    assert not found.all()
     torch.testing.assert_close(found.double(), plain_evidence(classifier, features), rtol=1e-4, atol=1e-4)
 
 
-def test_evidence_is_the_sum_of_the_positive_contributions_to_the_logit(classifier) -> None:
-    features = classifier.features(torch.rand(4, 3, 16, 16))
-    mean = classifier.norm.running_mean
-    zero = classifier.classify(torch.zeros(1, 16))  # what the logit is without any part
-    found = torch.zeros(4, 3, 4, 4, dtype=torch.float64)
-    average, whole = torch.zeros(3, dtype=torch.float64), torch.zeros(4, 3, 4, 4)
-    for c in range(16):
-        alone = torch.zeros(1, 16)
-        alone[0, c] = 1
-        gain = (classifier.classify(alone) - zero)[0]  # of one unit of this part
-        contribution = gain[:, None, None] * features[:, c, None]
-        whole += contribution
-        found += contribution.clamp(min=0)
-        average += (gain * mean[c]).clamp(min=0)
-    # All contributions together are the logit, so nothing is left out.
-    logits = classifier.classify(features.mean(dim=(2, 3)))
-    torch.testing.assert_close(whole.mean(dim=(2, 3)) + zero, logits, rtol=1e-3, atol=1e-3)
-    evidence = evidence_of(classifier, features)
-    torch.testing.assert_close(evidence.double(), found / average[:, None, None], rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("pooling", ["mean", "lse", "top", "gem"])
-def test_evidence_of_the_mean_pooled_features_is_one(pooling: Pooling) -> None:
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_evidence_above_a_floor_of_zero_is_the_positive_part_of_the_activation_maps(pooling: Pooling) -> None:
     torch.manual_seed(0)
     encoder = SmallEncoder((4, 8))
     classifier = PooledClassifier(encoder, num_classes=4, standardise=True, pooling=pooling, levels=(-2, -1)).eval()
-    pooled = classifier.pool(torch.rand(8, 3, 16, 16)).detach()
-    classifier.norm.running_mean.copy_(pooled.mean(dim=0))
-    weights = evidence_weights(classifier)
-    assert weights.shape == (3, 24)
-    assert (weights >= 0).all()
-    assert not weights.requires_grad
-    evidence = evidence_of(classifier, pooled[:, :, None, None])
-    torch.testing.assert_close(evidence.mean(dim=(0, 2, 3)), torch.ones(3), rtol=1e-4, atol=1e-4)
-
-
-def test_evidence_of_features_that_are_not_negative_is_layercam_up_to_its_scale(classifier) -> None:
     images = torch.rand(2, 3, 16, 16)
-    evidence = evidence_of(classifier, classifier.features(images))
-    layercam = gradcam_maps(classifier, "layer-cam")(images)
-    largest = evidence.amax(dim=(0, 2, 3), keepdim=True)
-    assert (largest > 0).all()
-    # One factor for a class, the same in all images; LayerCAM itself divides by each image's maximum later.
-    scale = layercam.amax(dim=(0, 2, 3), keepdim=True) / largest
-    torch.testing.assert_close(layercam, evidence * scale, rtol=1e-3, atol=1e-5)
+    weights, bias = evidence_weights(classifier)
+    assert weights.shape == (3, 24)
+    assert bias.shape == (3,)
+    assert not weights.requires_grad
+    evidence = evidence_of(classifier, classifier.gather(encoder(images)))
+    torch.testing.assert_close(evidence, classifier.activation_maps(images).clamp(min=0), rtol=1e-4, atol=1e-4)
+
+
+def test_the_floor_is_what_a_tenth_of_the_pixels_exceeds_in_images_without_the_class(classifier) -> None:
+    batches = [(torch.rand(3, 16, 5, 8), torch.randint(2, (3, 3))) for _ in range(4)]
+    batches[0][1][0] = 0
+    found = floor_of(classifier, batches)
+    for j in range(3):
+        exceeded = []
+        for features, tags in batches:
+            for scores, tag in zip(classifier.scores(features)[:, j], tags[:, j], strict=True):
+                if not tag:
+                    # Of 40 pixels: 0.9 of the way from the first to the last of their order.
+                    ordered = sorted(scores.flatten().tolist())
+                    exceeded.append(ordered[35] + 0.1 * (ordered[36] - ordered[35]))
+        assert found[j].item() == pytest.approx(sum(exceeded) / len(exceeded), rel=1e-4)
 
 
 class Brightness(nn.Module):
@@ -146,6 +131,7 @@ def test_a_class_may_be_known_by_a_feature_below_zero() -> None:
 @pytest.mark.parametrize("widths", [(4, 8), (4, 6, 8)])
 def test_masks_are_the_equation_step_by_step(widths: tuple[int, ...]) -> None:
     classifier = lived_in(PooledClassifier(SmallEncoder(widths), num_classes=4, standardise=True))
+    classifier.floor.fill_(-3)  # so low that every class has evidence
     images, tags = torch.rand(2, 3, 32, 48), torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     seen: list[tuple[Tensor, Tensor]] = []
 
@@ -260,10 +246,10 @@ def test_a_classifier_that_does_not_standardise_raises() -> None:
 
 
 def test_a_guide_whose_evidence_is_used_records_its_statistics() -> None:
-    assert isinstance(build_classifier(TINY, 3).norm, nn.BatchNorm1d)
+    assert isinstance(build_classifier(TINY, 3).norm, nn.BatchNorm2d)
     without = TINY.override({"segmenter.seeds": 0})
     assert isinstance(build_classifier(without, 3).norm, nn.Identity)
-    assert isinstance(build_classifier(without.override({"guide.freeze_encoder": True}), 3).norm, nn.BatchNorm1d)
+    assert isinstance(build_classifier(without.override({"guide.freeze_encoder": True}), 3).norm, nn.BatchNorm2d)
 
 
 def test_a_classifier_without_statistics_has_no_evidence() -> None:

@@ -51,9 +51,15 @@ def random_model(classifier: bool = True) -> TrainedModel:
     model = TrainedModel(segmenter, ("cat", "dog"), 32, decide if classifier else None)
     decide.eval()
     with torch.no_grad():
-        pooled = torch.cat([decide.pool(image[None] / 255) for image in random_images()])
-        decide.norm.running_mean, decide.norm.running_var = pooled.mean(dim=0), pooled.var(dim=0)
+        look_at(decide, random_images())
     return model
+
+
+def look_at(classifier: PooledClassifier, images: list[Tensor]) -> None:
+    """Let the classifier's BatchNorm see the pixels of images."""
+    parts = [classifier.gather(classifier.encoder(image[None] / 255)).flatten(2)[0] for image in images]
+    pixels = torch.cat(parts, dim=1)
+    classifier.norm.running_mean, classifier.norm.running_var = pixels.mean(dim=1), pixels.var(dim=1)
 
 
 def random_images() -> list[Tensor]:
@@ -158,8 +164,7 @@ def test_a_shared_trunk_sees_the_images_once(augment: bool) -> None:
     classifier = model.guide
     classifier.encoder = model.segmenter.encoder
     with torch.no_grad():
-        pooled = torch.cat([classifier.pool(image[None] / 255) for image in images])
-        classifier.norm.running_mean, classifier.norm.running_var = pooled.mean(dim=0), pooled.var(dim=0)
+        look_at(classifier, images)
     apart = TrainedModel(model.segmenter, model.class_names, 32, deepcopy(classifier))
     expected = list(masks_of(apart, images, augment=augment))
     seen: list[tuple[int, ...]] = []

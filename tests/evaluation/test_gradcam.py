@@ -80,7 +80,7 @@ def test_the_packages_own_call_gives_the_same_maps_less_their_minimum(method, ow
             features = self.last(pooled.encoder(images)[-1])
             if standardise:
                 features = torch.cat([features.relu(), (-features).relu()], dim=1)
-            return pooled.head(pooled.norm(features.mean(dim=(-2, -1))))
+            return pooled.head(pooled.norm(features).mean(dim=(-2, -1)))
 
     model = Hooked().eval()
     ours = normalise_maps(gradcam.gradcam_maps(pooled, method)(images), (6, 4))

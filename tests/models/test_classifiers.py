@@ -18,7 +18,7 @@ from decomprec.models import (
 )
 
 
-def test_a_standardising_classifier_pools_both_parts_of_every_feature(images: Tensor) -> None:
+def test_a_standardising_classifier_scores_both_parts_of_every_feature(images: Tensor) -> None:
     encoder = SmallEncoder((4, 8))
     encoder.stages[-1][-1] = nn.Identity()  # instead of the ReLU: features of both signs
     classifier = PooledClassifier(encoder, num_classes=4, standardise=True)
@@ -30,8 +30,8 @@ def test_a_standardising_classifier_pools_both_parts_of_every_feature(images: Te
         for c in range(8):
             values = features[b, c].flatten().tolist()
             above, below = sum(v for v in values if v > 0), sum(-v for v in values if v < 0)
-            means = classifier.pool(images)[b, [c, 8 + c]].tolist()
-            assert means == pytest.approx([above / len(values), below / len(values)], rel=1e-4, abs=1e-6)
+            parts = classifier.gather(classifier.encoder(images))[b, [c, 8 + c]].sum(dim=(1, 2)).tolist()
+            assert parts == pytest.approx([above, below], rel=1e-4, abs=1e-5)
     logits = classifier.activation_maps(images).mean(dim=(-2, -1)) + classifier.head.bias
     torch.testing.assert_close(logits, classifier(images), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(classifier.judge(classifier.encoder(images)), classifier(images))

@@ -125,11 +125,11 @@ def test_half_gives_the_same_masks_and_labels(tmp_path: Path) -> None:
 def test_an_equal_encoder_is_stored_once_and_shared(standardise: bool, tmp_path: Path, images: Tensor) -> None:
     network = lived_in(small())
     classifier = PooledClassifier(copy.deepcopy(network.encoder), 3, standardise=standardise)
-    classifier.norm(torch.rand(4, 16 if standardise else 8))  # statistics of its own
+    classifier.norm(torch.rand(4, 16, 2, 2))  # statistics of its own
     classifier.eval()
     alone = len(load_file(save(tmp_path / "alone", network) / "model.safetensors"))
     tensors = load_file(save(tmp_path, network, classifier=classifier, half=False) / "model.safetensors")
-    assert len(tensors) == alone + (5 if standardise else 2)  # the statistics, and the last layer
+    assert len(tensors) == alone + (6 if standardise else 3)  # the statistics, the last layer and its floor
     read = load(tmp_path)
     assert read.classifier is not None
     assert read.classifier.encoder is read.segmenter.encoder
@@ -220,7 +220,7 @@ WRONG_CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "other widths": (lambda c: c["encoder"].update(widths=[4, 9]), r"to have shape \(.*\), but got \("),
     "a classifier": (
         lambda c: c.update(classifier={"encoder": None, "standardise": False, "pooling": "mean", "levels": [-1]}),
-        "lacks 2, classifier.head",
+        "lacks 3, classifier.floor",
     ),
     "half a classifier": (lambda c: c.update(classifier={"encoder": None}), "classifier.standardise is missing"),
 }

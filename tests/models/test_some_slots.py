@@ -170,7 +170,7 @@ def largest_of_steps(classes: int, only: bool) -> tuple[int, int]:
 def test_no_tensor_of_a_step_has_an_element_for_each_class_and_pixel() -> None:
     few, many = largest_of_steps(21, only=True), largest_of_steps(1001, only=True)
     assert all(elements < 1001 * 32**2 for elements in many)
-    assert many[1] == few[1]
+    assert few[1] < many[1] <= 3 * 1000 * 8**2  # the guide's scores, at its stride
     assert min(largest_of_steps(1001, only=False)) >= 3 * 1001 * 32**2
 
 

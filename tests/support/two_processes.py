@@ -30,7 +30,7 @@ from decomprec.training.collapse import StopCollapsed
 PROCESSES = 2
 IMAGES, BATCH = 26, 8
 QUIET: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
-# Only the guide's head is trained, and in the end fitted: nothing of it depends on how a batch is split.
+# Only the guide's head is trained: all that depends on how a batch is split is what its BatchNorm sees.
 TINY = PRESETS["demo"].override(
     {
         "image_size": 16,
@@ -143,14 +143,11 @@ def segmenter_stage(processes: int, val: Dataset[Any]) -> dict[str, Any]:
     return fit(segmenter_module(), processes, val)
 
 
-def standardising() -> PooledClassifier:
+def head_stage(processes: int) -> dict[str, Any]:
     torch.manual_seed(0)
-    return PooledClassifier(SmallEncoder((4, 8)), num_classes=4, standardise=True)
-
-
-def refit_stage(processes: int) -> dict[str, Any]:
-    module = GuideModule(standardising(), GuideSettings(freeze_encoder=True, weight_decay=0.01))
-    return fit(module, processes, scenes(2, 2))
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=4, standardise=True)
+    settings = GuideSettings(freeze_encoder=True, weight_decay=0.01, learning_rate=1e-2)
+    return fit(GuideModule(classifier, settings), processes, scenes(2, 2))
 
 
 def collapse() -> str:
@@ -222,7 +219,7 @@ def work(folder: Path) -> None:
         saved[f"resumed {name}"] = run(folder / name, PROCESSES, resume=True)
     val = scenes(5, 2, masks=True)
     saved |= {"guide": guide_stage(PROCESSES, val), "segmenter": segmenter_stage(PROCESSES, val)}
-    saved |= {"refitted": refit_stage(PROCESSES), "seeded": seeded_run(folder / "seeded"), "collapse": collapse()}
+    saved |= {"head": head_stage(PROCESSES), "seeded": seeded_run(folder / "seeded"), "collapse": collapse()}
     torch.save(saved, folder / f"{os.environ['LOCAL_RANK']}.pt")
 
 

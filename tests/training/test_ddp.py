@@ -18,10 +18,10 @@ from support.two_processes import (
     PROCESSES,
     Record,
     guide_stage,
+    head_stage,
     run,
     scenes,
     segmenter_stage,
-    standardising,
 )
 from torch import Tensor
 
@@ -30,7 +30,6 @@ from decomprec.data.datamodule import TaggedDataModule
 from decomprec.losses import ClsLoss, ReconLoss
 from decomprec.priors import EdgeAwareSmoothness, HingeAreaLoss
 from decomprec.seeds import seed_labels, seed_loss
-from decomprec.training.modules import fit_head
 
 pytestmark = pytest.mark.slow
 
@@ -79,25 +78,14 @@ def test_two_processes_train_as_one_on_the_same_batches(stage: str, train_stage:
                 torch.testing.assert_close(part["metrics"][name], value, rtol=0, atol=1e-5)
 
 
-def test_the_head_is_refitted_to_what_all_processes_saw(both: list[Any]) -> None:
-    train_set = scenes(IMAGES, 1)
-    items = {item["name"]: item for item in train_set}
-
-    def fitted(names: list[str]) -> dict[str, Tensor]:
-        classifier = standardising().eval()
-        images, tags = (torch.stack([items[name][key] for name in names]) for key in ("image", "tags"))
-        with torch.no_grad():
-            features = classifier.pool(images)
-        fit_head(classifier, features, tags, weight_decay=0.01)
-        return classifier.state_dict()
-
-    shares = [[name for names in part["refitted"]["names"] for name in names] for part in both]
-    expected, alone = fitted([*shares[0], *shares[1]]), fitted(shares[0])
-    for part in both:
-        for name in ("norm.running_mean", "norm.running_var", "head.weight", "head.bias"):
-            found = part["refitted"]["end"][f"classifier.{name}"].float()
-            torch.testing.assert_close(found, expected[name], rtol=0.01, atol=1e-3)  # features in half precision
-            assert not torch.allclose(found, alone[name], rtol=0.02, atol=0)
+def test_both_take_the_same_further_steps_of_a_frozen_guides_head(both: list[Any]) -> None:
+    first, second = (part["head"]["end"] for part in both)
+    assert same(first, second)
+    expected = head_stage(1)["end"]
+    for name in ("norm.running_mean", "norm.running_var", "head.weight", "head.bias", "floor"):
+        found, alone = first[f"classifier.{name}"].flatten(), expected[f"classifier.{name}"].flatten()
+        # BatchNorm sees half the images at once, and the variance between the halves is missing.
+        assert float((found - alone).norm() / alone.norm()) < 0.1, name
 
 
 def test_a_run_is_the_same_on_both_and_its_guide_that_of_one_process(both: list[Any], tmp_path: Path) -> None:
@@ -107,9 +95,8 @@ def test_a_run_is_the_same_on_both_and_its_guide_that_of_one_process(both: list[
     alone = Record()
     guide = run(tmp_path / "alone", 1, alone)["guide"]
     for name, tensor in first["guide"].items():
-        # The features come in another order, and each fit ends where its loss, in float32, falls no more: as flat as
-        # λ/2 δ² = 3e-8 with λ = 0.01, a weight is known to δ = 0.0025.
-        torch.testing.assert_close(tensor, guide[name], rtol=0, atol=5e-3)
+        # BatchNorm sees half the images at once, and the variance between the halves is missing.
+        assert float((tensor - guide[name]).float().norm()) <= 0.25 * float(guide[name].float().norm()), name
     for stage, seen in alone.stages.items():
         records = [part["record"][stage] for part in both]
         assert together(records) == [set(names) for names in seen["names"]]

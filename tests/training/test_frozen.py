@@ -45,7 +45,7 @@ def test_maps_of_a_standardised_head_average_to_its_logits() -> None:
     images = torch.rand(4, 3, 16, 16)
     logits = classifier.activation_maps(images).mean(dim=(-2, -1)) + classifier.head.bias
     torch.testing.assert_close(logits, classifier(images), rtol=1e-4, atol=1e-4)
-    assert isinstance(classifier.norm, nn.BatchNorm1d)
+    assert isinstance(classifier.norm, nn.BatchNorm2d)
 
 
 def test_images_shrink_in_training_and_validation_and_the_iou_is_measured_at_full_size() -> None:

@@ -1,12 +1,11 @@
-"""The guide's head, fitted by itself: against scikit-learn, and in a training that was stopped."""
+"""The guide's head on features that are kept: against scikit-learn, and in a training that was stopped."""
 
 from pathlib import Path
 
 import lightning as L
 import pytest
 import torch
-import torch.nn.functional as F
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
@@ -14,8 +13,7 @@ from decomprec.data import SyntheticScenes
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.training import GuideModule, GuideSettings
-from decomprec.training.modules import fit_head
-from decomprec.training.sample import Sample
+from decomprec.training.modules import HEAD_STEPS, train_head
 
 OPTIONS = {
     "accelerator": "cpu",
@@ -32,38 +30,44 @@ def classifier() -> PooledClassifier:
     return PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True)
 
 
-@pytest.fixture
-def features() -> Tensor:
+def test_on_mean_pooled_scores_the_head_is_that_of_scikit_learn(classifier: PooledClassifier) -> None:
     generator = torch.Generator().manual_seed(1)
-    return 3 + torch.randn(200, 16, generator=generator) * torch.linspace(0.1, 5, 16)
+    features = 3 + torch.randn(200, 16, 1, 1, generator=generator) * torch.linspace(0.5, 2, 16)[:, None, None]
+    features = features + torch.randn(200, 16, 2, 3, generator=generator)
+    means = features.mean(dim=(2, 3))
+    tags = (means[:, :2] + torch.randn(200, 2, generator=generator) > 3.5).float()
+    classifier.norm.momentum = None
+    classifier.train()(torch.rand(1, 3, 16, 16))
+    classifier.norm.reset_running_stats()
+    classifier.norm(features)
+    classifier.eval()
+    train_head(classifier, [(features, tags)] * 1500, learning_rate=0.05, weight_decay=0.01)
 
-
-def test_the_head_is_that_of_scikit_learn(classifier: PooledClassifier, features: Tensor) -> None:
-    noise = torch.randn(200, 2, generator=torch.Generator().manual_seed(2))
-    tags = ((features[:, :2] - 3) / features[:, :2].std(dim=0) + noise > 0.5).float()
-    fit_head(classifier, features, tags, weight_decay=0.01)
-
-    assert isinstance(classifier.norm, nn.BatchNorm1d)
-    torch.testing.assert_close(classifier.norm.running_mean, features.mean(dim=0))
-    scaled = F.batch_norm(features.double(), None, None, training=True, eps=classifier.norm.eps)
+    pixels = features.double().movedim(1, -1).flatten(0, 2)
+    scaled = (means.double() - pixels.mean(dim=0)) / (pixels.var(dim=0) + classifier.norm.eps).sqrt()
     for j in range(2):
         # Its objective is C times the sum over the images, and half the squared norm.
         peer = LogisticRegression(C=1 / (0.01 * len(tags)), tol=1e-8, max_iter=1000)
         peer.fit(scaled.numpy(), tags[:, j].numpy())
         torch.testing.assert_close(
-            classifier.head.weight[j].double(), torch.from_numpy(peer.coef_[0]), atol=2e-3, rtol=2e-3
+            classifier.head.weight[j].double(), torch.from_numpy(peer.coef_[0]), atol=5e-3, rtol=5e-3
         )
-        assert classifier.head.bias[j].item() == pytest.approx(peer.intercept_[0], abs=2e-3)
+        assert classifier.head.bias[j].item() == pytest.approx(peer.intercept_[0], abs=5e-3)
 
 
-def test_the_start_does_not_matter(classifier: PooledClassifier, features: Tensor) -> None:
-    tags = (features[:, :2] > 3.5).float()
-    heads = []
-    for scale in (0.0, 3.0):
-        nn.init.normal_(classifier.head.weight, std=scale)
-        fit_head(classifier, features, tags, weight_decay=0.1)
-        heads.append(classifier.head.weight.detach().clone())
-    torch.testing.assert_close(heads[0], heads[1], atol=1e-3, rtol=1e-3)
+def test_a_small_thing_decides_if_scores_are_pooled_by_log_sum_exp() -> None:
+    """A feature marks one pixel of 64 in images with the class; elsewhere all are noise."""
+    generator = torch.Generator().manual_seed(1)
+    torch.manual_seed(0)
+    tags = (torch.arange(64) % 2)[:, None].float()
+    features = torch.randn(64, 16, 8, 8, generator=generator)
+    where = torch.randint(64, (64,), generator=generator)
+    features.flatten(2)[torch.arange(64), 0, where] += 8 * tags[:, 0]
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2, standardise=True, pooling="lse").eval()
+    train_head(classifier, [(features, tags)] * 200, learning_rate=0.1, weight_decay=0.01)
+    assert torch.equal(classifier.classify(features) > 0, tags > 0)
+    highest = classifier.scores(features).flatten(1).argmax(dim=1)
+    assert torch.equal(highest[1::2], where[1::2])
 
 
 @pytest.fixture
@@ -72,62 +76,71 @@ def data() -> TaggedDataModule:
     return TaggedDataModule(scenes, SyntheticScenes(8, num_classes=2, size=16, seed=2), batch_size=8)
 
 
-SETTINGS = GuideSettings(freeze_encoder=True, weight_decay=0.1, scales=(1.0, 2.0))
+SETTINGS = GuideSettings(freeze_encoder=True, weight_decay=0.1, learning_rate=0.01, scales=(1.0, 2.0))
 
 
 def guide_module(classifier: PooledClassifier) -> GuideModule:
     return GuideModule(classifier, SETTINGS)
 
 
-def test_training_ends_with_the_head_of_all_images_that_it_saw(
+def test_a_frozen_guide_sees_every_image_once_an_epoch_and_its_head_takes_all_steps(
     classifier: PooledClassifier, data: TaggedDataModule
 ) -> None:
     seen: list[Tensor] = []
-    tags: list[Tensor] = []
+    steps: list[Tensor] = []
     classifier.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-
-    class Watched(GuideModule):
-        def training_step(self, batch, batch_idx):
-            tags.append(batch["tags"])
-            return super().training_step(batch, batch_idx)
-
-    module = Watched(classifier, SETTINGS)
-    L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(module, data)
+    classifier.head.weight.register_hook(steps.append)
+    L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
 
     assert [images.shape[-1] for images in seen] == [16, 32, 16, 32]
-    expected = PooledClassifier(classifier.encoder, num_classes=3, standardise=True)
-    pooled = torch.cat([expected.pool(images) for images in list(seen)]).detach()
-    fit_head(expected, pooled, torch.cat(tags), weight_decay=0.1)
-    torch.testing.assert_close(classifier.head.weight, expected.head.weight, atol=5e-3, rtol=5e-3)
-    torch.testing.assert_close(classifier.norm.running_var, expected.norm.running_var, atol=1e-3, rtol=1e-2)
+    assert len(steps) == HEAD_STEPS
+    with torch.no_grad():
+        pixels = torch.cat([classifier.gather(classifier.encoder(x)).movedim(1, -1).flatten(0, 2) for x in seen[:4]])
+    by_batch = [part.var(dim=0) for part in pixels.split([8 * 16, 8 * 64] * 2)]
+    torch.testing.assert_close(classifier.norm.running_var, torch.stack(by_batch).mean(dim=0), atol=1e-4, rtol=1e-3)
+    assert classifier.floor.all()
 
 
-def test_a_stopped_training_goes_on_with_what_it_saw(
+def test_no_more_features_are_kept_than_there_is_room_for(
+    classifier: PooledClassifier, data: TaggedDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decomprec.training.modules._MOST_KEPT", 2 * 8 * 16 * 4 * 4)  # one batch of 16 x 16 pixels
+    shapes = []
+
+    def watched(classifier, batches, *args):
+        shapes.extend({features.shape for features, _ in batches})
+        train_head(classifier, batches, *args)
+
+    monkeypatch.setattr("decomprec.training.modules.train_head", watched)
+    L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
+    assert shapes == [(8, 16, 4, 4)] * 2
+
+
+class StopAfterOneEpoch(Callback):
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = True
+
+
+def test_a_stopped_training_goes_on_to_the_same_head(
     classifier: PooledClassifier, data: TaggedDataModule, tmp_path: Path
 ) -> None:
     start = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
-    whole = classifier.head.weight.detach().clone()
+    whole = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
 
     classifier.load_state_dict(start)
-    half = L.Trainer(max_epochs=1, callbacks=[ModelCheckpoint(tmp_path, filename="last")], **OPTIONS)
-    half.fit(guide_module(classifier), data)
-    assert not torch.allclose(classifier.head.weight, whole, atol=1e-3)
+    callbacks = [ModelCheckpoint(tmp_path, filename="last"), StopAfterOneEpoch()]
+    L.Trainer(max_epochs=2, callbacks=callbacks, **OPTIONS).fit(guide_module(classifier), data)
+    assert not torch.allclose(classifier.head.weight, whole["head.weight"], atol=1e-3)
     L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(
         guide_module(classifier), data, ckpt_path=tmp_path / "last.ckpt", weights_only=True
     )
-    torch.testing.assert_close(classifier.head.weight, whole, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(classifier.state_dict(), whole, atol=1e-4, rtol=1e-3)
 
 
-def test_a_training_that_ends_early_fits_the_head_too(classifier: PooledClassifier, data: TaggedDataModule) -> None:
-    L.Trainer(max_epochs=5, max_steps=4, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
-    early = classifier.head.weight.detach().clone()
-    again = PooledClassifier(classifier.encoder, num_classes=3, standardise=True)
-    L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(guide_module(again), data)  # 2 steps an epoch
-    torch.testing.assert_close(early, again.head.weight, atol=1e-3, rtol=1e-3)
-
-
-def test_the_validation_judges_the_fitted_head(classifier: PooledClassifier, data: TaggedDataModule) -> None:
+def test_the_validation_judges_the_head_after_its_further_steps(
+    classifier: PooledClassifier, data: TaggedDataModule
+) -> None:
     seen: list[Tensor] = []
 
     class Watched(GuideModule):
@@ -139,51 +152,6 @@ def test_the_validation_judges_the_fitted_head(classifier: PooledClassifier, dat
     L.Trainer(max_epochs=2, enable_checkpointing=False, **options).fit(Watched(classifier, SETTINGS), data)
     assert len(seen) == 2
     assert torch.equal(seen[-1], classifier.head.weight)
-
-
-def test_a_fit_in_parts_is_the_fit(
-    classifier: PooledClassifier, features: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tags = (features[:, :2] > 3.5).to(torch.uint8)
-    heads = []
-    for at_once in (1000, 64):
-        monkeypatch.setattr("decomprec.training.modules._AT_ONCE", at_once)
-        fit_head(classifier, features, tags, weight_decay=0.1)
-        heads.append(classifier.head.weight.detach().clone())
-    torch.testing.assert_close(heads[1], heads[0], atol=1e-3, rtol=1e-3)
-
-
-@pytest.mark.parametrize("batch", [1, 7, 100])
-def test_a_sample_is_the_rows_of_the_smallest_keys(batch: int) -> None:
-    """Whatever the batches that rows come in, and however often the sample went through a checkpoint."""
-    keys = torch.rand(300, generator=torch.Generator().manual_seed(0))
-    sample = Sample(most=20)
-    for rows in torch.arange(300).split(batch):
-        sample.add(rows, keys[rows])
-        assert sum(len(part[-1]) for part in sample._parts) <= 2 * 20 + batch
-        state = sample.state_dict()
-        sample = Sample(most=20)
-        sample.load_state_dict(state)
-    assert sorted(sample.rows[0].tolist()) == sorted(keys.argsort()[:20].tolist())
-
-
-def test_more_images_than_are_kept_are_sampled_alike_in_a_resumed_training(
-    classifier: PooledClassifier, data: TaggedDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("decomprec.training.modules.FITTED", 10)
-    start = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
-    kept = []
-    half = tmp_path / "half" / "last.ckpt"
-    for folder, epochs, checkpoint in (("whole", 2, None), ("half", 1, None), ("resumed", 2, half)):
-        if checkpoint is None:
-            classifier.load_state_dict(start)
-        module = guide_module(classifier)
-        callbacks = [ModelCheckpoint(tmp_path / folder, filename="last")]
-        trainer = L.Trainer(max_epochs=epochs, callbacks=callbacks, **OPTIONS)
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
-        kept.append(module._seen.rows)
-    assert len(kept[0][0]) == 10
-    torch.testing.assert_close(kept[2], kept[0])
 
 
 def test_a_classifier_of_another_kind_has_no_head_to_fit() -> None:

@@ -109,7 +109,7 @@ def test_lists_and_whole_numbers_are_taken_for_tuples_and_numbers() -> None:
         ({"guide.encoder_weights": "imagenet"}, "Expected guide.encoder_weights to be null for the small encoder"),
         ({"accumulate": 3}, "the guide.batch_size of 32, but got 3; set guide.batch_size=33 or accumulate=1."),
         ({"accumulate": 32}, "segmenter.batch_size of 16, but got 32; set segmenter.batch_size=32 or accumulate=16."),
-        ({"accumulate": 2, "guide.batch_size": 1}, "of 1, but got 2; set guide.batch_size=4."),  # BatchNorm needs 2
+        ({"accumulate": 2, "guide.batch_size": 1}, "of 1, but got 2; set guide.batch_size=2 or accumulate=1."),
         ({"accumulate": 2, "segmenter.batch_size": 1}, "of 1, but got 2; set segmenter.batch_size=2 or accumulate=1."),
     ],
 )

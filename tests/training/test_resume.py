@@ -108,7 +108,7 @@ def test_a_step_in_parts_is_the_step(stage: Any) -> None:
     for accumulate in (1, 2, 4):
         torch.manual_seed(0)
         module = stage()
-        start = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        start = {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
         trainer = L.Trainer(
             max_epochs=2,
             accumulate_grad_batches=accumulate,
@@ -121,7 +121,7 @@ def test_a_step_in_parts_is_the_step(stage: Any) -> None:
         assert trainer.global_step == 6
         ends.append(module.state_dict())
     for name, tensor in ends[0].items():
-        assert not torch.equal(tensor, start[name].double())
+        assert name not in start or not torch.equal(tensor, start[name].double())
         for other in ends[1:]:
             torch.testing.assert_close(other[name], tensor, rtol=0, atol=1e-9)
 

@@ -13,7 +13,7 @@ from decomprec.data.loading import load_images
 from decomprec.data.record import Record
 from decomprec.data.samples import IGNORE, collate
 from decomprec.data.synthetic import SyntheticScenes
-from decomprec.data.transforms import eval_transform, train_transform
+from decomprec.data.transforms import eval_transform, mean_aspect, train_transform
 
 __all__ = [
     "IGNORE",
@@ -29,6 +29,7 @@ __all__ = [
     "collate",
     "eval_transform",
     "load_images",
+    "mean_aspect",
     "train_transform",
     "with_masks",
     "write_shards",

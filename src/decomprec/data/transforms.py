@@ -1,5 +1,7 @@
 """Transforms of an image, or of an image and its mask together."""
 
+import math
+from statistics import geometric_mean
 from typing import Any
 
 from torch import nn
@@ -7,15 +9,36 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from decomprec.data.samples import Transform
+from decomprec.protocols import TaggedDataset
 
 _LONGEST = 8
+_LOOKED_AT = 32  # images whose shapes decide that of the crops
 
 
-def train_transform(size: int | None) -> Transform:
+def mean_aspect(images: TaggedDataset) -> float:
+    """Width by height of the images of a data set: the geometric mean of up to 32 of them, within [1/2, 2].
+
+    A batch has one shape. Square crops of upright images would cut off what their tags speak of, such as shoes.
+
+    Args:
+        images: samples with an "image" (3, H, W), before any crop.
+
+    Examples:
+        >>> import torch
+        >>> mean_aspect([{"image": torch.zeros(3, 30, 20)}, {"image": torch.zeros(3, 60, 40)}])  # doctest: +ELLIPSIS
+        0.666...
+    """
+    chosen = range(0, len(images), math.ceil(len(images) / _LOOKED_AT)) if len(images) else ()
+    aspects = [width / height for height, width in (images[i]["image"].shape[-2:] for i in chosen)]
+    return min(max(geometric_mean(aspects), 1 / 2), 2.0) if aspects else 1.0
+
+
+def train_transform(size: int | None, aspect: float = 1.0) -> Transform:
     """Augment mildly, which keeps the tags true: crop, flip, and vary the colours a little.
 
     Args:
-        size: height and width of the result in pixels; None leaves out the crop.
+        size: side of a square with as many pixels as the result; None leaves out the crop.
+        aspect: width by height of the result.
 
     Returns:
         A torchvision v2 transform of an image, or of an image and its mask.
@@ -23,19 +46,25 @@ def train_transform(size: int | None) -> Transform:
     Examples:
         >>> import torch
         >>> from torchvision import tv_tensors
-        >>> train_transform(8)(tv_tensors.Image(torch.zeros(3, 20, 30, dtype=torch.uint8))).shape
-        torch.Size([3, 8, 8])
+        >>> image = tv_tensors.Image(torch.zeros(3, 20, 30, dtype=torch.uint8))
+        >>> train_transform(8)(image).shape, train_transform(8, aspect=4.0)(image).shape
+        (torch.Size([3, 8, 8]), torch.Size([3, 4, 16]))
     """
-    crop = [] if size is None else [v2.RandomResizedCrop(size, scale=(0.6, 1.0), antialias=True)]
+    crop = []
+    if size is not None:
+        ratio = (3 / 4 * aspect, 4 / 3 * aspect)
+        crop = [v2.RandomResizedCrop(_shape(size, aspect), scale=(0.6, 1.0), ratio=ratio, antialias=True)]
     return v2.Compose([*crop, v2.RandomHorizontalFlip(), v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2)])
 
 
-def eval_transform(size: int | None, crop: bool = True) -> Transform:
-    """Resize the short side to `size` and crop the centre. Masks are resized by nearest neighbour.
+def eval_transform(size: int | None, crop: bool = True, aspect: float = 1.0) -> Transform:
+    """Resize, and crop the centre. Masks are resized by nearest neighbour.
 
     Args:
-        size: height and width of the result in pixels; None leaves the image as it is.
-        crop: whether to; otherwise the long side stays, and only images of one shape fit into a batch.
+        size: side of a square with as many pixels as the result; None leaves the image as it is.
+        crop: whether to; otherwise `size` is the short side and the long side stays, and only images of one shape fit
+            into a batch.
+        aspect: width by height of the crop.
 
     Returns:
         A torchvision v2 transform of an image, or of an image and its mask.
@@ -49,8 +78,29 @@ def eval_transform(size: int | None, crop: bool = True) -> Transform:
     """
     if size is None:
         return v2.Identity()
-    centre = [v2.CenterCrop(size)] if crop else []
-    return v2.Compose([_ShortenStrip(), v2.Resize(size, antialias=True), *centre])
+    if not crop:
+        return v2.Compose([_ShortenStrip(), v2.Resize(size, antialias=True)])
+    shape = _shape(size, aspect)
+    return v2.Compose([_ShortenStrip(), _Cover(shape), v2.CenterCrop(shape)])
+
+
+def _shape(size: int, aspect: float) -> tuple[int, int]:
+    """Height and width with about size² pixels."""
+    return round(size / math.sqrt(aspect)), round(size * math.sqrt(aspect))
+
+
+class _Cover(nn.Module):
+    """Resizes to the smallest image of the same aspect that covers a shape (height, width)."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, *images: Any) -> Any:
+        height, width = F.get_size(images[0])
+        scale = max(self.shape[0] / height, self.shape[1] / width)
+        size = [max(self.shape[0], int(scale * height)), max(self.shape[1], int(scale * width))]
+        return v2.Resize(size, antialias=True)(*images)
 
 
 class _ShortenStrip(nn.Module):

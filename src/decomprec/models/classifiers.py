@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,10 +15,12 @@ from decomprec.models.pooling import POOLINGS, Pooling, pool
 
 
 class PooledClassifier(nn.Module):
-    """An encoder, a pooling of its features, and one linear layer.
+    """An encoder, one linear layer that scores every pixel of its features, and a pooling of the scores.
 
-    Global average pooling, the default, makes class activation maps exact: `activation_maps` says where each logit
-    comes from.
+        logit_j = pool over the pixels p of (w_j · f_p) + b_j
+
+    With the mean, the default, this is global average pooling and a linear layer, as in the paper's guide. The other
+    poolings let a small thing decide, and the classifier learns where it is, see `decomprec.evidence`.
 
     Args:
         encoder: a network of timm by its name, such as "resnet18" (the paper's guide, section 4.2), or a module that
@@ -25,12 +28,15 @@ class PooledClassifier(nn.Module):
             do.
         num_classes: K, background included; the classifier has K-1 outputs.
         encoder_weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None; for networks of timm.
-        standardise: pool the positive and the negative part of every feature by themselves (`rectified`), and bring
-            them to zero mean and unit variance by a BatchNorm without weights, with which a linear layer on a frozen
-            encoder converges in a few epochs. `decomprec.evidence` needs both.
-        pooling: "mean", "top", "lse" or "gem", see `decomprec.models.pooling.pool`.
-        levels: which feature maps are pooled, counted from the end: -1 is the coarsest. All are brought to the size of
+        standardise: score the positive and the negative part of every feature by themselves (`rectified`), and bring
+            them to zero mean and unit variance over the pixels by a BatchNorm without weights, with which a linear
+            layer on a frozen encoder converges in a few epochs. `decomprec.evidence` needs both.
+        pooling: "mean", "top" or "lse", see `decomprec.models.pooling.pool`.
+        levels: which feature maps are scored, counted from the end: -1 is the coarsest. All are brought to the size of
             the finest of them.
+
+    Attributes:
+        floor: (K-1,), the score below which a pixel is no evidence for a class, see `floor_of`; zero until it is set.
 
     Raises:
         ValueError: for fewer than 2 classes, an unknown name or pooling, levels that the encoder does not have, or an
@@ -38,7 +44,6 @@ class PooledClassifier(nn.Module):
         ConnectionError: if the ImageNet weights can't be downloaded.
 
     Examples:
-        >>> import torch
         >>> from decomprec.models.encoders import SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder(), num_classes=3)
         >>> images = torch.rand(2, 3, 32, 32)
@@ -74,8 +79,10 @@ class PooledClassifier(nn.Module):
         self.pooling = pooling
         self.levels = tuple(levels)
         inputs = 2 * channels if standardise else channels
-        self.norm = nn.BatchNorm1d(inputs, affine=False) if standardise else nn.Identity()
+        self.norm = nn.BatchNorm2d(inputs, affine=False) if standardise else nn.Identity()
         self.head = nn.Linear(inputs, num_classes - 1)
+        self.floor: Tensor
+        self.register_buffer("floor", torch.zeros(num_classes - 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K-1) of images (N, 3, H, W) in [0, 1]."""
@@ -83,31 +90,21 @@ class PooledClassifier(nn.Module):
 
     def judge(self, maps: Sequence[Tensor]) -> Tensor:
         """Logits (N, K-1) of the encoder's feature maps."""
-        return self.classify(pool(self.gather(maps), self.pooling))
+        return self.classify(self.gather(maps))
 
     def gather(self, maps: Sequence[Tensor]) -> Tensor:
-        """What is pooled: features (N, C, h, w) of the chosen maps, or their `rectified` parts (N, 2C, h, w)."""
+        """What is scored: features (N, C, h, w) of the chosen maps, or their `rectified` parts (N, 2C, h, w)."""
         features = gathered(maps, self.levels)
         return rectified(features) if self.rectify else features
 
-    def features(self, images: Tensor) -> Tensor:
-        """What is pooled of images (N, 3, H, W) in [0, 1], see `gather`."""
-        return self.gather(self.encoder(images))
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (N, K-1) of features that `gather` gave."""
+        return pool(self.scores(features), self.pooling) + self.head.bias
 
-    def pool(self, images: Tensor) -> Tensor:
-        """The features of images, pooled: (N, C) or (N, 2C)."""
-        return pool(self.features(images), self.pooling)
-
-    def classify(self, pooled: Tensor) -> Tensor:
-        """Logits (N, K-1) of pooled features, as `pool` gives them."""
-        logits: Tensor = self.head(self.norm(pooled))
-        return logits
+    def scores(self, features: Tensor) -> Tensor:
+        """Scores (N, K-1, h, w) of features that `gather` gave: what speaks for each class at each pixel."""
+        return F.conv2d(self.norm(features), self.head.weight[:, :, None, None])
 
     def activation_maps(self, images: Tensor) -> Tensor:
-        """Class activation maps (N, K-1, h, w).
-
-        In eval mode and with the pooling "mean", their mean over the pixels is the logit without its bias.
-        """
-        features = self.features(images)
-        pixels = self.norm(features.flatten(2)).unflatten(2, features.shape[2:])
-        return F.conv2d(pixels, self.head.weight[:, :, None, None])
+        """Class activation maps (N, K-1, h, w): the scores. Pooled, they are the logits without their bias."""
+        return self.scores(self.gather(self.encoder(images)))

@@ -17,9 +17,10 @@ from decomprec.refine import resize
 class EvidenceDecoder(nn.Module):
     """Mask logits from a guide's encoder and head: 0 for the background, s (ê_j - t) for class j.
 
-    The evidence for each class spreads, by a `random_walk`, to where the encoder's finer features are alike, and is
-    brought to the range from 0 to 1 in each image: what fits the class best there is the class, and what fits it least
-    is not. Above the threshold the class takes over.
+    The evidence for a class at a pixel is linear in the features, where that is positive. It spreads, by a
+    `random_walk`, to where the encoder's finer features are alike, and is brought to the range from 0 to 1 in each
+    image: what fits the class best there is the class, and what fits it least is not. Above the threshold the class
+    takes over.
 
     Args:
         encoder_channels: channels of the features, from fine to coarse.
@@ -32,6 +33,7 @@ class EvidenceDecoder(nn.Module):
 
     Attributes:
         weights: (K-1, 2C), evidence per rectified feature; zero until they are set, see `evidence_decoder`.
+        bias: (K-1,), what is added before the evidence is cut off at zero.
         config: the arguments that a saved model cannot read off its other parts.
 
     Raises:
@@ -63,7 +65,9 @@ class EvidenceDecoder(nn.Module):
         check_levels(levels, len(encoder_channels))
         self.weights: Tensor
         channels = sum(encoder_channels[level] for level in levels)
+        self.bias: Tensor
         self.register_buffer("weights", torch.zeros(num_classes - 1, 2 * channels))
+        self.register_buffer("bias", torch.zeros(num_classes - 1))
         self.config: dict[str, Any] = {
             "levels": tuple(levels),
             "threshold": float(threshold),
@@ -84,11 +88,13 @@ class EvidenceDecoder(nn.Module):
         """
         parts = rectified(gathered(features, self.config["levels"])).float()
         if classes is None:
-            evidence = F.conv2d(parts, self.weights[:, :, None, None])
+            evidence = F.conv2d(parts, self.weights[:, :, None, None], self.bias)
         else:
-            evidence = torch.einsum("bchw,bsc->bshw", parts, self.weights[classes])
+            evidence = (
+                torch.einsum("bchw,bsc->bshw", parts, self.weights[classes]) + self.bias[classes][..., None, None]
+            )
         finer = features[-3:-1] or features
-        spread = resize(evidence, finer[-1].shape[-2:])
+        spread = resize(evidence.relu(), finer[-1].shape[-2:])
         if self.config["steps"]:
             spread = random_walk(feature_affinity(finer), spread, self.config["steps"])
         lowest, highest = spread.amin(dim=(-2, -1), keepdim=True), spread.amax(dim=(-2, -1), keepdim=True)

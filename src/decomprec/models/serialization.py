@@ -5,6 +5,7 @@ Only classes of this library are built, from a table, and nothing is unpickled: 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -319,9 +320,15 @@ def _parts(
     if classifier is not None:
         if shared is None:
             shared = classifier.encoder is segmenter.encoder
-        children = {name: child for name, child in classifier.named_children() if name != "encoder"}
-        parts["classifier"] = nn.ModuleDict(children) if shared else classifier
+        parts["classifier"] = _without_encoder(classifier) if shared else classifier
     return parts
+
+
+def _without_encoder(classifier: PooledClassifier) -> nn.Module:
+    """The classifier's own tensors, the same ones."""
+    rest = copy.copy(classifier)
+    rest._modules = {name: child for name, child in classifier._modules.items() if name != "encoder"}
+    return rest
 
 
 def _stored(name: str, tensor: Tensor, half: bool) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import lightning as L
@@ -13,7 +14,7 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 
 from decomprec import functional as DF
 from decomprec.decomposition import Decomposition, labels_from_logits
-from decomprec.evidence import EvidenceMasks
+from decomprec.evidence import EvidenceMasks, floor_of
 from decomprec.guide import Frozen
 from decomprec.losses import ClsLoss, DecompositionLoss
 from decomprec.models.classifiers import PooledClassifier
@@ -22,15 +23,14 @@ from decomprec.refine import rescale, resize
 from decomprec.slots import choose_slots
 from decomprec.training.augment import FILLS, occlude
 from decomprec.training.collapse import Diagnostics
-from decomprec.training.sample import Sample
 from decomprec.training.settings import GuideSettings, SegmenterSettings
 
 Batch = dict[str, Any]
 
-FITTED = 2**18
-"""Most images, counted in every epoch anew, that the head of a frozen guide is fitted to: 0.5 GB for 1024 channels."""
+HEAD_STEPS = 500
+"""Steps that the head of a frozen guide takes at least."""
 
-_AT_ONCE = 2**14  # images whose logits the fit keeps
+_MOST_KEPT = 2**29  # bytes of features, in each process
 
 
 class Stage(L.LightningModule):
@@ -82,9 +82,9 @@ class Stage(L.LightningModule):
 class GuideModule(Stage):
     """Stage one: train a classifier on whole images by Eq. 9.
 
-    With `settings.freeze_encoder` the pooled features of the images that are trained on are kept, and the head is
-    fitted to them at the end of the last epoch (`fit_head`): all while they are at most `FITTED`, else a random sample
-    of so many.
+    With `settings.freeze_encoder` the head alone is trained, and few images give it few steps. It then takes further
+    ones at the end of every epoch, `HEAD_STEPS` in all, on the features of that epoch, which are kept until then
+    (`train_head`): they cost little without the encoder.
 
     Args:
         classifier: maps images (B, 3, H, W) in [0, 1] to logits (B, K-1). To freeze its encoder, it must be a
@@ -117,11 +117,10 @@ class GuideModule(Stage):
         self.settings = settings
         self.classifier = classifier
         self.accuracy = BinaryAccuracy()
-        # Pooled features in half precision and tags, 2 C + K - 1 bytes a row: those of this process's steps in the
-        # epoch, then those of all whole epochs and processes.
-        self._steps, self._seen = Sample(FITTED), Sample(FITTED)
-        self._keys = torch.Generator()
-        self._fitted = False
+        self._kept: list[tuple[Tensor, Tensor]] = []  # features in half precision and tags, a pair for each batch
+        self._room = 0
+        if encoder is not None and isinstance(classifier.norm, nn.modules.batchnorm._BatchNorm):
+            classifier.norm.momentum = None  # plain means, as the features stay the same
 
     def losses(self, batch: Batch, batch_idx: int = 0) -> dict[str, Tensor]:
         """The loss of Eq. 9 of a training batch."""
@@ -133,9 +132,9 @@ class GuideModule(Stage):
             images = occlude(images, self.settings.occlusion, list(FILLS.values()))
         if self.settings.freeze_encoder:
             assert isinstance(self.classifier, PooledClassifier)
-            features = self.classifier.pool(images)
-            keys = torch.rand(len(features), generator=self._keys)
-            self._steps.add(features.detach().half().cpu(), batch["tags"].to("cpu", torch.uint8), keys)
+            with torch.no_grad():
+                features = self.classifier.gather(self.classifier.encoder(images))
+            self._keep(features, batch["tags"])
             logits = self.classifier.classify(features)
         else:
             logits = self.classifier(images)
@@ -147,48 +146,45 @@ class GuideModule(Stage):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss
 
-    def setup(self, stage: str) -> None:
-        """Remember nothing of a training that was broken off, unless a checkpoint is loaded."""
-        self._steps.clear()
-        self._seen.clear()
-        self._fitted = False
-
     def on_train_epoch_start(self) -> None:
-        """Draw the sample by epoch and process: a resumed training draws the same."""
-        self._keys.manual_seed(1000 * self.current_epoch + self.global_rank)
+        """Make room for the features of this epoch."""
+        self._kept.clear()
+        self._room = _MOST_KEPT
+
+    def _keep(self, features: Tensor, tags: Tensor) -> None:
+        """Keep a batch if there is room: as they are shuffled, the first ones are a sample."""
+        self._room -= features.nbytes // 2
+        if self._room >= 0:
+            self._kept.append((features.half().cpu(), tags.cpu()))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """After an epoch, bring together what all processes have seen; after the last, fit the head to all of it.
+        """After the last batch of an epoch, take the head's further steps, and find the floor of its scores.
 
-        Before the validation, which is to judge that head, and the checkpoint, which one process writes.
+        Before the validation, which is to judge that head, and the checkpoint.
         """
-        if not (self.settings.freeze_encoder and self.trainer.is_last_batch):
+        if not (self._kept and self.trainer.is_last_batch):
             return
-        mine = tuple(column.to(self.device) for column in self._steps.rows)
-        every = self.all_gather(mine)
-        self._seen.add(*(column.reshape(-1, *own.shape[1:]).cpu() for column, own in zip(every, mine, strict=True)))
-        self._steps.clear()
-        if self.current_epoch + 1 == self.trainer.max_epochs:
-            self._fit_head()
+        classifier = self.classifier
+        assert isinstance(classifier, PooledClassifier)
+        for statistic in classifier.norm.buffers():
+            if statistic.is_floating_point():
+                statistic.copy_(self._mean(statistic))
+        steps = math.ceil(HEAD_STEPS / (self.trainer.max_epochs or 1)) - (batch_idx + 1)
+        rounds = range(math.ceil(steps / len(self._kept)))
+        generator = torch.Generator().manual_seed(self.current_epoch)
+        order = [i for _ in rounds for i in torch.randperm(len(self._kept), generator=generator).tolist()]
+        batches = [self._kept[i] for i in order[: max(0, steps)]]
+        classifier.norm.eval()
+        train_head(classifier, batches, self.learning_rate, self.weight_decay, self._mean)
+        classifier.floor.copy_(self._mean(floor_of(classifier, self._kept)))
+        classifier.norm.train()
+        self._kept.clear()
 
-    def on_fit_end(self) -> None:
-        """Fit the head now if the training ended before its last epoch, as with a limit of time."""
-        if self._seen and not self._fitted:
-            self._fit_head()
-
-    def _fit_head(self) -> None:
-        assert isinstance(self.classifier, PooledClassifier)
-        features, tags, _ = (column.to(self.device) for column in self._seen.rows)
-        fit_head(self.classifier, features, tags, self.weight_decay)
-        self._fitted = True
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What has been seen so far is part of the checkpoint."""
-        checkpoint["seen"] = self._seen.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the state from a checkpoint."""
-        self._seen.load_state_dict(checkpoint["seen"])
+    def _mean(self, tensor: Tensor) -> Tensor:
+        """The mean over all processes."""
+        mean = self.trainer.strategy.reduce(tensor, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy on whole images."""
@@ -259,7 +255,7 @@ class SegmenterModule(Stage):
     def _shown(self, images: Tensor) -> Tensor:
         """The images as large as the segmenter is to see them."""
         size = self.settings.image_size
-        return images if size is None else rescale(images, size / min(images.shape[-2:]))
+        return images if size is None else rescale(images, size / math.sqrt(images.shape[-2] * images.shape[-1]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step of Eq. 8; known areas in the batch, "areas" (B, K), are what L_mask aims at."""
@@ -297,51 +293,44 @@ class SegmenterModule(Stage):
 
 
 @torch.enable_grad()
-def fit_head(classifier: PooledClassifier, features: Tensor, tags: Tensor, weight_decay: float) -> None:
-    """Minimise Eq. 9 over the head alone, by L-BFGS from zero.
-
-    With an L2 penalty the problem is strictly convex in the weights: the result depends on the features and the
-    penalty, and neither on a learning rate nor on the number of epochs. A standardising classifier gets the mean and
-    variance of the features.
+def train_head(
+    classifier: PooledClassifier,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    learning_rate: float,
+    weight_decay: float,
+    mean: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+) -> None:
+    """Train the head alone by Eq. 9, a step for each batch of features, with a learning rate that rises and falls.
 
     Args:
-        classifier: changed in place.
-        features: pooled, as `PooledClassifier.pool` gives them, (N, C).
-        tags: (N, K-1), {0, 1}, of any dtype.
+        classifier: its head is changed in place.
+        batches: features (N, C, h, w), as `PooledClassifier.gather` gives them, and tags (N, K-1).
+        learning_rate: the highest, of Adam.
         weight_decay: λ of the penalty λ/2 ‖w‖² on the weights, at least 0.
+        mean: over all processes that train the head together, of its gradients.
 
     Examples:
         >>> from decomprec.models import SmallEncoder
-        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2, standardise=True)
-        >>> features = torch.rand(50, 16)
-        >>> fit_head(classifier, features, (features[:, :1] > 0.5).float(), weight_decay=1e-3)
-        >>> logits = classifier.eval().head(classifier.norm(features))
-        >>> bool(((logits > 0) == (features[:, :1] > 0.5)).float().mean() > 0.9)
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2, standardise=True).eval()
+        >>> features = torch.randn(50, 16, 1, 1)
+        >>> tags = (features[:, :1].mean(dim=(2, 3)) > 0).float()
+        >>> train_head(classifier, [(features, tags)] * 99, learning_rate=0.1, weight_decay=0)
+        >>> bool(((classifier.classify(features) > 0) == (tags > 0)).float().mean() > 0.9)
         True
     """
-    norm, head = classifier.norm, classifier.head
-    features = features.to(head.weight)
-    if isinstance(norm, nn.modules.batchnorm._BatchNorm):  # Lightning's sync_batchnorm leaves one of another class
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        norm.running_mean.copy_(features.mean(dim=0))
-        norm.running_var.copy_(features.var(dim=0, unbiased=False))
-        features = (features - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
-    for parameter in head.parameters():
-        nn.init.zeros_(parameter)
-    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
-    parts = list(zip(features.split(_AT_ONCE), tags.split(_AT_ONCE), strict=True))
-
-    def closure() -> float:
+    head = classifier.head
+    groups: list[dict[str, Any]] = [{"params": [head.weight], "weight_decay": weight_decay}, {"params": [head.bias]}]
+    optimizer = torch.optim.Adam(groups, learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=len(batches) + 1, cycle_momentum=False
+    )
+    for features, tags in batches:
+        loss = DF.guide_loss(classifier.classify(features.to(head.weight)), tags.to(head.weight))
         optimizer.zero_grad()
-        penalty = weight_decay / 2 * head.weight.square().sum()
-        penalty.backward()
-        total = penalty.detach()
-        for part, its_tags in parts:
-            loss = DF.guide_loss(head(part), its_tags) * (len(part) / len(features))
-            loss.backward()
-            total = total + loss.detach()
-        return total.item()
-
-    optimizer.step(closure)
+        loss.backward()
+        for parameter in head.parameters():
+            assert parameter.grad is not None
+            parameter.grad.copy_(mean(parameter.grad))
+        optimizer.step()
+        schedule.step()
     optimizer.zero_grad()

@@ -29,7 +29,7 @@ class Preset(Settings):
     """
 
     name: str = Field(default="paper", description="Of the preset.")
-    image_size: Count = Field(default=224, description="Height and width of the training images, in pixels.")
+    image_size: Count = Field(default=224, description="Side of a square with as many pixels as the training images.")
     augment: bool = Field(default=False, description="Crop, flip and recolour the training images at random.")
     one_cycle: bool = Field(default=False, description="Warm the learning rate up and down over each stage.")
     accumulate: Count = Field(
@@ -40,15 +40,12 @@ class Preset(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        fewest = {"guide": 2, "segmenter": 1}  # images at once; the guide has BatchNorm
         for stage, size in (("guide", self.guide.batch_size), ("segmenter", self.segmenter.batch_size)):
             if size % self.accumulate:
-                at_once = max(fewest[stage], math.ceil(size / self.accumulate))
                 parts = math.gcd(self.guide.batch_size, self.segmenter.batch_size, self.accumulate)
-                smaller = f" or accumulate={parts}" if size // parts >= fewest[stage] else ""
                 raise ValueError(
                     f"Expected accumulate to divide the {stage}.batch_size of {size}, but got {self.accumulate}; set "
-                    f"{stage}.batch_size={at_once * self.accumulate}{smaller}."
+                    f"{stage}.batch_size={math.ceil(size / self.accumulate) * self.accumulate} or accumulate={parts}."
                 )
         return self
 
@@ -163,7 +160,7 @@ _ROBUST = Preset(
         freeze_encoder=True,
         levels=(-2, -1),
         pooling="lse",
-        learning_rate=1e-2,
+        learning_rate=5e-3,
         weight_decay=0.01,
         epochs=3,
         occlusion=0.3,

@@ -10,7 +10,6 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
 from torch.utils.data import Subset
 
 from decomprec._memory import keep_freed_memory
@@ -173,7 +172,6 @@ def _networks(
     finished = start is not None or (guide_folder / FINISHED).exists()
     L.seed_everything(seed, verbose=False)
     classifier = build_classifier(preset.override({"guide.encoder_weights": None}) if finished else preset, num_classes)
-    _check_batch(preset, classifier)
     L.seed_everything(seed, verbose=False)
     segmenter = build_segmenter(preset, num_classes, classifier)
     if start is not None:
@@ -191,17 +189,6 @@ def _batch_bytes(preset: Preset) -> int:
     """The largest batch with its label maps, float32 and int64."""
     images = max(preset.guide.batch_size, preset.segmenter.batch_size) // preset.accumulate
     return max(1, images) * preset.image_size**2 * (3 * 4 + 8)
-
-
-def _check_batch(preset: Preset, classifier: nn.Module) -> None:
-    """Raise a ValueError if BatchNorm would see a single value per channel, which has no variance."""
-    size, parts = preset.guide.batch_size, preset.accumulate
-    if size // parts < 2 and any(isinstance(module, nn.BatchNorm1d) for module in classifier.modules()):
-        cure = f"guide.batch_size={2 * parts}" + (f" or accumulate={parts // 2}" if parts > 1 else "")
-        raise ValueError(
-            f"Expected the guide to see at least 2 images at once, for its BatchNorm, but got guide.batch_size={size} "
-            f"and accumulate={parts}; set {cure}, and add images if there are fewer."
-        )
 
 
 def _written(

@@ -59,7 +59,7 @@ class GuideSettings(Settings):
     )
     freeze_encoder: bool = Field(
         default=False,
-        description="Train the head alone, on standardised features, and fit it by L-BFGS once the training is over.",
+        description="Train the head alone, on standardised features.",
     )
     levels: Several[Annotated[int, Field(lt=0)]] = Field(
         default=(-1,),
@@ -68,12 +68,10 @@ class GuideSettings(Settings):
     )
     pooling: Pooling = Field(
         default="mean",
-        description="From maps to the head: mean, top (the largest fifth of the pixels), lse (log-sum-exp) or gem.",
+        description="From the pixels' scores to a logit: mean, top (the highest fifth) or lse (log-sum-exp).",
     )
     learning_rate: Positive = Field(default=1e-4, description="Of Adam.")
-    weight_decay: NonNegative = Field(
-        default=0.0, description="L2 penalty of Adam, and of the head that is fitted by L-BFGS."
-    )
+    weight_decay: NonNegative = Field(default=0.0, description="L2 penalty of Adam.")
     batch_size: Count = Field(default=32, description="Images per step and process.")
     epochs: int = Field(default=10, ge=0, description="Passes over the training images.")
     occlusion: Share = Field(default=0.0, description="Share of the training images of which a random part is hidden.")
@@ -119,7 +117,7 @@ class SegmenterSettings(Settings):
     min_steps: int = Field(default=0, ge=0, description="Steps that are made at least: on few images, in more epochs.")
     image_size: Count | None = Field(
         default=None,
-        description="Height and width of the training images in this stage, in pixels; null is image_size.",
+        description="As `image_size` of the preset, in this stage; null is image_size.",
     )
     enlarge: Count = Field(
         default=1,
