@@ -27,7 +27,11 @@ def opened(profile: Path) -> Iterator[Browser]:
     browser = Browser(profile)
     yield browser
     browser.call("Browser.close")
-    browser.process.wait(60)
+    try:
+        browser.process.wait(20)
+    except subprocess.TimeoutExpired:  # it may hang on its way out, after all that is tested
+        browser.process.kill()
+        browser.process.wait()
 
 
 class Browser:
