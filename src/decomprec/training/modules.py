@@ -153,7 +153,7 @@ class GuideModule(Stage):
 
     def _keep(self, features: Tensor, tags: Tensor) -> None:
         """Keep a batch if there is room: as they are shuffled, the first ones are a sample."""
-        self._room -= features.nbytes // 2
+        self._room -= 2 * features.numel()
         if self._room >= 0:
             self._kept.append((features.half().cpu(), tags.cpu()))
 
