@@ -51,7 +51,7 @@ class Preset(Settings):
 
     @property
     def segmenter_size(self) -> int:
-        """Short side of the images that the segmenter is shown, in pixels; those of its training have as many as a square of it."""
+        """Short side of the images that the segmenter is shown, in pixels; of its training, the side of a square."""
         return self.segmenter.image_size or self.image_size
 
     @property
