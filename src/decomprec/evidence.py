@@ -169,7 +169,10 @@ class EvidenceMasks(nn.Module):
     what fits it least is not. Above the threshold the class takes over, see the equation; the masks are then refined at
     half the images' resolution, at a quarter of the cost.
 
-        M = softmax over the background and the present classes of (0, s (ê_j - t))
+        M = softmax over the background and the present classes of (0, s (ê_j - (t + t') / 2))
+
+    t is the same for all images and t' splits the values of max_j ê_j of each image best in two (Otsu, A threshold
+    selection method from gray-level histograms, 1979): large things get larger masks, and small ones smaller.
 
     Args:
         classifier: trained, with `standardise=True`. Its head's weights are copied.
@@ -237,5 +240,15 @@ class EvidenceMasks(nn.Module):
 
     def _masks(self, images: Tensor, logits: Tensor, tags: Tensor) -> Tensor:
         half = [max(1, side // 2) for side in images.shape[-2:]]
-        masks = mask_absent(resize(logits, half), tags).softmax(dim=1)
+        masks = mask_absent(resize(_cut(logits, tags), half), tags).softmax(dim=1)
         return resize(self.refine(resize(images, half).clamp(0, 1), masks), images.shape[-2:])
+
+
+def _cut(logits: Tensor, tags: Tensor) -> Tensor:
+    """Logits (B, S, h, w) with the zero of the classes halfway to where Otsu's method divides each image."""
+    from kornia.filters import otsu_threshold  # takes a second and much memory, and `predict` does without
+
+    classes = logits[:, 1:]
+    shown = classes.masked_fill(~tags.bool()[..., None, None], -torch.inf).amax(dim=1, keepdim=True)
+    found = otsu_threshold(torch.where(shown.isfinite(), shown, 0))[1]
+    return torch.cat([logits[:, :1], classes - found.view(-1, 1, 1, 1) / 2], dim=1)

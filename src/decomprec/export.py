@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.layers import Conv2dSame
@@ -15,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_shapes
 
 from decomprec._files import written_whole
+from decomprec.models.borders import RepeatingConv2dSame
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.trained_model import TrainedModel
 
@@ -97,26 +99,28 @@ class _MaskBranch(nn.Module):
 def _pad_statically(module: nn.Module) -> None:
     """Make the padding of timm's "same" convolutions a constant, as it is where sizes are multiples of the stride."""
     for name, child in module.named_children():
-        if not isinstance(child, Conv2dSame):
+        if not isinstance(child, Conv2dSame | RepeatingConv2dSame):
             _pad_statically(child)
             continue
+        same: Any = child  # timm has no types
         padding = []
         for kernel, dilation, stride in zip(
-            child.kernel_size[::-1], child.dilation[::-1], child.stride[::-1], strict=True
+            same.kernel_size[::-1], same.dilation[::-1], same.stride[::-1], strict=True
         ):
             total = max((kernel - 1) * dilation + 1 - stride, 0)
             padding += [total // 2, total - total // 2]
         plain = nn.Conv2d(
-            child.in_channels,
-            child.out_channels,
-            child.kernel_size,
-            child.stride,
-            dilation=child.dilation,
-            groups=child.groups,
-            bias=child.bias is not None,
+            same.in_channels,
+            same.out_channels,
+            same.kernel_size,
+            same.stride,
+            dilation=same.dilation,
+            groups=same.groups,
+            bias=same.bias is not None,
         )
-        plain.weight, plain.bias = child.weight, child.bias
-        setattr(module, name, nn.Sequential(nn.ZeroPad2d(tuple(padding)), plain))
+        plain.weight, plain.bias = same.weight, same.bias
+        pad = nn.ReplicationPad2d if isinstance(child, RepeatingConv2dSame) else nn.ZeroPad2d
+        setattr(module, name, nn.Sequential(pad(tuple(padding)), plain))
 
 
 def _traced(branch: _MaskBranch) -> ExportedProgram:

@@ -86,7 +86,8 @@ class TimmEncoder(nn.Module):
     The feature maps are the stages of a pyramid (ResNet, MobileNet, EfficientNet, ConvNeXt, Swin), or four blocks of a
     plain ViT, the last at its end. What comes after the last stage is left out. If the finest stage is coarser
     than stride 2, finer maps come first: the normalised image itself, with its pixels moved to channels. A decoder then
-    sees detail that patches have lost.
+    sees detail that patches have lost. Convolutions repeat the border where the network's own add zeros, see
+    `repeat_borders`.
 
     Args:
         name: such as "resnet50", "vit_small_patch16_dinov3" or, for certain weights, "resnet18.tv_in1k"; see
@@ -122,8 +123,11 @@ class TimmEncoder(nn.Module):
         super().__init__()
         _check_name(name)
         _check_options(options)
+        from decomprec.models.borders import repeat_borders  # imports timm, which is heavy
+
         self.config: dict[str, Any] = {"name": name, "options": options}
         self.network = _create(name, options)
+        repeat_borders(self.network)
         self._stages, channels, strides = _stages(self.network)
         self._plain = len(set(strides)) == 1
         # The norm that follows the last stage of a transformer stays; EfficientNet has a convolution there.
