@@ -118,6 +118,12 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
         seeded.seeds = seeds
         return seeded
 
+    def with_transform(self, transform: Transform | None) -> Self:
+        """Return a copy whose images go through another transform."""
+        other = copy.copy(self)
+        other.transform = transform
+        return other
+
     def select(self, indices: Sequence[int]) -> Self:
         """Return a copy with some of the images, in the order of their indices."""
         part = copy.copy(self)

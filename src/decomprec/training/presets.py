@@ -162,9 +162,8 @@ _ROBUST = Preset(
         pooling="lse",
         learning_rate=5e-3,
         weight_decay=0.1,
-        epochs=3,
-        occlusion=0.3,
-        scales=(1.0, 1.4),
+        epochs=1,
+        scales=(1.4,),
     ),
     segmenter=SegmenterSettings(
         encoder="guide",
@@ -217,13 +216,11 @@ PRESETS = {
         ),
     ),
     "robust": _ROBUST,
-    # Like "robust" on smaller images, with one size and two epochs for the guide: minutes on a laptop's CPU.
+    # Like "robust" on smaller images: minutes on a laptop's CPU.
     "fast": _ROBUST.override(
         {
             "name": "fast",
             "image_size": 160,
-            "guide.epochs": 2,
-            "guide.scales": (1.0,),
             "segmenter.image_size": 112,
         }
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from decomprec._memory import keep_freed_memory
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.data.dataset import TaggedRecords
 from decomprec.data.shared_memory import fitting_workers
+from decomprec.data.transforms import eval_transform
 from decomprec.evidence import EvidenceMasks
 from decomprec.models.card import EVIDENCE_ONLY, model_card
 from decomprec.models.classifiers import PooledClassifier
@@ -66,7 +68,8 @@ def train(
     Args:
         preset: all settings.
         train_set: items with "image" and "tags"; its `class_names` are the K-1 classes. `with_masks` adds
-            the ground truth of some images.
+            the ground truth of some images. A guide with a frozen encoder learns from the images before their
+            transform, which may crop at random, in the shape that it gives them.
         val_set: items of the same form; a "mask" is used only to report the IoU while training.
         run_dir: where everything is written.
         resume: continue where an earlier run in this folder stopped; otherwise the folder must be new.
@@ -156,11 +159,23 @@ def _data(
 ) -> tuple[TaggedDataModule, TaggedDataModule]:
     """The batches of both stages."""
     workers = fitting_workers(num_workers, _batch_bytes(preset))
+    guide_set = train_set
+    if preset.guide.freeze_encoder and isinstance(train_set, TaggedRecords):
+        guide_set = _uncropped(train_set)
     guide, segmenter = (
-        TaggedDataModule(train_set, val_set, stage.batch_size, workers, seed, accumulate=preset.accumulate)
-        for stage in (preset.guide, preset.segmenter)
+        TaggedDataModule(images, val_set, stage.batch_size, workers, seed, accumulate=preset.accumulate)
+        for images, stage in ((guide_set, preset.guide), (train_set, preset.segmenter))
     )
     return guide, segmenter
+
+
+def _uncropped(train_set: TaggedRecords[Any]) -> TaggedRecords[Any]:
+    """The images as large as those of the training: a random crop may lack what the tags speak of.
+
+    A head on frozen features has no use for more variety, see docs/results/experiments.md.
+    """
+    height, width = train_set[0]["image"].shape[-2:]
+    return train_set.with_transform(eval_transform(round(math.sqrt(height * width)), aspect=width / height))
 
 
 def _networks(
