@@ -76,10 +76,11 @@ def measure(name: str, weights: str | None, seen: DataLoader[Any], scored: DataL
     ).eval()
     assert isinstance(classifier.norm, nn.BatchNorm2d)
     classifier.norm.momentum = None
+    classifier.norm.train()
     started, batches = time.monotonic(), []
     for batch in tqdm(seen, name, disable=None):
         batches.append((classifier.gather(encoder(batch["image"])), batch["tags"]))
-        classifier.norm.train()(batches[-1][0])
+        classifier.classify(batches[-1][0])
     seconds = time.monotonic() - started
     classifier.norm.eval()
     rounds = range(math.ceil(HEAD_STEPS / len(batches)))
@@ -110,9 +111,9 @@ def with_fine_maps(name: str, weights: str | None) -> TimmEncoder:
     # MobileNet's weights come from Keras.
     options: dict[str, Any] = {"pad_type": "same"} if "mobilenetv1" in name else {}
     try:
-        return TimmEncoder(name, weights, output_stride=16, **options)
+        return TimmEncoder(name, weights, repeat_borders=True, output_stride=16, **options)
     except ValueError:
-        return TimmEncoder(name, weights, **options)
+        return TimmEncoder(name, weights, repeat_borders=True, **options)
 
 
 def labels_by(masks: EvidenceMasks) -> Predictor:

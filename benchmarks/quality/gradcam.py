@@ -9,7 +9,7 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM, XGradCAM
 from torch import Tensor, nn
 
 from decomprec.models import PooledClassifier
-from decomprec.models.encoders import gathered, rectified
+from decomprec.models.encoders import gathered
 
 METHODS = {"grad-cam": GradCAM, "grad-cam++": GradCAMPlusPlus, "layer-cam": LayerCAM, "xgrad-cam": XGradCAM}
 
@@ -59,7 +59,6 @@ def _features_and_gradients(classifier: PooledClassifier, images: Tensor) -> tup
             features = gathered(classifier.encoder(images.float()), classifier.levels)
         with torch.inference_mode(False), torch.enable_grad():
             features = features.clone().requires_grad_()  # a clone, since autograd refuses inference tensors
-            parts = rectified(features) if classifier.rectify else features
-            logits = classifier.classify(parts)
+            logits = classifier.classify(features)
             gradients = [torch.autograd.grad(logit.sum(), features, retain_graph=True)[0] for logit in logits.unbind(1)]
     return features.detach(), gradients

@@ -69,7 +69,7 @@ def floor_of(classifier: PooledClassifier, batches: Iterable[tuple[Tensor, Tenso
 
     Args:
         classifier: scores the pixels, in eval mode.
-        batches: features (N, 2C, h, w), as `PooledClassifier.gather` gives them, and tags (N, K-1).
+        batches: features (N, C, h, w), as `PooledClassifier.gather` gives them, and tags (N, K-1).
 
     Returns:
         (K-1,); zero for a class that all images have.
@@ -77,7 +77,7 @@ def floor_of(classifier: PooledClassifier, batches: Iterable[tuple[Tensor, Tenso
     Examples:
         >>> from decomprec.models import SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
-        >>> floor_of(classifier, [(torch.rand(2, 16, 8, 8), torch.tensor([[1, 0], [1, 1]]))])[0]
+        >>> floor_of(classifier, [(torch.rand(2, 8, 8, 8), torch.tensor([[1, 0], [1, 1]]))])[0]
         tensor(0.)
     """
     total, count = torch.zeros_like(classifier.floor), torch.zeros_like(classifier.floor)

@@ -205,7 +205,7 @@ def test_values(call: Callable[[], Any], message: str) -> None:
         (
             "option that timm does not take",
             lambda: DecompositionSegmenter(2, "mobilenetv3_small_050", encoder_options={"colour": 1}),
-            "encoder options to be plain values .* got colour=1; .*output_stride, pad_type are taken",
+            "encoder options to be plain values .* got colour=1; .*output_stride, pad_type, repeat_borders are taken",
         ),
         (
             "option for an encoder that takes none",

@@ -15,6 +15,7 @@ from decomprec.batching import plan_batches
 from decomprec.evidence import class_evidence
 from decomprec.inference import batch_masks
 from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
+from decomprec.models.encoders import rectified
 from decomprec.refine import half_pamr, multi_scale_tags
 from decomprec.tiling import enlarged
 from decomprec.trained_model import TrainedModel
@@ -57,7 +58,7 @@ def random_model(classifier: bool = True) -> TrainedModel:
 
 def look_at(classifier: PooledClassifier, images: list[Tensor]) -> None:
     """Let the classifier's BatchNorm see the pixels of images."""
-    parts = [classifier.gather(classifier.encoder(image[None] / 255)).flatten(2)[0] for image in images]
+    parts = [rectified(classifier.gather(classifier.encoder(image[None] / 255))).flatten(2)[0] for image in images]
     pixels = torch.cat(parts, dim=1)
     classifier.norm.running_mean, classifier.norm.running_var = pixels.mean(dim=1), pixels.var(dim=1)
 

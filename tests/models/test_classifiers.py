@@ -16,6 +16,7 @@ from decomprec.models import (
     SmallEncoder,
     TimmEncoder,
 )
+from decomprec.models.encoders import rectified
 
 
 def test_a_standardising_classifier_scores_both_parts_of_every_feature(images: Tensor) -> None:
@@ -30,7 +31,7 @@ def test_a_standardising_classifier_scores_both_parts_of_every_feature(images: T
         for c in range(8):
             values = features[b, c].flatten().tolist()
             above, below = sum(v for v in values if v > 0), sum(-v for v in values if v < 0)
-            parts = classifier.gather(classifier.encoder(images))[b, [c, 8 + c]].sum(dim=(1, 2)).tolist()
+            parts = rectified(classifier.gather(classifier.encoder(images)))[b, [c, 8 + c]].sum(dim=(1, 2)).tolist()
             assert parts == pytest.approx([above, below], rel=1e-4, abs=1e-5)
     logits = classifier.activation_maps(images).mean(dim=(-2, -1)) + classifier.head.bias
     torch.testing.assert_close(logits, classifier(images), rtol=1e-4, atol=1e-4)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from decomprec.data import SyntheticScenes
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models import PooledClassifier, SmallEncoder
+from decomprec.models.encoders import rectified
 from decomprec.training import GuideModule, GuideSettings
 from decomprec.training.modules import HEAD_STEPS, train_head
 
@@ -32,18 +33,19 @@ def classifier() -> PooledClassifier:
 
 def test_on_mean_pooled_scores_the_head_is_that_of_scikit_learn(classifier: PooledClassifier) -> None:
     generator = torch.Generator().manual_seed(1)
-    features = 3 + torch.randn(200, 16, 1, 1, generator=generator) * torch.linspace(0.5, 2, 16)[:, None, None]
-    features = features + torch.randn(200, 16, 2, 3, generator=generator)
-    means = features.mean(dim=(2, 3))
-    tags = (means[:, :2] + torch.randn(200, 2, generator=generator) > 3.5).float()
+    features = torch.randn(200, 8, 1, 1, generator=generator) * torch.linspace(0.5, 2, 8)[:, None, None]
+    features = features + torch.randn(200, 8, 2, 3, generator=generator)
+    parts = torch.cat([features.clamp(min=0), -features.clamp(max=0)], dim=1)
+    means = parts.mean(dim=(2, 3))
+    tags = (means[:, :2] + torch.randn(200, 2, generator=generator) > 0.5).float()
     classifier.norm.momentum = None
     classifier.train()(torch.rand(1, 3, 16, 16))
     classifier.norm.reset_running_stats()
-    classifier.norm(features)
+    classifier.norm(parts)
     classifier.eval()
     train_head(classifier, [(features, tags)] * 1500, learning_rate=0.05, weight_decay=0.01)
 
-    pixels = features.double().movedim(1, -1).flatten(0, 2)
+    pixels = parts.double().movedim(1, -1).flatten(0, 2)
     scaled = (means.double() - pixels.mean(dim=0)) / (pixels.var(dim=0) + classifier.norm.eps).sqrt()
     for j in range(2):
         # Its objective is C times the sum over the images, and half the squared norm.
@@ -60,7 +62,7 @@ def test_a_small_thing_decides_if_scores_are_pooled_by_log_sum_exp() -> None:
     generator = torch.Generator().manual_seed(1)
     torch.manual_seed(0)
     tags = (torch.arange(64) % 2)[:, None].float()
-    features = torch.randn(64, 16, 8, 8, generator=generator)
+    features = torch.randn(64, 8, 8, 8, generator=generator)
     where = torch.randint(64, (64,), generator=generator)
     features.flatten(2)[torch.arange(64), 0, where] += 8 * tags[:, 0]
     classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2, standardise=True, pooling="lse").eval()
@@ -95,7 +97,9 @@ def test_a_frozen_guide_sees_every_image_once_an_epoch_and_its_head_takes_all_st
     assert [images.shape[-1] for images in seen] == [16, 32, 16, 32]
     assert len(steps) == HEAD_STEPS
     with torch.no_grad():
-        pixels = torch.cat([classifier.gather(classifier.encoder(x)).movedim(1, -1).flatten(0, 2) for x in seen[:4]])
+        pixels = torch.cat(
+            [rectified(classifier.gather(classifier.encoder(x))).movedim(1, -1).flatten(0, 2) for x in seen[:4]]
+        )
     by_batch = [part.var(dim=0) for part in pixels.split([8 * 16, 8 * 64] * 2)]
     torch.testing.assert_close(classifier.norm.running_var, torch.stack(by_batch).mean(dim=0), atol=1e-4, rtol=1e-3)
     assert classifier.floor.all()
@@ -104,7 +108,7 @@ def test_a_frozen_guide_sees_every_image_once_an_epoch_and_its_head_takes_all_st
 def test_no_more_features_are_kept_than_there_is_room_for(
     classifier: PooledClassifier, data: TaggedDataModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("decomprec.training.modules._MOST_KEPT", 2 * 8 * 16 * 4 * 4)  # one batch of 16 x 16 pixels
+    monkeypatch.setattr("decomprec.training.modules._MOST_KEPT", 2 * 8 * 8 * 4 * 4)  # one batch of 16 x 16 pixels
     shapes = []
 
     def watched(classifier, batches, *args):
@@ -113,7 +117,7 @@ def test_no_more_features_are_kept_than_there_is_room_for(
 
     monkeypatch.setattr("decomprec.training.modules.train_head", watched)
     L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
-    assert shapes == [(8, 16, 4, 4)] * 2
+    assert shapes == [(8, 8, 4, 4)] * 2
 
 
 class StopAfterOneEpoch(Callback):

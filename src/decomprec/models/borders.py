@@ -34,7 +34,7 @@ class RepeatingConv2dSame(nn.Module):
         )
 
 
-def repeat_borders(network: nn.Module) -> None:
+def repeat_in_convolutions(network: nn.Module) -> None:
     """Let all convolutions of a network repeat what they see at the border, where they add zeros.
 
     Zeros look like the end of a thing. A network that was trained with them scores the outermost cells of its feature
@@ -46,7 +46,7 @@ def repeat_borders(network: nn.Module) -> None:
 
     Examples:
         >>> convolution = nn.Conv2d(1, 1, kernel_size=3, padding=1)
-        >>> repeat_borders(convolution)
+        >>> repeat_in_convolutions(convolution)
         >>> convolution.padding_mode
         'replicate'
     """

@@ -93,9 +93,8 @@ class PooledClassifier(nn.Module):
         return self.classify(self.gather(maps))
 
     def gather(self, maps: Sequence[Tensor]) -> Tensor:
-        """What is scored: features (N, C, h, w) of the chosen maps, or their `rectified` parts (N, 2C, h, w)."""
-        features = gathered(maps, self.levels)
-        return rectified(features) if self.rectify else features
+        """What is scored: the features (N, C, h, w) of the chosen maps."""
+        return gathered(maps, self.levels)
 
     def classify(self, features: Tensor) -> Tensor:
         """Logits (N, K-1) of features that `gather` gave."""
@@ -103,7 +102,8 @@ class PooledClassifier(nn.Module):
 
     def scores(self, features: Tensor) -> Tensor:
         """Scores (N, K-1, h, w) of features that `gather` gave: what speaks for each class at each pixel."""
-        return F.conv2d(self.norm(features), self.head.weight[:, :, None, None])
+        parts = rectified(features) if self.rectify else features
+        return F.conv2d(self.norm(parts), self.head.weight[:, :, None, None])
 
     def activation_maps(self, images: Tensor) -> Tensor:
         """Class activation maps (N, K-1, h, w): the scores. Pooled, they are the logits without their bias."""

@@ -26,6 +26,7 @@ _OPTIONS = {
     "norm_layer": str,
     "output_stride": int,
     "pad_type": str,
+    "repeat_borders": bool,
 }
 
 
@@ -86,15 +87,16 @@ class TimmEncoder(nn.Module):
     The feature maps are the stages of a pyramid (ResNet, MobileNet, EfficientNet, ConvNeXt, Swin), or four blocks of a
     plain ViT, the last at its end. What comes after the last stage is left out. If the finest stage is coarser
     than stride 2, finer maps come first: the normalised image itself, with its pixels moved to channels. A decoder then
-    sees detail that patches have lost. Convolutions repeat the border where the network's own add zeros, see
-    `repeat_borders`.
+    sees detail that patches have lost.
 
     Args:
         name: such as "resnet50", "vit_small_patch16_dinov3" or, for certain weights, "resnet18.tv_in1k"; see
             `timm.list_models()`.
         weights: "imagenet" (see `imagenet_state`), a local .safetensors file, or None for random weights.
         options: passed on to the network, such as pad_type="same" for weights that come from Keras: aa_layer,
-            act_layer, drop_path_rate, drop_rate, norm_layer, output_stride and pad_type.
+            act_layer, drop_path_rate, drop_rate, norm_layer, output_stride and pad_type. One is ours: with
+            repeat_borders=True, convolutions repeat the border where the network's own add zeros, and a texture that
+            fills the image has the same features everywhere.
 
     Attributes:
         network: timm's.
@@ -123,11 +125,13 @@ class TimmEncoder(nn.Module):
         super().__init__()
         _check_name(name)
         _check_options(options)
-        from decomprec.models.borders import repeat_borders  # imports timm, which is heavy
-
-        self.config: dict[str, Any] = {"name": name, "options": options}
+        self.config: dict[str, Any] = {"name": name, "options": dict(options)}
+        repeat_borders = options.pop("repeat_borders", False)
         self.network = _create(name, options)
-        repeat_borders(self.network)
+        if repeat_borders:
+            from decomprec.models.borders import repeat_in_convolutions  # imports timm, which is heavy
+
+            repeat_in_convolutions(self.network)
         self._stages, channels, strides = _stages(self.network)
         self._plain = len(set(strides)) == 1
         # The norm that follows the last stage of a transformer stays; EfficientNet has a convolution there.
@@ -139,7 +143,7 @@ class TimmEncoder(nn.Module):
         self.register_buffer("mean", _per_channel(self.network.pretrained_cfg["mean"]), persistent=False)
         self.register_buffer("std", _per_channel(self.network.pretrained_cfg["std"]), persistent=False)
         if weights == "imagenet":
-            self._load_imagenet()
+            self._load_imagenet(name, options)
         elif weights is not None:
             load_local(self.network, weights)
         self._check_maps()
@@ -157,10 +161,9 @@ class TimmEncoder(nn.Module):
             stages = [tokens.transpose(1, 2).contiguous().unflatten(2, grid) for tokens in stages]
         return [*features, *stages]
 
-    def _load_imagenet(self) -> None:
+    def _load_imagenet(self, name: str, options: dict[str, Any]) -> None:
         import timm
 
-        name, options = self.config["name"], self.config["options"]
         if load_imagenet(self.network, name):
             return
         with clear_download_error(name):

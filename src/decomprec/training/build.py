@@ -6,8 +6,10 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
+from decomprec.data.tags import TagTable
 from decomprec.evidence import evidence_decoder
 from decomprec.guide import FrozenGuide
 from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss
@@ -54,6 +56,29 @@ def build_classifier(preset: Preset, num_classes: int) -> PooledClassifier:
         pooling=settings.pooling,
         levels=settings.levels,
     )
+
+
+def start_at_odds(classifier: PooledClassifier, tags: TagTable) -> None:
+    """Start the biases of a classifier's head at the log odds of its classes, log ((n_j + 1) / (N - n_j + 1)).
+
+    A head that starts at even odds first learns with its weights that most classes are rare: they then mark whatever is
+    common, see docs/results/experiments.md.
+
+    Args:
+        classifier: changed in place.
+        tags: of the N training images, n_j of which have class j.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2)
+        >>> start_at_odds(classifier, TagTable([(), (), (0,), ()], num_tags=1))
+        >>> classifier.head.bias  # log (2 / 4)
+        Parameter containing:
+        tensor([-0.6931], requires_grad=True)
+    """
+    counts = tags.counts().to(classifier.head.bias)
+    with torch.no_grad():
+        classifier.head.bias.copy_(((counts + 1) / (len(tags) - counts + 1)).log())
 
 
 def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifier) -> DecompositionSegmenter:

@@ -30,7 +30,7 @@ Batch = dict[str, Any]
 HEAD_STEPS = 500
 """Steps that the head of a frozen guide takes at least."""
 
-_MOST_KEPT = 2**29  # bytes of features, in each process
+_MOST_KEPT = 2**30  # bytes of features, in each process
 
 
 class Stage(L.LightningModule):
@@ -312,7 +312,7 @@ def train_head(
     Examples:
         >>> from decomprec.models import SmallEncoder
         >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2, standardise=True).eval()
-        >>> features = torch.randn(50, 16, 1, 1)
+        >>> features = torch.randn(50, 8, 1, 1)
         >>> tags = (features[:, :1].mean(dim=(2, 3)) > 0).float()
         >>> train_head(classifier, [(features, tags)] * 99, learning_rate=0.1, weight_decay=0)
         >>> bool(((classifier.classify(features) > 0) == (tags > 0)).float().mean() > 0.9)

@@ -17,6 +17,7 @@ from decomprec._memory import keep_freed_memory
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.data.dataset import TaggedRecords
 from decomprec.data.shared_memory import fitting_workers
+from decomprec.data.tags import tag_table
 from decomprec.data.transforms import eval_transform
 from decomprec.evidence import EvidenceMasks
 from decomprec.models.card import EVIDENCE_ONLY, model_card
@@ -29,6 +30,7 @@ from decomprec.training.build import (
     build_evidence,
     build_loss,
     build_segmenter,
+    start_at_odds,
     start_from_guide,
     start_from_model,
 )
@@ -105,6 +107,8 @@ def train(
     _check_masks(preset, train_set)
     guide_data, segmenter_data = _data(preset, train_set, val_set, num_workers, seed)
     classifier, segmenter = _networks(preset, class_names, run_dir / "guide", seed, start)
+    if start is None and preset.guide.freeze_encoder:
+        start_at_odds(classifier, tag_table(train_set))
     progress = RunProgress(preset, len(train_set), len(val_set), guide_only=evidence_only)
     callbacks = with_progress(callbacks or [], options, progress)
     fit = partial(
