@@ -170,7 +170,7 @@ def test_objects_without_pixels_are_none(tmp_path: Path) -> None:
 
 
 REFUSED: list[tuple[dict[str, str], str]] = [
-    ({"train.csv": "id,label\n0,0\n1,1\n"}, "'label' of .* only 0 and 1; if 1 means"),
+    ({"train.csv": "id,label\n0,0\n1,1\n"}, "'label' of .* only 0 and 1; if these say"),
     ({"labels.csv": "image,label,Confidence\n0,dog,1\n1,dog,0\n"}, "tags that are sure, but got a column 'Confidence'"),
     ({"metadata.jsonl": '{"file_name": "0.jpg", "text": "a dog"}'}, "has the columns file_name, text"),
     ({"metadata.jsonl": '{"file_name": "0.jpg", "label": "dog"}\n[1]'}, r"line 2 of .* to be a JSON object"),

@@ -11,7 +11,7 @@ from decomprec.data.paths import read_text
 
 LISTS = (
     *("class_names.txt", "classes.txt", "labelmap.txt", "labels.txt", "label_names.txt", "names.txt", "obj.names"),
-    *("class_dict.csv", "label_colors.txt"),
+    *("class_dict.csv", "label_colors.txt", "codes.txt"),
 )
 """Names of such files, the most telling first."""
 
@@ -128,6 +128,9 @@ def classes_in(
         where: the data set, for messages.
         nothing: selects the names that mean that there is no class.
 
+    Raises:
+        ValueError: if two names differ only in case or spaces, and `chosen` does not say which are classes.
+
     Examples:
         >>> classes_in(["cat", "none"], None, "tags.csv"), classes_in(["cat", "none"], ["none"], "tags.csv")
         (['cat'], ['cat', 'none'])
@@ -136,7 +139,21 @@ def classes_in(
     none = sorted(set(nothing(names)) - set(chosen or ()))
     if none:
         say(f"{where}: {', '.join(map(repr, none))} mean{'s' * (len(none) == 1)} no class, unless `classes` names it.")
-    return [name for name in names if name not in none]
+    kept = [name for name in names if name not in none]
+    if chosen is None:
+        _check_spellings(kept, where)
+    return kept
+
+
+def _check_spellings(names: Sequence[str], where: object) -> None:
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(re.sub(r"[\s_\-]+", " ", name.casefold()).strip(), name)
+        if other != name and len(name) > 1:  # letters are classes in both cases
+            raise ValueError(
+                f"Expected one spelling of each class in {where}, but got {other!r} and {name!r}; use one or, if they "
+                "are two classes, name all `classes`."
+            )
 
 
 def _lines(path: Path) -> list[str]:

@@ -22,8 +22,15 @@ _NOTHING = {
 }
 _INTACT = {
     *("good", "ok", "okay", "normal", "healthy", "intact", "clean", "undamaged", "flawless", "nodefect", "nodefects"),
-    *("defectfree", "nodamage", "nofault", "nofinding", "nofindings"),
+    *("defectfree", "nodamage", "nofault", "nofinding", "nofindings", "notumor", "notumour", "nodisease", "nolesion"),
+    *("nocancer", "noanomaly"),
 }
+_DENIED = {"yes": "no", "true": "false", "fail": "pass", "failed": "passed", "failure": "pass"}
+_DENIALS = ("no", "non", "not", "without", "un")
+_GROUPS = (
+    "patient|subject|participant|case|scene|video|clip|seq|sequence|part|fold|batch|day|week|session|run|camera|cam|"
+    "site|location|frame|frames|slide|slice|tile|plot|chunk|group|folder|dir|subset|trial|study|series"
+)
 _SYSTEM = {
     *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information", "__pycache__"),
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@tmp", "#snapshot", "network trash folder"),
@@ -32,6 +39,10 @@ _SYSTEM = {
 _IMAGES = {
     *("image", "images", "img", "imgs", "jpegimage", "jpegimages", "photo", "photos", "picture", "pictures", "rgb"),
     *("original", "originals", "originalimages", "rawimages", "inputimages"),
+}
+_MAY_BE_IMAGES = {
+    *("input", "inputs", "x", "a", "src", "source", "sources", "raw", "data", "frame", "frames", "color", "colour"),
+    *("patch", "patches", "tile", "tiles", "scan", "scans", "slice", "slices", "crops", "sample", "samples"),
 }
 _MASKS = {
     *("mask", "masks", "label", "labels", "annotation", "annotations", "ann", "anns", "annot", "annots", "gt", "gts"),
@@ -46,6 +57,9 @@ _MASKS = {
         "semanticmasks",
         "target",
         "targets",
+        "labelimage",
+        "labelimages",
+        "maskimage",
     ),
     *("segmentationclass", "segmentationclasspng", "segmentationclassaug", "segmentationclassraw", "labeltxt"),
 }
@@ -53,11 +67,11 @@ _ASIDE = {
     *("visualization", "visualizations", "visualisation", "visualisations", "vis", "viz", "overlay", "overlays"),
     *("segmentationclassvisualization", "segmentationobject", "segmentationobjectpng", "segmentationclassnpy"),
     *("segmentationobjectvisualization", "segmentationobjectnpy", "imagesets", "thumbnails", "thumbs", "meta"),
-    *("previews", "preview"),
+    *("previews", "preview", "prediction", "predictions", "preds", "superpixels"),
 }
 _ABBREVIATED = {"lab", "labs", "anno", "annos"}
 _PLAINLY_MASKS = {"masks", "groundtruth", "groundtruths", "annotations", "annot", "annots", "anno", "annos"}
-_ENDINGS = re.compile(r"(png|jpe?g|tiff?|bmp|gif)$")
+_ENDINGS = re.compile(r"(png|jpe?g|tiff?|bmp|gif|dirs?|\d+x\d+|(128|224|256|320|384|512|640|768|1024|2048)(px)?)$")
 _DOUBTFUL = {
     *("mask", "label", "target", "seg", "gt", "annotation", "image", "photo", "picture", "rgb", "vis", "meta"),
 }
@@ -106,14 +120,38 @@ def empty_tags(names: Collection[str]) -> set[str]:
     Examples:
         >>> sorted(empty_tags(["crack", "No_Crack", "non-dog", "no parking", "0_negative", "good"]))
         ['0_negative', 'No_Crack', 'good']
+        >>> sorted(empty_tags(["glioma_tumor", "no_tumor"])), sorted(empty_tags(["yes", "no"]))
+        (['no_tumor'], ['no'])
+        >>> sorted(empty_tags(["with_mask", "without_mask"])), sorted(empty_tags(["ok", "not_ok"]))
+        ([], ['ok'])
     """
-    denials = {denial + plain(name) for name in names for denial in ("no", "non", "not", "without")}
+    words = {plain(name) for name in names}
+    last = (re.split(r"[\s_\-]+", name) for name in names)  # a face "without_mask" is a class, as one "with_mask" is
+    kinds = {plain(parts[-1]) for parts in last if plain(parts[0]) not in (*_DENIALS, "with")}
+    denials = {denial + word for word in words - _INTACT for denial in _DENIALS} | {f"no{kind}" for kind in kinds}
+    denials |= {f"un{word}ed" for word in words}
+    denials |= {no for yes, no in _DENIED.items() if yes in words}
     found = set()
     for name in names:
         word = plain(re.sub(r"^\d+[\s_\-.]+", "", name) or name)
         if is_nothing(word) or word in _INTACT or word in denials:
             found.add(name)
     return found
+
+
+def looks_like_group(name: str) -> bool:
+    """Tell whether a folder's name numbers or dates a part of the data, such as a patient, which is no class.
+
+    Examples:
+        >>> [looks_like_group(name) for name in ("patient00012", "Scene_3", "2021-05-30", "0", "dog1", "part")]
+        [True, True, True, False, False, False]
+    """
+    return bool(re.fullmatch(rf"({_GROUPS})[\s_\-.]?\d+|(19|20)\d\d([_\-.]?\d\d){{0,2}}", name.casefold()))
+
+
+def may_hold_images(name: str) -> bool:
+    """Tell whether a folder's name, next to one of masks, says that it holds their images: "input", "x", "frames"."""
+    return _role(name) in _MAY_BE_IMAGES
 
 
 def is_system(name: str) -> bool:

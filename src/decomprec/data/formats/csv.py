@@ -1,12 +1,13 @@
 """Tables that list images with their tags: CSV files, and the metadata of Hugging Face."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePath
 
 from decomprec.data.checks import OnError, choose_classes
 from decomprec.data.class_lists import classes_in, find_class_list, read_class_list, read_colours
 from decomprec.data.dataset import TaggedImages
+from decomprec.data.formats.number_names import names_of_numbers
 from decomprec.data.formats.split_lists import say_unused_lists, split_indices
 from decomprec.data.formats.table_rows import Columns, Row, read_rows
 from decomprec.data.formats.tables import TABLE, find_tables
@@ -93,6 +94,7 @@ class TaggedCSV(TaggedImages):
         files = list(tables.values())
         where = files[0] if len(files) == 1 else path
         rows = read_rows(tables, Columns(image_column, split_column, tags_column), folder, classes or ())
+        rows = _named(rows, where if where.is_dir() else where.parent, classes or ())
         check_once((row.name if len(files) == 1 else row.find.folders[0] / row.name for row in rows), where)
         known = classes_in(sorted({tag for row in rows for tag in row.tags}), classes, where)
         class_names = choose_classes(classes, known, where)
@@ -100,7 +102,7 @@ class TaggedCSV(TaggedImages):
         masks_of = {file: Path(masks_dir) if masks_dir is not None else file.parent / "masks" for file in files}
         mask_files = {file: MaskFiles(place) for file, place in masks_of.items()} if masks else {}
         records = []
-        for row in _of_split(rows, split, where):
+        for row in _of_split(rows, split, where, files):
             image = row.find(row.name)
             name = inside(image, images_folder(row.table, folder), row.table.parent)
             mask = mask_files[row.table].find(name) if masks else None
@@ -118,7 +120,22 @@ class TaggedCSV(TaggedImages):
         )
 
 
-def _of_split(rows: list[Row], split: str | None, where: Path) -> list[Row]:
+def _named(rows: list[Row], folder: Path, chosen: Collection[str]) -> list[Row]:
+    """The rows with names for tags that are numbers, if a list of classes next to the table has them."""
+    tags = {tag for row in rows for tag in row.tags}
+    names = names_of_numbers(folder) if tags and all(map(str.isdecimal, tags)) and not tags & set(chosen) else None
+    if names is None:
+        return rows
+    if unknown := sorted(tag for tag in tags if int(tag) >= len(names)):
+        raise ValueError(
+            f"Expected the list of classes in {folder} to name all numbers of the table, the first of which is 0, but "
+            f"it has {len(names)} names, and the table {unknown[:10]}; complete the list."
+        )
+    say(f"{folder}: tags are numbers of the list of classes there, such as 0 for {names[0]!r}.")
+    return [row._replace(tags=tuple(dict.fromkeys(names[int(tag)] for tag in row.tags))) for row in rows]
+
+
+def _of_split(rows: list[Row], split: str | None, where: Path, files: Collection[Path]) -> list[Row]:
     """The rows of a split; a fifth is held out for "val" if no row is meant for it."""
     if split is None:
         return rows
@@ -130,7 +147,7 @@ def _of_split(rows: list[Row], split: str | None, where: Path) -> list[Row]:
         names[row.split].append(PurePath(row.name))
     folder = where if where.is_dir() else where.parent
     if set(names) == {"train"}:
-        return [rows[i] for i in split_indices(names["train"], split, folder, tabled=True)]
+        return [rows[i] for i in split_indices(names["train"], split, folder, tables=files)]
     say_unused_lists(names, folder)
     part = choose_part(names, split, where)
     rows = [row for row in rows if row.split == part.source]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from decomprec.data.names import plain
+from decomprec.data.names import SPLITS, plain, split_of
 from decomprec.data.paths import read_text
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -19,13 +19,19 @@ _USUAL = {
 }
 _MORE = {
     "image": ("imgpath", "imgname", "imageid", "imageindex", "name", "id"),
-    "split": (),
+    "split": (),  # see `split_cells`
     "tags": ("species", "breed", "dx", "target", "choice", "diagnosis", "findinglabels", "labelname", "classid"),
 }
-_FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+_NO, _YES = {"0", "0.0", "0,0", "false", "no", "n", "f"}, {"1", "1.0", "1,0", "true", "yes", "y", "t", "x"}
+_ABSENT = ({""}, {"-1", "-1.0"})  # where no cell is a _NO: then they would mean "unknown"
+_SPLIT_FLAGS = {
+    **dict.fromkeys(("isvalid", "isval", "isvalidation"), ("val", "train")),
+    "istest": ("test", "train"),
+    **dict.fromkeys(("istrain", "istraining"), ("train", "test")),
+}
 _BOXES = {"xmin", "bbox", "encodedpixels", "segmentation"}
 _SENTENCES = {"text", "caption", "captions", "description", "prompt", "comment", "title", "url"}
-_NUMBERS_OF_ROWS = ("", "unnamed0", "index")
+_NUMBERS_OF_ROWS = re.compile(r"(unnamed:\d+|index)?")
 
 Table = dict[str, list[str]]
 """Cells by column."""
@@ -109,7 +115,9 @@ def tags_column(table: Table, others: Iterable[str | None], name: str | None = N
     rest = [column for column in table if column not in others]
     if column is None and len(rest) == 1 and plain(rest[0]) not in _SENTENCES:
         words = set(table[rest[0]]) - {""}
-        if 2 * len(words) <= len(table[rest[0]]) and not any(re.fullmatch(r"[-+.\d]*", word) for word in words):
+        numbers = (sum(bool(re.fullmatch(r"[-+.\d]*", part)) for part in (word.split() or [""])) for word in words)
+        boxes = any(count > 1 or re.fullmatch(r"[-+.\d]*", word) for count, word in zip(numbers, words, strict=True))
+        if 2 * len(words) <= len(table[rest[0]]) and not boxes:
             return rest[0]
     return column
 
@@ -147,8 +155,45 @@ def find_column(table: Table, kind: str, name: str | None) -> str | None:
     return None
 
 
+def split_cells(table: Table, name: str | None = None) -> tuple[str | None, list[str]]:
+    """Find the column of the splits, and its cells.
+
+    Without a usual name, it is a column of names of splits only, such as "phase", or one that says yes or no, such as
+    "is_valid"; other images of the latter are trained on.
+
+    Returns:
+        The column, and the split of each row; None and nothing without one.
+
+    Raises:
+        ValueError: as `find_column`.
+
+    Examples:
+        >>> split_cells({"image": ["a", "b"], "is_valid": ["False", "True"]})
+        ('is_valid', ['train', 'val'])
+        >>> split_cells({"image": ["a", "b"], "phase": ["train", "test"]})
+        ('phase', ['train', 'test'])
+    """
+    column = find_column(table, "split", name)
+    if column is not None and (plain(column) not in _SPLIT_FLAGS or _flags([table[column]]) is None):
+        return column, table[column]
+    flagged = [column] if column is not None else [name for name in table if plain(name) in _SPLIT_FLAGS]
+    said = {name: flags[0] for name in flagged if (flags := _flags([table[name]])) is not None}
+    spelt = [name for name, cells in table.items() if {"train"} < {split_of(cell) for cell in cells} <= {*SPLITS}]
+    if len(found := [*said, *spelt]) > 1:
+        raise ValueError(f"Expected one column of the split, but got {found}; rename the one that is meant 'split'.")
+    if spelt:
+        return spelt[0], table[spelt[0]]
+    if not said:
+        return None, []
+    column, says = next(iter(said.items()))
+    yes, no = _SPLIT_FLAGS[plain(column)]
+    return column, [yes if flag else no for flag in says]
+
+
 def class_columns(table: Table, others: Sequence[str | None]) -> dict[str, list[bool]]:
     """Find columns that are classes, with 1 in the rows of their images and else 0, as Roboflow writes.
+
+    "yes" and "no" and the like serve too. Where no cell says no, it is the empty cells or those of -1 that do.
 
     Returns:
         For each class, whether it is in the image of each row; nothing if other columns are left.
@@ -157,16 +202,23 @@ def class_columns(table: Table, others: Sequence[str | None]) -> dict[str, list[
         >>> class_columns({"image": ["a"], "dog": ["1"], "cat": ["0.0"]}, ["image"])
         {'dog': [True], 'cat': [False]}
     """
-    columns = [name for name in table if name not in others and plain(name) not in _NUMBERS_OF_ROWS]
-    flags = {name: [_FLAGS.get(cell.casefold()) for cell in table[name]] for name in columns}
-    if any(flag is None for column in flags.values() for flag in column):
-        return {}
-    return {name: [bool(flag) for flag in column] for name, column in flags.items()}
+    columns = [name for name in table if name not in others and not _NUMBERS_OF_ROWS.fullmatch(plain(name))]
+    flags = _flags([table[name] for name in columns])
+    return {} if flags is None else dict(zip(columns, flags, strict=True))
 
 
 def only_flags(cells: Iterable[str]) -> bool:
     """Tell whether the cells of a column are 0 and 1, or the like, and no names."""
-    return {cell.casefold() for cell in cells} - {""} <= set(_FLAGS)
+    return {cell.casefold() for cell in cells} - {""} <= _NO | _YES
+
+
+def _flags(columns: Sequence[Sequence[str]]) -> list[list[bool]] | None:
+    """What columns of yes and no say; None if it can't be told."""
+    cells = {cell.casefold() for column in columns for cell in column}
+    rest = cells - _NO - _YES
+    if rest and (cells & _NO or not cells & _YES or not any(rest <= absent for absent in _ABSENT)):
+        return None
+    return [[cell.casefold() in _YES for cell in column] for column in columns]
 
 
 def box_column(table: Table) -> str | None:

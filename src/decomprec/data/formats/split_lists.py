@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePath
 
@@ -20,7 +20,9 @@ _WORDS = re.compile(rf"^(?:(?:{_WORD})[\W_]+)+|(?:[\W_]*(?:{_WORD}))+$", re.IGNO
 _BOTH = {"trainval", "trainvalid", "trainvalidation", "traindev"}
 
 
-def split_indices(images: Sequence[PurePath], split: str, root: Path, tabled: bool = False) -> list[int]:
+def split_indices(
+    images: Sequence[PurePath], split: str, root: Path, tables: Collection[Path] | None = None
+) -> list[int]:
     r"""Choose the images of a split from those of a data set that has no splits but, perhaps, lists of them.
 
     The lists are files such as ``train.txt``, ``train_val_list.txt`` and ``test_list.txt``, in the data set's folder or
@@ -32,7 +34,7 @@ def split_indices(images: Sequence[PurePath], split: str, root: Path, tabled: bo
         images: paths below `root`.
         split: "train", "val" or "test", or the name of a list.
         root: folder of the data set.
-        tabled: tables list the images: CSV files are no lists of splits that are left unused.
+        tables: that list the images: of other CSV files, those that name images too are mentioned.
 
     Returns:
         Indices of `images`, in their order.
@@ -49,13 +51,15 @@ def split_indices(images: Sequence[PurePath], split: str, root: Path, tabled: bo
         >>> split_indices(images, "train", root), split_indices(images, "val", root)
         ([1, 2], [0])
     """
-    available = listed_splits(images, root, tabled) or {"train": list(range(len(images)))}
+    available = listed_splits(images, root, tables) or {"train": list(range(len(images)))}
     part = choose_part(available, split, root)
     indices = available[part.source]
     return [indices[i] for i in in_part([images[i].as_posix() for i in indices], part, root)]
 
 
-def listed_splits(images: Sequence[PurePath], root: Path, tabled: bool = False) -> dict[str, list[int]]:
+def listed_splits(
+    images: Sequence[PurePath], root: Path, tables: Collection[Path] | None = None
+) -> dict[str, list[int]]:
     """Read the lists of splits in a data set's folder, see `split_indices`.
 
     Returns:
@@ -63,7 +67,8 @@ def listed_splits(images: Sequence[PurePath], root: Path, tabled: bool = False) 
         Nothing without lists.
     """
     files, unread = _files(images, root)
-    unread = [file for file in unread if not tabled or file.suffix.lower() in _ENDINGS]
+    if tables is not None:
+        unread = [file for file in unread if file.suffix.lower() in _ENDINGS or _names_any(file, images, tables)]
     lists = _read(images, files, root)
     unread += [file for name, file in files.items() if name not in lists]
     if unread:
@@ -158,6 +163,14 @@ def _read(images: Sequence[PurePath], files: Mapping[str, Path], root: Path) -> 
             if missing:
                 say(f"{root}: {len(missing)} lines of {_named([file], root)} name no image, such as {missing[0]!r}.")
     return lists
+
+
+def _names_any(table: Path, images: Sequence[PurePath], used: Collection[Path]) -> bool:
+    """Whether a table that is not used names any of the images."""
+    if table in used:
+        return False
+    find = _finder(images)
+    return any(find(line.strip(), table) is not None for line in read_text(table).splitlines() if line.strip())
 
 
 def _finder(images: Sequence[PurePath]) -> Callable[[str, Path], int | None]:

@@ -11,6 +11,7 @@ from decomprec.data.formats.csv_table import (
     find_column,
     only_flags,
     read_table,
+    split_cells,
     tags_column,
 )
 from decomprec.data.formats.tag_cells import find_separator, split_tags
@@ -49,13 +50,17 @@ class Columns(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """A table with its columns; `tags` is None if columns of 0 and 1 are the classes."""
+    """A table with its columns and the split of each row.
+
+    `others` are the columns of image and split. `tags` is None if columns of 0 and 1 are the classes.
+    """
 
     path: Path
     part: str
     table: Table
     image: str
-    split: str | None
+    splits: list[str] | None
+    others: tuple[str | None, str | None]
     tags: str | None
 
 
@@ -84,7 +89,8 @@ def read_rows(tables: Mapping[str, Path], columns: Columns, images: Path | None,
 def _read(path: Path, part: str, columns: Columns, named: Collection[str]) -> _Read:
     table = read_table(path)
     try:
-        image, split = find_column(table, "image", columns.image), find_column(table, "split", columns.split)
+        image = find_column(table, "image", columns.image)
+        split, splits = split_cells(table, columns.split)
         tags = tags_column(table, (image, split), columns.tags)
     except ValueError as error:
         raise ValueError(f"{str(error).removesuffix('.')}, in {path}.") from error
@@ -98,8 +104,9 @@ def _read(path: Path, part: str, columns: Columns, named: Collection[str]) -> _R
             )
     if tags is not None and any(table[tags]) and only_flags(table[tags]) and not set(table[tags]) & set(named):
         raise ValueError(
-            f"Expected {tags!r} of {path} to hold the names of classes, but got only 0 and 1; if 1 means that a class "
-            "is in the image, call the column like the class, else write the names."
+            f"Expected {tags!r} of {path} to hold the names of classes, but got only "
+            f"{' and '.join(sorted(set(table[tags])))}; if these say whether a class is in the image, call the column "
+            "like the class, else write the names."
         )
     confidence = next((column for column in table if plain(column) == "confidence"), None)
     if confidence is not None and columns.tags is None and set(table[confidence]) - {"1", "1.0"}:
@@ -107,15 +114,15 @@ def _read(path: Path, part: str, columns: Columns, named: Collection[str]) -> _R
             f"Expected {path} to hold tags that are sure, but got a column {confidence!r}; keep the rows whose tag is "
             "in the image, join those of an image into one with ';' between tags, and leave out the column."
         )
-    return _Read(path, part, table, image, split, tags)
+    return _Read(path, part, table, image, splits if split else None, (image, split), tags)
 
 
 def _flagged(read: _Read) -> list[tuple[str, ...]]:
-    flags = class_columns(read.table, [read.image, read.split])
+    flags = class_columns(read.table, read.others)
     if not flags:
         raise ValueError(
             f"Expected {read.path} to have a column 'tags', but got {list(read.table)}; name it in the first line, or "
-            "have a column of 0 and 1 for each class, and no others."
+            "have a column of 0 and 1 for each class, and no others: no -1 or empty cells next to 0."
         )
     return [tuple(name for name in flags if flags[name][row]) for row in range(len(read.table[read.image]))]
 
@@ -123,7 +130,7 @@ def _flagged(read: _Read) -> list[tuple[str, ...]]:
 def _rows(read: _Read, tags: Sequence[tuple[str, ...]], images: Path | None) -> list[Row]:
     table, box = read.table, box_column(read.table)
     names = table[read.image]
-    splits = [read.part] * len(names) if read.split is None else table[read.split]
+    splits = [read.part] * len(names) if read.splits is None else read.splits
     of_split = {split: split if split_of(split) else read.part for split in set(splits)}
     finders = {split: ImageFinder(*_image_folders(read.path, of, images)) for split, of in of_split.items()}
     rows = [Row(read.path, name, s, found, finders[s]) for name, s, found in zip(names, splits, tags, strict=True)]

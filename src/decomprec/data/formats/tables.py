@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from decomprec.data.formats.csv_table import class_columns, find_column, read_table, tags_column
+from decomprec.data.formats.csv_table import class_columns, find_column, read_table, split_cells, tags_column
 from decomprec.data.names import has_role, is_system, split_of, subfolders
 
 TABLE = "tags.csv"
@@ -83,7 +83,7 @@ def _is_table(path: Path) -> bool:
     try:
         table = read_table(path)
         image = find_column(table, "image", None)
-        others = [image, find_column(table, "split", None)]
+        others = [image, split_cells(table)[0]]
         return image is not None and bool(tags_column(table, others) or class_columns(table, others))
     except (ValueError, OSError):
         return False

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 
 _SIGNS = (",", ";", "|", "\t", "\n")
+_JOINING = ("+", "/", "&")
+_BETWEEN = {"and", "&", "+", "/"}
 _QUOTED = re.compile(r'"[^"]*"')
 
 
@@ -32,7 +34,8 @@ def find_separator(cells: Sequence[str]) -> str | None:
     A comma, semicolon, bar, tab or line break in any cell, outside quotes, separates the tags of all cells. Without
     one, a cell is one tag, of one word or several ("traffic light"), unless the words are seen to be tags themselves:
     at least half of the cells of several words have only words that also stand alone, or one that
-    stands first in one cell and later in another, or alone and before another.
+    stands first in one cell and later in another, or alone and before another. A plus, slash or ampersand separates
+    tags if at least half of the cells that hold it have only tags that also stand alone.
 
     Returns:
         The sign, " " for white space, or None if each cell is one tag.
@@ -55,12 +58,21 @@ def find_separator(cells: Sequence[str]) -> str | None:
         )
     if found:
         return found[0]
+    if joining := next((sign for sign in _JOINING if _joins_tags(sign, cells)), None):
+        return joining
     return " " if any(_QUOTED.search(cell) for cell in cells) or _words_are_tags(cells) else None
+
+
+def _joins_tags(sign: str, cells: Sequence[str]) -> bool:
+    """Whether a sign that names may hold separates tags: "cat+dog", where "cat" and "dog" stand alone too."""
+    alone = {cell.strip() for cell in cells if sign not in cell}
+    several = [{part.strip() for part in cell.split(sign)} for cell in {cell for cell in cells if sign in cell}]
+    return bool(several) and 2 * sum(parts <= alone for parts in several) >= len(several)
 
 
 def _words_are_tags(cells: Sequence[str]) -> bool:
     """Whether white space separates tags: "dog person" and "dog", not "golden retriever" and "golden eagle"."""
-    distinct = {tuple(cell.split()) for cell in cells}
+    distinct = {tuple(word for word in cell.split() if word.casefold() not in _BETWEEN) for cell in cells}
     several = [words for words in distinct if len(words) > 1]
     alone = {words[0] for words in distinct if len(words) == 1}
     first = {words[0] for words in several}
@@ -74,7 +86,8 @@ def _words_are_tags(cells: Sequence[str]) -> bool:
 
 def _parts(cell: str, separator: str | None) -> list[str]:
     if separator == " ":
-        return [quoted or word for quoted, word in re.findall(r'"([^"]*)"|(\S+)', cell)]
+        words = [quoted or word for quoted, word in re.findall(r'"([^"]*)"|(\S+)', cell)]
+        return [word for word in words if word.casefold() not in _BETWEEN]
     parts = [cell]
     if separator is not None:
         outside_quotes = r'(?=(?:[^"]*"[^"]*")*[^"]*$)' if cell.count('"') % 2 == 0 else ""

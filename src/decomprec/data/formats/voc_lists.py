@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from decomprec.data.formats.split_lists import listed_splits
 from decomprec.data.image_io import image_files
 from decomprec.data.names import in_system, plain
 from decomprec.data.notices import say
@@ -87,8 +88,12 @@ def listed_entries(devkit: Path, lists: VOCLists) -> dict[str, list[Entry]]:
         entries.setdefault(split, []).extend(read_list(file, images))
     if entries:
         return {split: list(dict.fromkeys(repeated)) for split, repeated in entries.items()}
-    say(f"{devkit} has no lists in ImageSets: all of JPEGImages is read.")
-    return {"train": [Entry(file.relative_to(images).as_posix()) for file in image_files(images)]}
+    files = [file.relative_to(images) for file in image_files(images)]
+    listed = listed_splits(files, devkit)
+    if not listed:
+        say(f"{devkit} has no lists of splits: all of JPEGImages is read.")
+    parts = listed or {"train": list(range(len(files)))}
+    return {name: [Entry(files[i].as_posix()) for i in members] for name, members in parts.items()}
 
 
 def flagged_classes(devkit: Path, lists: VOCLists) -> dict[str, set[str]]:
