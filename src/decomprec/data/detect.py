@@ -84,7 +84,9 @@ def unwrapped(path: Path) -> Path:
     """Return the folder that holds the data set if `path` holds nothing else, as unpacked archives do."""
     while path.is_dir() and not any(_is_data(file) for file in path.iterdir()):
         children = subfolders(path)
-        if len(children) != 1 or split_of(children[0].name) or has_role(children[0].name):
+        if len(children) != 1 or split_of(children[0].name):
+            break
+        if has_role(children[0].name) and not any(split_of(child.name) for child in subfolders(children[0])):
             break
         if not _is_layout(children[0]):
             break

@@ -3,15 +3,20 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.names import in_system, is_aside
 from decomprec.data.paths import below
 
-_WORDS = "masks?|labels?|seg|segmentation|gt|ground_?truth|annotations?|ann|label_?map|label_?ids|l"
-_LAST_WORD = re.compile(rf"[ _\-.]+(?:{_WORDS})$")
+_WORDS = (
+    "masks?|labels?|seg|segmentation|gt|ground_?truth|annotations?|ann|label_?map|label_?ids|l|msk|annos?|annot|lbls?|"
+    "truth|matte|binary|lesion"
+)
+_LAST_WORD = re.compile(
+    rf"([ _\-.]+(?:{_WORDS}|(?:masks?|labels?|gt|manual)[ _\-.]?\d{{0,2}})|[ _\-.]*\((?:{_WORDS})\))$"
+)
 _FIRST_WORD = re.compile(rf"^(?:{_WORDS})[ _\-.]+")
 _WORD, _ELSEWHERE = 2, 10  # how much of a mask's path is left out to find its image
 _IMAGE_WORD = re.compile(r"[ _\-.]+(?:image|img|sat|rgb|photo)$")
@@ -47,7 +52,8 @@ class MaskFiles:
             if beside_images and not is_mask_name(file.stem):
                 continue
             for left_out, key in _mask_keys(file.relative_to(folder)):
-                self._by_name[key].append((left_out, file))
+                if not beside_images or left_out >= _WORD:  # an image is no mask of its own
+                    self._by_name[key].append((left_out, file))
 
     def find(self, image: PurePath) -> Path | None:
         """Return an image's mask; None if there is none.
@@ -101,6 +107,26 @@ def without_masks(files: Iterable[Path]) -> list[Path]:
     ]
 
 
+def fit_by_affixes(images: Sequence[Path], masks: Sequence[Path]) -> dict[Path, Path]:
+    """Fit masks to images by what is left of the names without what all images, or all masks, start or end with.
+
+    Returns:
+        The mask of each image; nothing unless each image has one, and each mask belongs to one.
+
+    Examples:
+        >>> images = [Path("21_training.tif"), Path("22_training.tif")]
+        >>> masks = [Path("21_manual1.gif"), Path("22_manual1.gif")]
+        >>> [mask.name for mask in fit_by_affixes(images, masks).values()]
+        ['21_manual1.gif', '22_manual1.gif']
+        >>> fit_by_affixes(images, masks[:1])
+        {}
+    """
+    of_images, of_masks = (dict(zip(_cores(files), files, strict=True)) for files in (images, masks))
+    if len(of_images) < max(2, len(images)) or len(of_masks) < len(masks) or set(of_images) != set(of_masks):
+        return {}
+    return {image: of_masks[core] for core, image in of_images.items()}
+
+
 def normal_path(path: PurePath) -> str:
     """Return a path in lower case and with composed accents: equal where file systems and archives change these.
 
@@ -116,7 +142,10 @@ def _choose(files: list[Path], image: PurePath) -> Path:
         files = preferred if len(files) > 1 and preferred else files
     if len(files) > 1:
         first, second = sorted(files)[:2]
-        raise ValueError(f"Expected one mask for {image}, but {first} and {second} fit alike; remove or rename one.")
+        raise ValueError(
+            f"Expected one mask for {image}, but {first} and {second} fit alike; remove or rename one or, if they show "
+            "several objects or classes, merge them into one, with the number of each class."
+        )
     return files[0]
 
 
@@ -166,6 +195,20 @@ def _image_names(image: PurePath) -> list[str]:
 
 def _normal(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
+
+
+def _cores(files: Sequence[PurePath]) -> list[str]:
+    """The names of files without what all of them start or end with; no number is cut in two."""
+    stems = [_normal(file.stem) for file in files]
+    start = re.sub(r"\d+$", "", _shared_start(stems))
+    rest = [stem.removeprefix(start) for stem in stems]
+    end = re.sub(r"^\d+", "", _shared_start([stem[::-1] for stem in rest])[::-1])
+    return [stem.removesuffix(end) for stem in rest]
+
+
+def _shared_start(names: Sequence[str]) -> str:
+    first, last = min(names, default=""), max(names, default="")
+    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
 
 
 def _without_words(stem: str) -> list[str]:

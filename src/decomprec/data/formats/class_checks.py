@@ -12,7 +12,6 @@ from decomprec.data.names import (
     has_role,
     holds_images,
     holds_masks,
-    masks_of,
     may_be_class,
     split_of,
     subfolders,
@@ -23,39 +22,31 @@ from decomprec.data.notices import say
 def check_data_sets(root: Path, folders: list[Path]) -> None:
     """Refuse folders of data sets: they hold folders of images or masks, or splits of classes, and no images."""
     sets = []
-    for folder in folders:
+    for outer in folders:
+        folder = _innermost(outer)
         children = subfolders(folder)
         inner = [child for child in children if holds_images(child.name)]
         splits = (child for child in children if split_of(child.name) and is_empty(child))
         inner += [child for child in splits if candidates_of_split(child, ())]
         if inner and is_empty(folder):
-            sets.append(folder.name)
+            sets.append(folder.relative_to(root).as_posix())
     if sets:
         raise FileNotFoundError(
             f"Expected {root} to hold a folder per class, but data sets of their own are in {', '.join(sets)}; "
-            f"give one of them as `path`, or move the folders of the classes into train/ and val/ of {root}."
+            f"give one of them as `path`, or move the folders of the classes into train/ and val/ of {root}; if these "
+            "are the classes, name them as `classes`."
         )
 
 
 def check_names_of_splits(root: Path, names: Collection[str]) -> None:
-    """Refuse folders that are splits by a word in each name, such as cars_train and cars_test."""
-    words = {name: {split_of(word) for word in re.split(r"[\W_]+", name)} - {None} for name in names}
-    if all(len(splits) == 1 for splits in words.values()) and len(set().union(*words.values())) > 1:
+    """Refuse folders of which half are splits by a word in their names, such as cars_train and cars_test."""
+    words = {name: re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name) for name in names if split_of(name) is None}
+    splits = {name: found for name, parts in words.items() if (found := {split_of(part) for part in parts} - {None})}
+    if 2 * len(splits) >= len(names) and len(set().union(*splits.values())) > 1:
         raise FileNotFoundError(
-            f"Expected {root} to hold a folder per class, but {', '.join(sorted(names))} look like splits; call them "
+            f"Expected {root} to hold a folder per class, but {', '.join(sorted(splits))} look like splits; call them "
             "train, val or test, with a folder per class in each, or list the images with their tags in tags.csv; if "
             "they are the classes, name them as `classes`."
-        )
-
-
-def check_single(root: Path, name: str) -> None:
-    """Refuse a single folder of images next to one of masks with another name: A_input and A_GroundTruth."""
-    others = [child.name for child in subfolders(root) if masks_of(child.name) not in (None, name)]
-    if others:
-        raise FileNotFoundError(
-            f"Expected {root} to hold a folder per class, but got only {name}, next to {others[0]}; if these are "
-            "images and their masks, call the folders images and masks; else make a folder of each class, or list the "
-            "images with their tags in tags.csv."
         )
 
 
@@ -161,6 +152,15 @@ def check_doubtful(root: Path, folders: dict[str, Path], classes: Collection[str
                 f"Expected {root} to hold a folder per class, but {child.name!r} may be one or hold annotations; name "
                 "the `classes` to say so, or rename it."
             )
+
+
+def _innermost(folder: Path) -> Path:
+    """The folder itself, or the one that archives keep in folders of nothing else: ILSVRC/Data/CLS-LOC."""
+    while is_empty(folder) and len(children := subfolders(folder)) == 1 and not has_role(children[0].name):
+        if split_of(children[0].name):
+            break
+        folder = children[0]
+    return folder
 
 
 def _mask_folders(folder: Path) -> list[Path]:

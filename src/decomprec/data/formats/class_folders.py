@@ -18,15 +18,24 @@ from decomprec.data.formats.class_checks import (
     check_labelled,
     check_names_of_splits,
     check_nested,
-    check_single,
     check_trained,
     check_twins,
 )
+from decomprec.data.formats.class_doubts import check_drawn, check_groups, check_single
 from decomprec.data.formats.cures import cures
 from decomprec.data.formats.versions import check_versions
 from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
 from decomprec.data.mask_files import MaskFiles
-from decomprec.data.names import has_role, holds_images, holds_masks, is_system, masks_of, split_of, subfolders
+from decomprec.data.names import (
+    has_role,
+    holds_images,
+    holds_masks,
+    is_nothing,
+    is_system,
+    masks_of,
+    split_of,
+    subfolders,
+)
 from decomprec.data.notices import say
 
 _CITYSCAPES = "leftImg8bit"  # folders of cities, which are no classes
@@ -95,13 +104,24 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
         if inner is None:
             raise FileNotFoundError(_untold(root))
         found = find_class_folders(inner, classes)
+        _check_single(root, found, classes)
         masks = {part: [*found.masks[part], *_mask_folders(root, part)] for part in found.parts}
         return ClassFolders(root, found.parts, found.images, masks)
     images = {folder: class_images(folder) for folders in parts.values() for folder in folders.values()}
     check_twins(images)
     for folders in parts.values():
-        check_versions(root, {name: images[folder] for name, folder in folders.items() if name not in classes})
-    return ClassFolders(root, parts, images, {part: list(_mask_folders(root, part)) for part in parts})
+        unnamed = {name: images[folder] for name, folder in folders.items() if name not in classes}
+        check_groups(root, unnamed)
+        check_versions(root, unnamed)
+        check_drawn(root, unnamed)
+    found = ClassFolders(root, parts, images, {part: list(_mask_folders(root, part)) for part in parts})
+    _check_single(root, found, classes)
+    return found
+
+
+def _check_single(root: Path, found: ClassFolders, classes: Collection[str]) -> None:
+    if len(found.names) == 1 and found.names[0] not in classes:
+        check_single(root, found.names[0], [file for files in found.images.values() for file in files])
 
 
 def masks_by_image(found: ClassFolders) -> dict[Path, Path]:
@@ -140,6 +160,7 @@ def _unsplit(root: Path, classes: Collection[str]) -> dict[str, dict[str, Path]]
         return {}
     unnamed = [name for name in held if name not in classes]
     only = [name for name in held if name in classes or split_of(name) is None]
+    only = [name for name in only if not is_nothing(name)] or only
     if len(only) == 1 and only[0] in unnamed and _holds_folders(held[only[0]]):
         say(f"{root}: its folders of classes are in {only[0]}.")
         return _unsplit(held[only[0]], classes)
@@ -151,8 +172,6 @@ def _unsplit(root: Path, classes: Collection[str]) -> dict[str, dict[str, Path]]
         if name in held:
             say(f"{root / name} holds images without folders of classes, and is not used.")
     check_names_of_splits(root, unnamed)
-    if len(only) == 1 and only[0] in unnamed:
-        check_single(root, only[0])
     kept = {*held, *classes}
     folders = {name: folder for name, folder in folders.items() if name in kept or not any(folder.iterdir())}
     check_doubtful(root, folders, classes)

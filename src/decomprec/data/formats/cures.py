@@ -1,11 +1,12 @@
 """What to do with a folder that can't be read: the cure for each tool whose signs it has."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from decomprec.data.formats.tables import unused_tables
-from decomprec.data.image_io import IMAGE_SUFFIXES
-from decomprec.data.names import in_system, subfolders
+from decomprec.data.formats.tables import SUFFIXES, unused_tables
+from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
+from decomprec.data.names import holds_masks, in_system, is_system, subfolders
 
 _USUAL = (
     "Put the images of each class into a folder (dog/*.jpg and other/*.jpg, or train/dog/*.jpg), or list the images "
@@ -14,14 +15,35 @@ _USUAL = (
 _PACKED = {
     **dict.fromkeys((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"), "unpack them"),
     **dict.fromkeys((".parquet", ".arrow"), "load them with `datasets` and give the rows to TaggedRows"),
-    **dict.fromkeys((".tfrecord", ".tfrecords", ".lmdb", ".h5", ".hdf5", ".npy", ".npz"), "save the images as files"),
+    **dict.fromkeys((".tfrecord", ".tfrecords", ".lmdb", ".h5", ".hdf5"), "save the images as files"),
+    **dict.fromkeys((".npy", ".npz", ".mat", ".dcm", ".nii", ".pkl"), "save them as PNG"),
 }
+
+
+_LISTS = (".txt", ".lst", ".csv", ".tsv", ".json", ".jsonl", ".xml")
+_SHEETS = (".xlsx", ".xls", ".ods")
+_LOOKED_AT = 8
+_MOST_BYTES = 2**22
 
 
 def cures(root: Path) -> str:
     """Say what a folder holds and what to do, the likeliest first."""
     names = [child.name for child in subfolders(root)]
-    return f"{names}. " + " ".join([*_of_tools(root, names), *unused_tables(root), *_of_files(root), _USUAL])
+    return f"{names}. " + " ".join(
+        [*_of_tools(root, names), *unused_tables(root), *_of_lists(root), *_of_files(root), _USUAL]
+    )
+
+
+def find_listings(root: Path, images: Sequence[Path]) -> list[Path]:
+    """Find the files in a folder that list images: that have the names, with endings, of most of a few of them."""
+    few = [image.name.encode() for image in images[:: max(1, len(images) // _LOOKED_AT)][:_LOOKED_AT]]
+    found = []
+    for file in sorted(root.iterdir()):
+        if few and file.suffix.lower() in _LISTS and file.is_file() and not is_system(file.name):
+            with file.open("rb") as stream:
+                content = stream.read(_MOST_BYTES)
+            found += [file] if 2 * sum(name in content for name in few) > len(few) else []
+    return found
 
 
 def _of_tools(root: Path, names: list[str]) -> list[str]:
@@ -39,11 +61,28 @@ def _of_tools(root: Path, names: list[str]) -> list[str]:
     return found
 
 
+def _of_lists(root: Path) -> list[str]:
+    """What to do with lists of the images that are no tables."""
+    said = [
+        f"Save {file.name} as tags.csv, with the columns image and tags."
+        for file in sorted(root.iterdir())
+        if file.suffix.lower() in _SHEETS and not is_system(file.name)
+    ]
+    listings = [file.name for file in find_listings(root, image_files(root)) if file.suffix.lower() not in SUFFIXES]
+    said += [
+        f"{name} lists the images: if it says their tags, save it as tags.csv, with the columns image and tags."
+        for name in listings[:1]
+    ]
+    return said
+
+
 def _of_files(root: Path) -> list[str]:
     """What to do with files that hold images, if there are no images."""
     files = [file for file in root.rglob("*") if file.is_file() and not in_system(file.relative_to(root))]
     counts = Counter(file.suffix.lower() for file in files)
     if any(suffix in IMAGE_SUFFIXES for suffix in counts):
-        return []
+        masks = Counter((file.parent, file.suffix.lower()) for file in files if holds_masks(file.parent.name))
+        arrays = [(folder, suffix) for folder, suffix in masks if suffix in _PACKED]
+        return [f"{folder.name} holds files {suffix}: {_PACKED[suffix]}." for folder, suffix in arrays[:1]]
     packed = [suffix for suffix in counts if suffix in _PACKED]
     return [f"It holds {counts[suffix]} files {suffix} and no images: {_PACKED[suffix]}." for suffix in packed[:1]]

@@ -86,7 +86,10 @@ class TaggedFolder(TaggedImages):
         for record in records:
             below(root, record.image.relative_to(root))
         if not records:
-            raise ValueError(f"Expected split {split!r} of {root} to hold images, but got none.")
+            raise ValueError(
+                f"Expected split {split!r} of {root} to hold images, but got none; a fifth of each class is held out, "
+                "which is none of one or two images: add some, or put images of each class into train/ and val/."
+            )
         names, listed = _mask_names(found, known)
         super().__init__(
             records,

@@ -61,5 +61,11 @@ def names_of_values(found: Set[int], folders: Sequence[Path], labels: Path) -> d
             "like shades of grey; write 0 for the background and 1, 2, ... for the classes, without smoothing and "
             "JPEG, or name the values in classes.txt, background first."
         )
+    if 0 not in found:
+        raise ValueError(
+            f"Expected 0, the background, in masks of {labels}, but they hold only "
+            f"{', '.join(map(str, numbers[:10]))}, as trimaps do; name the values in classes.txt, a line for "
+            "each from 0 on, 'background' where there is no class."
+        )
     say(f"{labels}: classes are called by their values in the masks; name them in classes.txt, background first.")
     return {value: f"class {value}" for value in numbers}

@@ -12,13 +12,15 @@ from decomprec.data.checks import OnError, choose_classes
 from decomprec.data.class_lists import classes_in, find_class_list, listed_names, read_colours
 from decomprec.data.dataset import TaggedImages
 from decomprec.data.formats.class_folders import UNSPLIT
+from decomprec.data.formats.drawn import are_drawn
 from decomprec.data.formats.mask_names import names_of_values
 from decomprec.data.formats.object_names import mask_values, xml_names, yolo_numbers
 from decomprec.data.formats.pairs import Pair, find_pairs, pair_images
 from decomprec.data.formats.split_lists import say_unused_lists, split_indices
 from decomprec.data.mask_colours import Colours
-from decomprec.data.mask_files import MaskFiles, normal_path
+from decomprec.data.mask_files import MaskFiles, fit_by_affixes, is_mask_name, mask_images, normal_path
 from decomprec.data.names import is_nothing, is_system
+from decomprec.data.notices import say
 from decomprec.data.paths import below, read_text
 from decomprec.data.record import MaskValues, Record
 from decomprec.data.samples import Transform
@@ -104,25 +106,46 @@ def _folders(root: Path, pairs: list[Pair]) -> list[Path]:
 
 def _labelled(root: Path, pair: Pair, colours: Colours | None) -> list[_Labelled]:
     """The images of a pair of folders whose tags are known."""
-    images = pair_images(pair)
-    labels = _label_finder(root, pair)
-    inside = [below(root, image.relative_to(root)) for image in images]
+    images = [below(root, image.relative_to(root)) for image in pair_images(pair)]
+    find = _label_finder(root, pair)
+    labels = {image: label for image in images if (label := find(image)) is not None}
+    if not labels and pair.kind == "masks":
+        labels = _fitted(root, pair, images)
+        images = list(labels) or images
     with ThreadPool(os.cpu_count()) as pool:
-        read = pool.map(lambda image: _read(pair, image, labels(image), colours), inside)
+        read = pool.map(lambda image: _read(pair, image, labels.get(image), colours), images)
     entries = [entry for entry in read if entry is not None]
-    missing = len(images) - len(entries)
+    missing = [image for image, entry in zip(images, read, strict=True) if entry is None]
     if not entries:
         raise ValueError(
             f"Expected masks or labels in {pair.labels} for the images in {pair.images}, but none fits; that of "
-            f"{images[0].name} is {images[0].stem}.png, {images[0].stem}_mask.png or the like."
+            f"{images[0].name} is {images[0].stem}.png, {images[0].stem}_mask.png or the like, and one for all classes."
         )
     if missing:
+        if pair.kind == "masks" and pair.labels == pair.images and are_drawn(missing):
+            raise ValueError(
+                f"Expected images and their masks in {pair.images}, but {len(missing)} of {len(images)} images without "
+                f"a mask, such as {missing[0].name}, look like masks themselves; move the images into images/, and "
+                "those that are their ground truth into masks/."
+            )
         warnings.warn(
-            f"{missing} of {len(images)} images in {pair.images} have no file of their name in {pair.labels}: they are "
-            "left out, as their tags are unknown.",
+            f"{len(missing)} of {len(images)} images in {pair.images} have no file of their name in {pair.labels}: "
+            "they are left out, as their tags are unknown.",
             stacklevel=4,  # of the format's data set
         )
     return entries
+
+
+def _fitted(root: Path, pair: Pair, images: Sequence[Path]) -> dict[Path, Path]:
+    """The masks of images by names that are theirs but for the start or end; nothing if these do not fit all."""
+    masks = mask_images(pair.labels)
+    if pair.labels == pair.images:
+        masks = [mask for mask in masks if mask.suffix.lower() == pair.ending or is_mask_name(mask.stem)]
+    fitted = fit_by_affixes([image for image in images if image not in set(masks)], masks)
+    if fitted:
+        image, mask = next(iter(fitted.items()))
+        say(f"{pair.labels}: masks are found by what the names do not share, such as {mask.name} of {image.name}.")
+    return {image: below(root, mask.relative_to(root)) for image, mask in fitted.items()}
 
 
 def _label_finder(root: Path, pair: Pair) -> Callable[[Path], Path | None]:

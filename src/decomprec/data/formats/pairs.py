@@ -6,9 +6,16 @@ from typing import Literal, NamedTuple
 
 from decomprec.data.formats.class_candidates import is_empty
 from decomprec.data.formats.class_folders import UNSPLIT
-from decomprec.data.formats.drawn import most_values
+from decomprec.data.formats.drawn import are_drawn, most_values
 from decomprec.data.image_io import image_files
-from decomprec.data.mask_files import is_mask_name, mask_images, normal_path, without_masks
+from decomprec.data.mask_files import (
+    MaskFiles,
+    fit_by_affixes,
+    is_mask_name,
+    mask_images,
+    normal_path,
+    without_masks,
+)
 from decomprec.data.names import (
     has_role,
     holds_images,
@@ -16,6 +23,7 @@ from decomprec.data.names import (
     in_system,
     is_aside,
     masks_of,
+    may_hold_images,
     plain,
     split_of,
     subfolders,
@@ -24,7 +32,6 @@ from decomprec.data.notices import say
 
 Kind = Literal["masks", "xml", "yolo", "json"]
 _ENDINGS: dict[Kind, str | None] = {"masks": None, "xml": ".xml", "yolo": ".txt", "json": ".json"}
-_MOST_DRAWN = 32  # values or colours of a mask; a photograph has more
 
 
 class Pair(NamedTuple):
@@ -126,11 +133,12 @@ def _pair_in(folder: Path) -> tuple[Path, Path, Kind, str | None] | None:
     children = subfolders(folder)
     images = next((child for child in children if holds_images(child.name)), None)
     others = [child for child in children if not has_role(child.name)]
-    images = images or (folder if not others else None)
+    images = images or (_only_images(children, others) if others else folder)
     if images is None or is_empty(images) or _may_hold_classes(images):
         return None
+    others = [other for other in others if other != images]
     for child in sorted(children, key=lambda child: "mask" not in plain(child.name)):
-        if holds_masks(child.name) and (kind := label_kind(child)):
+        if holds_masks(child.name) and child != images and (kind := label_kind(child)):
             if kind == "masks":
                 _check_rivals(folder, images, child)
             if unused := [other.name for other in others if image_files(other)]:
@@ -138,8 +146,32 @@ def _pair_in(folder: Path) -> tuple[Path, Path, Kind, str | None] | None:
             return images, child, kind, _ENDINGS[kind]
     if (beside := label_kind(images, beside_images=True)) and beside != "json":
         return images, images, beside, _ENDINGS[beside]
+    drawn = [other for other in others if _are_masks(images, other)]
+    if len(drawn) == 1:
+        say(f"{folder}: {drawn[0].name} holds the masks of {images.name}, as their names and values say.")
+        return images, drawn[0], "masks", None
     ending = _twin_ending(images)
     return (images, images, "masks", ending) if ending else None
+
+
+def _only_images(children: list[Path], others: list[Path]) -> Path | None:
+    """The only folder of images, by another name: next to masks, "input" and the like, or with labels next to each."""
+    held = [other for other in others if not is_empty(other)]
+    if len(held) != 1:
+        return None
+    masked = any(holds_masks(child.name) and label_kind(child) == "masks" for child in children)
+    named = may_hold_images(held[0].name) and masked
+    return held[0] if named or label_kind(held[0], beside_images=True) in ("yolo", "xml") else None
+
+
+def _are_masks(images: Path, folder: Path) -> bool:
+    """Whether a folder holds drawn images with the names of most images, which are none."""
+    files = image_files(images)
+    masks = MaskFiles(folder)
+    fitting = sum(masks.find(file.relative_to(images)) is not None for file in files)
+    if 2 * fitting < len(files) and not fit_by_affixes(files, mask_images(folder)):
+        return False
+    return are_drawn(mask_images(folder)) and not are_drawn(files)
 
 
 def _check_rivals(folder: Path, images: Path, masks: Path) -> None:
@@ -156,7 +188,7 @@ def _check_rivals(folder: Path, images: Path, masks: Path) -> None:
 
 
 def _twin_ending(folder: Path) -> str | None:
-    """The ending of masks that have the names of their images in the same folder; None if there are none.
+    """The ending of masks whose names fit those of images in the same folder; None if there are none.
 
     Raises:
         ValueError: if each name is that of two files, and it can't be told which are the masks.
@@ -164,11 +196,15 @@ def _twin_ending(folder: Path) -> str | None:
     by_ending: dict[str, dict[str, Path]] = {}
     for file in mask_images(folder):
         by_ending.setdefault(file.suffix.lower(), {})[normal_path(file.with_suffix(""))] = file
-    if len(by_ending) != 2 or len(set(map(frozenset, by_ending.values()))) != 1:
+    same = len(set(map(frozenset, by_ending.values()))) == 1
+    sides = [list(files.values()) for files in by_ending.values()]
+    if len(sides) != 2 or not (same or fit_by_affixes(*sides)):
         return None
-    drawn = [ending for ending, files in by_ending.items() if most_values(list(files.values())) <= _MOST_DRAWN]
+    drawn = [ending for ending, files in zip(by_ending, sides, strict=True) if are_drawn(files)]
     if len(drawn) == 1:
         return drawn[0]
+    if not same:
+        return None
     first, second = (sorted(files.values())[0].name for files in by_ending.values())
     raise ValueError(
         f"Expected images in {folder}, but each name is that of two files, {first} and {second}, and it can't be told "
