@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from support.bad_cases import Case, Cases, table_of_page
-from support.layouts import coco, image, mask, masked, read, tags_by_name, text, xml
+from support.layouts import coco, drawn, image, mask, masked, photo, read, tags_by_name, text, xml
 
 from decomprec.data import TaggedFolder
 from decomprec.data.datamodule import TaggedDataModule
@@ -316,6 +316,129 @@ def _(folder: Path) -> None:
     read(folder, "train")
 
 
+@CASES("images and masks in folders of other names")
+def _(folder: Path) -> None:
+    for place, (photos, masks) in {"a": ("images", "y"), "b": ("frames", "masks"), "c": ("img_dir", "ann_dir")}.items():
+        for i in range(5):
+            photo(folder / place / photos / f"{i}.jpg")
+            drawn(folder / place / masks / f"{i}.png", 1)
+        data = [read(folder / place, split) for split in ("train", "val")]
+        assert [(part.class_names, len(part)) for part in data] == [(("class 1",), 4), (("class 1",), 1)]
+        assert len(masked(data[1])) == 1
+
+
+@CASES(
+    "folders of photographs and of their masks",
+    "refused",
+    "images in y have few values, as masks have; .* of those in x",
+)
+def _(folder: Path) -> None:
+    for i in range(5):
+        photo(folder / "x" / f"{i}.jpg")
+        drawn(folder / "y" / f"{i}.png", 1)
+    read(folder, "train")
+
+
+@CASES(
+    "other masks among the images", "refused", r"5 of 10 images without a mask, such as 0_manual1\.gif, look like masks"
+)
+def _(folder: Path) -> None:
+    for i in range(5):
+        photo(folder / f"{i}_training.tif")
+        drawn(folder / f"{i}_training_mask.gif", 255)
+        drawn(folder / f"{i}_manual1.gif", 255)
+    read(folder, "train")
+
+
+@CASES(
+    "masks without 0",
+    "refused",
+    "Expected 0, the background, in masks of .*, but they hold only 1, 3, as trimaps do; name",
+)
+def _(folder: Path) -> None:
+    for i in range(5):
+        photo(folder / "images" / f"{i}.jpg")
+        (folder / "masks").mkdir(exist_ok=True)
+        Image.new("L", (16, 12), 1 if i else 3).save(folder / "masks" / f"{i}.png")
+    read(folder, "train")
+
+
+@CASES("several masks of one image", "refused", "fit alike; .* merge them into one, with the number of each class")
+def _(folder: Path) -> None:
+    for i in range(5):
+        photo(folder / "images" / f"{i}.jpg")
+        for name in ("cat", "dog"):
+            drawn(folder / "masks" / name / f"{i}.png", 255)
+    read(folder, "train")
+
+
+@CASES(
+    "folders of patients, scenes or dates",
+    "refused",
+    "its 2 folders, such as patient01, are named like parts of the data",
+)
+def _(folder: Path) -> None:
+    read(folders(folder, "patient01", "patient02"), "train")
+
+
+@CASES("folders 0 and 1", "refused", "got 0 and 1; if 1 means that something is in the image, call 0 none")
+def _(folder: Path) -> None:
+    read(folders(folder, "0", "1"), "train")
+
+
+@CASES("splits by a word in half of the names", "refused", "seg_test, seg_train look like splits; call them train")
+def _(folder: Path) -> None:
+    read(folders(folder, "seg_train/seg_train/sea", "seg_test/seg_test/sea", "seg_pred/seg_pred"), "train")
+
+
+@CASES(
+    "one folder of images and a file that lists them",
+    "refused",
+    r"only photos_a, and list_attr\.txt lists its images; if",
+)
+def _(folder: Path) -> None:
+    text(folders(folder, "photos_a") / "list_attr.txt", "".join(f"photos_a{i}.jpg 1 -1\n" for i in range(5)))
+    read(folder, "train")
+
+
+@CASES("columns of yes and no")
+def _(folder: Path) -> None:
+    numbered(folder / "images")
+    for no, yes in (("no", "yes"), ("-1", "1"), ("", "x")):
+        text(
+            folder / "tags.csv",
+            "\n".join(["image,cat,dog", *(f"{i}.jpg,{no if i % 2 else yes},{no}" for i in range(5))]),
+        )
+        assert tags_by_name(read(folder, "train"))["0"] == {"cat"}
+
+
+@CASES(
+    "-1 or empty cells next to 0 and 1",
+    "refused",
+    "0 and 1 for each class, and no others: no -1 or empty cells next to 0",
+)
+def _(folder: Path) -> None:
+    numbered(folder / "images")
+    read(text(folder / "tags.csv", "image,cat\n0,1\n1,0\n2,-1\n3,\n"), "train")
+
+
+@CASES("splits in columns of other names")
+def _(folder: Path) -> None:
+    numbered(folder / "images")
+    for column, train, val in (("is_valid", "False", "True"), ("phase", "train", "val")):
+        rows = (f"{i},{'cat' if i % 2 else 'dog'},{train if i < 3 else val}" for i in range(5))
+        text(folder / "tags.csv", "\n".join([f"image,label,{column}", *rows]))
+        assert [set(tags_by_name(read(folder, split))) for split in ("train", "val")] == [{*"012"}, {*"34"}]
+
+
+@CASES("numbers with a list of their names")
+def _(folder: Path) -> None:
+    numbered(folder / "images")
+    text(folder / "labels.csv", "image,label\n0,0\n1,1\n2,2\n3,0\n4,1\n")
+    text(folder / "classes.txt", "cat\ndog\ncow\n")
+    assert tags_by_name(read(folder, "train"))["0"] == {"cat"}
+
+
 # Names
 
 
@@ -359,6 +482,17 @@ def _(folder: Path) -> None:
     assert TaggedFolder(folder, classes=("Others", "dog")).tags.sum(dim=0).tolist() == [5, 5]
 
 
+@CASES("names that deny a class")
+def _(folder: Path) -> None:
+    for number, names in enumerate([("yes", "no"), ("crack", "uncracked"), ("glioma_tumor", "no_tumor")]):
+        assert TaggedFolder(folders(folder / str(number), *names)).class_names == names[:1]
+
+
+@CASES("class in two spellings", "refused", "one spelling of each class in .*, but got 'Cat' and 'cat'; use one or")
+def _(folder: Path) -> None:
+    read(folders(folder, "train/cat", "train/dog", "val/Cat", "val/dog"), "train")
+
+
 @CASES("masks under other names")
 def _(folder: Path) -> None:
     folders(folder, "dog", "cat")
@@ -367,6 +501,14 @@ def _(folder: Path) -> None:
     for name, form in zip(names, forms, strict=True):
         mask(folder / "masks" / form.format(name), 2)
     assert masked(TaggedFolder(folder, masks=True)) == set(names)
+
+
+@CASES("masks that share a part of their names")
+def _(folder: Path) -> None:
+    for i in range(5):
+        photo(folder / "images" / f"image_{i}_rgb.jpg")
+        drawn(folder / "masks" / f"truth-{i}.png", 1)
+    assert len(masked(read(folder, "val"))) == 1
 
 
 @CASES("masks that are missing")
@@ -398,6 +540,14 @@ def _(folder: Path) -> None:
     numbered(folder / "images")
     path = text(folder / "tags.csv", "image,tags\n0,golden retriever\n1,tabby cat\n2,\n3,tabby cat\n")
     assert read(path, "train").class_names == ("golden retriever", "tabby cat")
+
+
+@CASES("signs between tags")
+def _(folder: Path) -> None:
+    numbered(folder / "images")
+    for sign in ("+", "/", " & ", " and "):
+        text(folder / "tags.csv", f"image,tags\n0,cat{sign}dog\n1,cat\n2,dog\n3,\n4,cat\n")
+        assert read(folder, "train").class_names == ("cat", "dog")
 
 
 @CASES(

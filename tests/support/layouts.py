@@ -31,6 +31,21 @@ def mask(path: Path, value: int) -> Path:
     return path
 
 
+def photo(path: Path) -> None:
+    """A photograph of more colours than a mask has, unlike any other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seed = np.frombuffer(str(path).encode(), dtype=np.uint8)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(path)
+
+
+def drawn(path: Path, value: int) -> None:
+    """A mask of a photograph, whose upper half has a value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    labels = np.zeros((12, 16), dtype=np.uint8)
+    labels[:6] = value
+    Image.fromarray(labels).save(path)
+
+
 def text(path: Path, content: str | bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -26,7 +26,7 @@ _INTACT = {
     *("nocancer", "noanomaly"),
 }
 _DENIED = {"yes": "no", "true": "false", "fail": "pass", "failed": "passed", "failure": "pass"}
-_DENIALS = ("no", "non", "not", "without", "un")
+_DENIALS = ("no", "non", "not", "without")
 _GROUPS = (
     "patient|subject|participant|case|scene|video|clip|seq|sequence|part|fold|batch|day|week|session|run|camera|cam|"
     "site|location|frame|frames|slide|slice|tile|plot|chunk|group|folder|dir|subset|trial|study|series"
@@ -129,7 +129,7 @@ def empty_tags(names: Collection[str]) -> set[str]:
     last = (re.split(r"[\s_\-]+", name) for name in names)  # a face "without_mask" is a class, as one "with_mask" is
     kinds = {plain(parts[-1]) for parts in last if plain(parts[0]) not in (*_DENIALS, "with")}
     denials = {denial + word for word in words - _INTACT for denial in _DENIALS} | {f"no{kind}" for kind in kinds}
-    denials |= {f"un{word}ed" for word in words}
+    denials |= {f"un{word.removesuffix('ed')}ed" for word in words}
     denials |= {no for yes, no in _DENIED.items() if yes in words}
     found = set()
     for name in names:

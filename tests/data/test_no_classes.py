@@ -1,0 +1,167 @@
+"""Folders that hold no classes, though they lie like them, are refused with the cure, or read as what they are."""
+
+from pathlib import Path
+
+import pytest
+from support.layouts import drawn, image, photo, read, text
+
+from decomprec.data import TaggedFolder
+from decomprec.data.names import empty_tags
+
+
+def photos(root: Path, *folders: str, count: int = 4) -> None:
+    for folder in folders:
+        for i in range(count):
+            photo(root / folder / f"{i}_{folder.replace('/', '_')}.jpg")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "suffix"),
+    [
+        ("x", "y", ""),
+        ("input", "output", ""),
+        ("stare-images", "labels-ah", ".ah"),
+        ("top", "gts_for_participants", ""),
+        ("DUTS-TR-Image", "DUTS-TR-Mask", ""),
+        ("train/x", "train/y", ""),
+    ],
+)
+def test_folders_of_photographs_and_their_masks(first: str, second: str, suffix: str, tmp_path: Path) -> None:
+    for i in range(6):
+        photo(tmp_path / first / f"{i}.jpg")
+        drawn(tmp_path / second / f"{i}{suffix}.png", 1)
+    names = [Path(folder).name for folder in (first, second)]
+    with pytest.raises(
+        FileNotFoundError, match=rf"{names[1]} have few values, as masks .* {names[0]}, call the folders"
+    ):
+        read(tmp_path, "train")
+    insisted = read(tmp_path, "train", classes=names)
+    assert insisted.class_names == tuple(names)
+
+
+def test_a_class_of_drawings_next_to_photographs_is_one(tmp_path: Path) -> None:
+    """Neither as many as the photographs, nor of their names."""
+    photos(tmp_path, "photographs", count=5)
+    for i in range(4):
+        drawn(tmp_path / "cartoons" / f"drawing{i}.png", 1)
+    assert read(tmp_path, "train").class_names == ("cartoons", "photographs")
+
+
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        (("patient001", "patient002", "patient003"), "3 folders, such as patient001, are named like parts of the data"),
+        (("Scene_1", "Scene_2"), "2 folders, such as Scene_1"),
+        (("2019", "2020", "2021"), "3 folders, such as 2019"),
+        (("2021-05-30", "2021-06-01"), "2 folders, such as 2021-05-30"),
+        (("train/fold1", "train/fold2"), "2 folders, such as fold1"),
+        (("0", "1"), "got 0 and 1; if 1 means that something is in the image, call 0 none"),
+        (
+            ("seg_train/seg_train/sea", "seg_test/seg_test/sea", "seg_pred/seg_pred"),
+            "seg_test, seg_train look like splits",
+        ),
+        (("trainA", "trainB", "testA", "testB"), "testA, testB, trainA, trainB look like splits"),
+        (("a/b/c/train/cat", "a/b/c/train/dog"), "sets of their own are in a/b/c; give one of them as `path`"),
+        (
+            ("COVID/images", "Normal/images"),
+            "are in COVID, Normal; .* if these are the classes, name them as `classes`",
+        ),
+        (
+            ("TrainVal_images/train_images", "TrainVal_parsing_annotations/train"),
+            "only TrainVal_images, next to TrainV",
+        ),
+        (("stuffthingmaps/train2017", "images/train2017"), "only stuffthingmaps, next to images"),
+        (("images/10k/train", "labels/sem_seg/masks/train"), "only 10k, next to labels"),
+    ],
+)
+def test_folders_that_are_no_classes(folders: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    for folder in folders:
+        for i in range(4):
+            photo(tmp_path / "data" / folder / f"{i}.jpg")
+    text(tmp_path / "data" / "mapping.csv", "number,word\n1,cat\n")
+    with pytest.raises(FileNotFoundError, match=words):
+        read(tmp_path, "train")
+
+
+@pytest.mark.parametrize("names", [("0", "1", "2"), ("000001", "000002"), ("s1", "s2"), ("class1", "class2")])
+def test_numbered_folders_that_may_be_classes(names: tuple[str, ...], tmp_path: Path) -> None:
+    photos(tmp_path, *names)
+    assert read(tmp_path, "train").class_names == names
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("list_attr.txt", "{} 1 -1\n"),
+        ("labels.json", '"{}": "dog",\n'),
+        ("annotations.xml", "<image name='{}'/>\n"),
+        ("labels.csv", "{};dog\n"),
+    ],
+)
+def test_a_single_folder_of_images_that_a_file_lists(file: str, line: str, tmp_path: Path) -> None:
+    photos(tmp_path, "img_align", count=20)
+    names = [path.name for path in sorted((tmp_path / "img_align").iterdir())]
+    text(tmp_path / file, "".join(map(line.format, names)))
+    with pytest.raises(
+        FileNotFoundError, match=rf"only img_align, and {file} lists its images; .* save it as tags\.csv"
+    ):
+        read(tmp_path, "train")
+    text(tmp_path / file, f"see {names[0]}")
+    assert read(tmp_path, "train").class_names == ("img_align",)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("labels.txt", r"labels\.txt lists the images: if it says their tags, save it as tags\.csv"),
+        ("train.txt", r"train\.txt lists the images"),
+        ("labels.xlsx", r"Save labels\.xlsx as tags\.csv"),
+        ("masks/0.npy", r"masks holds files \.npy: save them as PNG"),
+    ],
+)
+def test_images_alone_with_a_file_that_is_not_read(file: str, words: str, tmp_path: Path) -> None:
+    for i in range(4):
+        image(tmp_path / "images" / f"{i}.jpg")
+    text(tmp_path / file, "".join(f"images/{i}.jpg {i % 2}\n" for i in range(4)))
+    with pytest.raises(FileNotFoundError, match=words):
+        read(tmp_path, "train")
+
+
+def test_the_labelled_part_of_a_data_set(tmp_path: Path) -> None:
+    photos(tmp_path, "labeled/cat", "labeled/dog", "unlabeled")
+    assert read(tmp_path, "train").class_names == ("cat", "dog")
+
+
+def test_classes_of_one_image_each(tmp_path: Path) -> None:
+    photos(tmp_path, "cat", "dog", count=1)
+    with pytest.raises(
+        ValueError, match=r"split 'val' .* none of one or two images: add some, or put .* train/ and val/"
+    ):
+        read(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("names", "nothing"),
+    [
+        (("yes", "no"), "no"),
+        (("True", "False"), "False"),
+        (("pass", "fail"), "pass"),
+        (("crack", "uncracked"), "uncracked"),
+        (("glioma_tumor", "meningioma_tumor", "no_tumor"), "no_tumor"),
+        (("glioma", "notumor"), "notumor"),
+        (("Mild", "Proliferate_DR", "No_DR"), "No_DR"),
+        (("ok", "not_ok"), "ok"),
+        (("healthy", "unhealthy"), "healthy"),
+    ],
+)
+def test_names_that_deny_a_class(names: tuple[str, ...], nothing: str, tmp_path: Path) -> None:
+    assert empty_tags(names) == {nothing}
+    photos(tmp_path, *names)
+    assert TaggedFolder(tmp_path).class_names == tuple(sorted(set(names) - {nothing}))
+
+
+@pytest.mark.parametrize(
+    "names", [("with_mask", "without_mask"), ("no parking", "stop"), ("no", "cat"), ("pass", "shot"), ("union", "ion")]
+)
+def test_names_that_only_look_like_denials(names: tuple[str, ...]) -> None:
+    assert not empty_tags(names)

@@ -1,0 +1,146 @@
+"""Tables as Kaggle, pandas, fastai and spreadsheets leave them; what is read is compared with how they were made."""
+
+from pathlib import Path
+
+import pytest
+from support.layouts import image, read, tags_by_name, text
+
+from decomprec.data.formats.csv_table import class_columns, split_cells
+from decomprec.data.formats.tag_cells import split_tags
+
+COUNT = 8
+
+
+def table(root: Path, header: str, *cells: object, name: str = "labels.csv") -> Path:
+    """A row for each image, with the cells that each column has in turn."""
+    rows = [header]
+    for i in range(COUNT):
+        image(root / "images" / f"{i}.jpg")
+        rows.append(",".join([f"{i}.jpg", *(str(column[i % len(column)]) for column in map(list, cells))]))
+    text(root / name, "\n".join(rows))
+    return root
+
+
+def both(root: Path) -> dict[str, set[str]]:
+    return tags_by_name(read(root, "train")) | tags_by_name(read(root, "val"))
+
+
+SIGNS = [
+    *[
+        ("0", "1"),
+        ("0.0", "1.0"),
+        ("False", "True"),
+        ("no", "yes"),
+        ("N", "Y"),
+        ("f", "t"),
+        ("-1", "1"),
+        ("-1.0", "1.0"),
+    ],
+    *[("", "1"), ("", "x"), ("", "True")],
+]
+
+
+@pytest.mark.parametrize(("absent", "present"), SIGNS)
+def test_columns_of_yes_and_no(absent: str, present: str, tmp_path: Path) -> None:
+    table(tmp_path, "image,cat,dog", (absent, present), (absent, absent, present, present))
+    expected = {str(i): {name for name, bit in (("cat", i % 2), ("dog", i // 2 % 2)) if bit} for i in range(COUNT)}
+    assert both(tmp_path) == expected
+
+
+@pytest.mark.parametrize("cells", [("", "0", "1"), ("-1", "0", "1"), ("", "-1", "1"), ("0.2", "0.9")])
+def test_columns_that_say_more_than_yes_and_no_are_no_classes(cells: tuple[str, ...], tmp_path: Path) -> None:
+    """In CheXpert, -1 is uncertain, and an empty cell not mentioned."""
+    assert class_columns({"image": ["a"] * len(cells), "cat": list(cells)}, ["image"]) == {}
+    with pytest.raises(ValueError, match=r"0 and 1 for each class, and no others: no -1 or empty cells next to 0"):
+        read(table(tmp_path, "image,cat", cells, name="tags.csv"), "train")
+
+
+@pytest.mark.parametrize("index", ["", "Unnamed: 0", "Unnamed: 0.1", "index"])
+def test_a_column_of_row_numbers(index: str, tmp_path: Path) -> None:
+    for i in range(COUNT):
+        image(tmp_path / f"{i}.jpg")
+    rows = (f"{i},{i}.jpg,{i % 2},{1 - i % 2}" for i in range(COUNT))
+    text(tmp_path / "labels.csv", "\n".join([f"{index},image,cat,dog", *rows]))
+    assert both(tmp_path) == {str(i): {"cat"} if i % 2 else {"dog"} for i in range(COUNT)}
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "train", "val"),
+    [
+        ("is_valid", ("False", "False", "False", "True"), {0, 1, 2, 4, 5, 6}, {3, 7}),
+        ("is_test", (0, 0, 0, 1), None, None),
+        ("is_train", (1, 1, 1, 0), None, None),
+        ("phase", ("train", "train", "train", "val"), {0, 1, 2, 4, 5, 6}, {3, 7}),
+        ("data set", ("Train", "Train", "Train", "Validation"), {0, 1, 2, 4, 5, 6}, {3, 7}),
+        ("usage", ("Training", "Training", "Training", "test"), None, None),
+    ],
+)
+@pytest.mark.parametrize("flags", [False, True])
+def test_columns_of_splits(
+    column: str, cells: tuple[str, ...], train: set[int] | None, val: set[int] | None, flags: bool, tmp_path: Path
+) -> None:
+    if flags:
+        table(tmp_path, f"image,{column},cat,dog", cells, (0, 1), (1, 0))
+    else:
+        table(tmp_path, f"image,label,{column}", ("dog", "cat"), cells)
+    found = {split: {int(name) for name in tags_by_name(read(tmp_path, split))} for split in ("train", "val")}
+    assert read(tmp_path, "train").class_names == ("cat", "dog")
+    if train is None:  # the last of four is to test
+        assert found["train"] | found["val"] == {0, 1, 2, 4, 5, 6}
+        assert not found["train"] & found["val"]
+    else:
+        assert found == {"train": train, "val": val}
+
+
+def test_two_columns_of_splits_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"one column of the split, but got \['is_valid', 'is_test'\]; rename"):
+        split_cells({"image": ["a", "b"], "is_valid": ["0", "1"], "is_test": ["1", "0"]})
+
+
+@pytest.mark.parametrize("joined", ["cat+dog", "cat/dog", "cat & dog", "cat and dog", "cat + dog"])
+def test_signs_and_words_between_tags(joined: str) -> None:
+    assert split_tags(["cat", joined, "dog", ""]) == [("cat",), ("cat", "dog"), ("dog",), ()]
+
+
+@pytest.mark.parametrize("name", ["black/white", "C++", "salt and pepper", "R&B", "AC/DC"])
+def test_signs_in_names_separate_nothing(name: str) -> None:
+    assert split_tags(["cat", name, "dog", name]) == [("cat",), (name,), ("dog",), (name,)]
+
+
+def test_a_class_in_two_spellings(tmp_path: Path) -> None:
+    table(tmp_path / "table", "image,label", ("cat", "Cat", "traffic light", "traffic_light"))
+    for name in ("train/cat", "train/dog", "val/Cat", "val/Dog"):
+        image(tmp_path / "folders" / name / "a.jpg")
+    for place in ("table", "folders"):
+        with pytest.raises(ValueError, match=r"one spelling of each class in .*, but got 'Cat' and 'cat'; use one or"):
+            read(tmp_path / place, "train")
+        assert read(tmp_path / place, "train", classes=("Cat", "cat")).class_names == ("Cat", "cat")
+    table(tmp_path / "letters", "image,label", ("a", "A", "b", "B"))
+    assert read(tmp_path / "letters", "train").class_names == ("A", "B", "a", "b")
+
+
+def test_numbers_with_a_list_of_their_names(tmp_path: Path) -> None:
+    table(tmp_path, "image,label", (0, 1, 2))
+    text(tmp_path / "classes.txt", "cat\ndog\ncow\n")
+    assert both(tmp_path) == {str(i): {("cat", "dog", "cow")[i % 3]} for i in range(COUNT)}
+    text(tmp_path / "classes.txt", "cat\ndog\n")
+    with pytest.raises(ValueError, match=r"has 2 names, and the table \['2'\]; complete the list"):
+        read(tmp_path, "train")
+
+
+def test_boxes_are_no_tags(tmp_path: Path) -> None:
+    """As in ImageNet's LOC_val_solution.csv, whose second column has no usual name."""
+    table(tmp_path, "ImageId,PredictionString", ("n01440764 10 20 30 40", "n01443537 1 2 3 4"))
+    with pytest.raises(FileNotFoundError, match=r"labels\.csv has the columns ImageId, PredictionString"):
+        read(tmp_path, "train")
+
+
+def test_a_table_of_splits_that_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As in CelebA."""
+    table(tmp_path, "image_id,Smiling,Male", ("1", "-1"), ("1", "1", "-1"), name="list_attr_celeba.csv")
+    table(tmp_path, "image_id,partition", (0, 0, 1), name="list_eval_partition.csv")
+    text(tmp_path / "test.csv", "image_id\nx.jpg\n")
+    with caplog.at_level("INFO"):
+        assert len(read(tmp_path, "train")) == 6
+    assert "list_eval_partition.csv may list the images of splits" in caplog.text
+    assert "test.csv" not in caplog.text
