@@ -20,7 +20,17 @@ CLASSES = ("cat", "dog", "traffic light", "h\u00fcndin", "Bus_2")
 NOTHING = ("other", "Others", "negatives", "_background_", "None", "no_class", "Unlabeled", "NaN")
 SYSTEM = ("__MACOSX", ".ipynb_checkpoints", "@eaDir", "#recycle", "$RECYCLE.BIN", ".git")
 ENDINGS = (".jpg", ".JPG", ".jpeg", ".png", ".jfif", ".WebP", ".tif", ".bmp")
-MASKS = ("{}.png", "{}_mask.png", "{}.jpg.png", "{}_label.PNG", "{}-seg.png", "mask_{}.png")
+MASKS = (
+    "{}.png",
+    "{}_mask.png",
+    "{}.jpg.png",
+    "{}_label.PNG",
+    "{}-seg.png",
+    "mask_{}.png",
+    "{} (mask).png",
+    "{}_GT1.png",
+)
+ROLES = (("images", "labels"), ("img_dir", "ann_dir"), ("Images_512", "masks_512"), ("imgs", "Ground Truth"))
 
 
 @dataclass
@@ -35,6 +45,7 @@ class Drawn:
     ending: str
     white: bool  # masks hold 0 and 255
     mask_form: str
+    roles: tuple[str, str]  # folders of images and of masks, where both are needed
     decomposed: bool
     system: tuple[str, ...]
     above: str
@@ -67,6 +78,7 @@ def layouts(draw: st.DrawFn) -> Drawn:
         draw(st.sampled_from(ENDINGS)),
         (len(classes) == 1 or layout in ("folder", "classes first")) and draw(st.booleans()),
         draw(st.sampled_from(MASKS)),
+        draw(st.sampled_from(ROLES)),
         draw(st.booleans()),
         tuple(sorted(draw(st.sets(st.sampled_from(SYSTEM), max_size=3)))),
         draw(st.sampled_from(["", "unpacked", "my data/v2"])),
@@ -143,15 +155,15 @@ def write_voc(drawn: Drawn, root: Path) -> None:
 def write_masks(drawn: Drawn, root: Path) -> None:
     for name, (split, _) in drawn.shown.items():
         inner = drawn.splits.get(split, "")
-        image(root / "images" / inner / f"{name}{drawn.ending}")
-        mask_of(drawn, root / "labels" / inner, name)
+        image(root / drawn.roles[0] / inner / f"{name}{drawn.ending}")
+        mask_of(drawn, root / drawn.roles[1] / inner, name)
     text(root / "classes.txt", "\n".join([drawn.nothing, *drawn.classes]))
 
 
 def write_masks_outside(drawn: Drawn, root: Path) -> None:
     for name, (split, _) in drawn.shown.items():
-        image(root / drawn.splits[split] / "images" / f"{name}{drawn.ending}")
-        mask_of(drawn, root / drawn.splits[split] / "masks", name)
+        image(root / drawn.splits[split] / drawn.roles[0] / f"{name}{drawn.ending}")
+        mask_of(drawn, root / drawn.splits[split] / drawn.roles[1], name)
     text(root / "classes.txt", "\n".join([drawn.nothing, *drawn.classes]))
 
 

@@ -152,3 +152,10 @@ def test_lists_of_splits_next_to_vocs_folders(tmp_path: Path) -> None:
         text(tmp_path / f"{split}.txt", "\n".join(map(str, numbers)))
     assert set(tags_by_name(read(tmp_path, "train"))) == {str(i) for i in range(5)}
     assert set(tags_by_name(read(tmp_path, "val"))) == {str(i) for i in range(5, 8)}
+
+
+def test_a_list_of_images_is_none_of_classes(tmp_path: Path) -> None:
+    """As DAGM's Labels.txt next to the masks."""
+    write(tmp_path, "images/{}.png", "masks/{}_label.png", (255,))
+    text(tmp_path / "masks" / "Labels.txt", "".join(f"{i}\t1\t{i}.PNG\t0\t{i}_label.PNG\n" for i in range(COUNT)))
+    assert read(tmp_path, "train").class_names == ("class 1",)

@@ -170,11 +170,11 @@ def test_masks_of_a_table(tmp_path: Path) -> None:
     [
         ("file,label,class", r"one column of the tags, but got \['label', 'class'\]"),
         ("path,filename,tags", r"one column of the image, but got \['path', 'filename'\]"),
-        ("photo,tags", "to have a column 'image', but got"),
+        ("photo,photo 2,tags", "to have a column 'image', but got"),
         ("image,words", "to have a column 'tags', but got"),
     ],
 )
 def test_columns_that_cannot_be_told(header: str, words: str, tmp_path: Path) -> None:
-    line = ",".join(["0.jpg", "dog", "cat"][: header.count(",") + 1])
+    line = ",".join(["0.jpg", "1.jpg" if "photo" in header else "dog", "cat"][: header.count(",") + 1])
     with pytest.raises(ValueError, match=words):
         TaggedCSV(table(tmp_path, f"{header}\n{line}\n"))

@@ -128,6 +128,12 @@ def test_numbers_with_a_list_of_their_names(tmp_path: Path) -> None:
         read(tmp_path, "train")
 
 
+@pytest.mark.parametrize("column", ["fname", "filepaths", "photo", "Bild"])
+def test_columns_of_images_by_other_names(column: str, tmp_path: Path) -> None:
+    table(tmp_path, f"{column},labels,price", ("cat", "dog"), (3, 2.5))
+    assert both(tmp_path) == {str(i): {("cat", "dog")[i % 2]} for i in range(COUNT)}
+
+
 def test_boxes_are_no_tags(tmp_path: Path) -> None:
     """As in ImageNet's LOC_val_solution.csv, whose second column has no usual name."""
     table(tmp_path, "ImageId,PredictionString", ("n01440764 10 20 30 40", "n01443537 1 2 3 4"))

@@ -5,7 +5,7 @@ A few seconds here. For longer: `DECOMPREC_FUZZ=3000 pytest tests/robustness/tes
 
 import contextlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -21,6 +21,8 @@ from decomprec.cli import app
 from decomprec.cli.config import parse_settings
 from decomprec.data import CocoInstances, TaggedCSV, VOCDevkit
 from decomprec.data.class_lists import read_colours
+from decomprec.data.formats.split_lists import split_indices
+from decomprec.data.formats.tag_cells import split_tags
 from decomprec.data.image_io import read_image, read_labels, read_mask
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.weights import load_local
@@ -51,13 +53,37 @@ def test_images_and_masks(folder: Path, data: bytes) -> None:
 CSV = b'image,split,tags\na.png,train,"dog, cat"\nb,val,\nc.png,train,dog\n'
 
 
+FLAGS = b'"Unnamed: 0",image,is_valid,cat,dog\n0,a.png,no,x,\n1,b,yes,,x\n2,c.png,no,,x\n'
+
+
 @fuzzed
-@given(data=mutated_bytes(CSV), split=st.sampled_from([None, "train", "val"]))
+@given(data=st.sampled_from([CSV, FLAGS]).flatmap(mutated_bytes), split=st.sampled_from([None, "train", "val"]))
 def test_csv(folder: Path, data: bytes, split: str | None) -> None:
     for name in "abc":
         (folder / f"{name}.png").write_bytes(IMAGES[0])
     (folder / "tags.csv").write_bytes(data)
     survives(lambda: TaggedCSV(folder / "tags.csv", split=split))
+
+
+@fuzzed
+@given(tags=st.lists(st.text("ab +&/,;|\"'()\n\t0", max_size=12), max_size=6))
+def test_tags_of_a_table(tags: list[str]) -> None:
+    survives(lambda: split_tags(tags))
+
+
+@fuzzed
+@given(
+    data=mutated_bytes(b"cat/1\n./images/cat/2.png 0\n# more\ncat\\3.PNG, 1\n4\n"),
+    split=st.sampled_from(["train", "val"]),
+)
+@example(data=b"\0\n", split="train")
+@example(data=b"/\n//\n.\n..\n", split="train")
+def test_lists_of_splits(folder: Path, data: bytes, split: str) -> None:
+    (folder / "lists").mkdir(exist_ok=True)
+    (folder / "lists" / "train.txt").write_bytes(data)
+    (folder / "lists" / "test_list.csv").write_bytes(data)
+    images = [PurePath(f"images/cat/{i}.png") for i in range(5)]
+    survives(lambda: split_indices(images, split, folder / "lists", tables=[]))
 
 
 JSON_LINES = b'{"file_name": "a.png", "tags": ["dog", "cat"]}\n{"file_name": "b.png", "tags": null}\n'

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.mask_colours import Colour, Colours
 from decomprec.data.names import empty_tags, is_nothing, plain
 from decomprec.data.notices import say
@@ -16,6 +17,7 @@ LISTS = (
 """Names of such files, the most telling first."""
 
 _IGNORED = "ignore"
+_LOOKED_AT = 20
 _COLOURED = (
     re.compile(r"(?P<name>[^:]+):\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)\s*(:.*)?"),
     re.compile(r"(?P<name>.+?)\s*,\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)"),
@@ -24,7 +26,7 @@ _COLOURED = (
 
 
 def find_class_list(*folders: Path) -> Path | None:
-    """Return the first list of classes in some folders; None if there is none.
+    """Return the first list of classes in some folders; None if there is none. A list of images is none of classes.
 
     Examples:
         >>> import tempfile
@@ -35,9 +37,9 @@ def find_class_list(*folders: Path) -> Path | None:
     """
     for folder in folders:
         files = {file.name.casefold(): file for file in folder.glob("*.*") if file.is_file()} if folder.is_dir() else {}
-        for name in LISTS:
-            if name in files:
-                return files[name]
+        found = next((files[name] for name in LISTS if name in files and not _names_images(files[name])), None)
+        if found is not None:
+            return found
     return None
 
 
@@ -154,6 +156,11 @@ def _check_spellings(names: Sequence[str], where: object) -> None:
                 f"Expected one spelling of each class in {where}, but got {other!r} and {name!r}; use one or, if they "
                 "are two classes, name all `classes`."
             )
+
+
+def _names_images(path: Path) -> bool:
+    words = (word for line in _lines(path)[:_LOOKED_AT] for word in re.split(r"[\s,;]+", line))
+    return any(PurePath(word).suffix.lower() in IMAGE_SUFFIXES for word in words)
 
 
 def _lines(path: Path) -> list[str]:

@@ -5,9 +5,10 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.names import SPLITS, plain, split_of
 from decomprec.data.paths import read_text
 
@@ -18,7 +19,7 @@ _USUAL = {
     "tags": ("tags", "tag", "labels", "label", "classes", "class", "categories", "category", "classname"),
 }
 _MORE = {
-    "image": ("imgpath", "imgname", "imageid", "imageindex", "name", "id"),
+    "image": ("imgpath", "imgname", "imageid", "imageindex", "fname", "filepaths", "filenames", "name", "id"),
     "split": (),  # see `split_cells`
     "tags": ("species", "breed", "dx", "target", "choice", "diagnosis", "findinglabels", "labelname", "classid"),
 }
@@ -127,7 +128,8 @@ def find_column(table: Table, kind: str, name: str | None) -> str | None:
 
     Args:
         table: as read.
-        kind: of the column; its own name is the first choice.
+        kind: of the column; its own name is the first choice. Without a usual name, the only column whose cells end as
+            image files do is that of the images.
         name: of the column, in any case; None for one of the usual names.
 
     Raises:
@@ -152,7 +154,8 @@ def find_column(table: Table, kind: str, name: str | None) -> str | None:
             )
         if found:
             return found[0]
-    return None
+    named = [column for column, cells in table.items() if kind == "image" and _are_images(cells)]
+    return named[0] if len(named) == 1 else None
 
 
 def split_cells(table: Table, name: str | None = None) -> tuple[str | None, list[str]]:
@@ -210,6 +213,10 @@ def class_columns(table: Table, others: Sequence[str | None]) -> dict[str, list[
 def only_flags(cells: Iterable[str]) -> bool:
     """Tell whether the cells of a column are 0 and 1, or the like, and no names."""
     return {cell.casefold() for cell in cells} - {""} <= _NO | _YES
+
+
+def _are_images(cells: Sequence[str]) -> bool:
+    return bool(cells) and all(PurePath(cell).suffix.lower() in IMAGE_SUFFIXES for cell in cells)
 
 
 def _flags(columns: Sequence[Sequence[str]]) -> list[list[bool]] | None:
