@@ -134,6 +134,18 @@ def test_columns_of_images_by_other_names(column: str, tmp_path: Path) -> None:
     assert both(tmp_path) == {str(i): {("cat", "dog")[i % 2]} for i in range(COUNT)}
 
 
+def test_a_table_without_a_header_is_refused(tmp_path: Path) -> None:
+    """Its first image would be lost as a header."""
+    table(tmp_path, "a.jpg,dog", ("dog", "cat"))
+    with pytest.raises(
+        FileNotFoundError, match=r"labels\.csv has the columns a\.jpg, dog: call that of the images image"
+    ):
+        read(tmp_path, "train")
+    (tmp_path / "labels.csv").rename(tmp_path / "tags.csv")
+    with pytest.raises(ValueError, match=r"a column 'image', but got \['a\.jpg', 'dog'\]; name it in the first line"):
+        read(tmp_path, "train")
+
+
 def test_boxes_are_no_tags(tmp_path: Path) -> None:
     """As in ImageNet's LOC_val_solution.csv, whose second column has no usual name."""
     table(tmp_path, "ImageId,PredictionString", ("n01440764 10 20 30 40", "n01443537 1 2 3 4"))

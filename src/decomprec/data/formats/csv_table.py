@@ -154,7 +154,9 @@ def find_column(table: Table, kind: str, name: str | None) -> str | None:
             )
         if found:
             return found[0]
-    named = [column for column, cells in table.items() if kind == "image" and _are_images(cells)]
+    if kind != "image":
+        return None
+    named = [column for column, cells in table.items() if _are_images(cells) and not _are_images([column])]  # no header
     return named[0] if len(named) == 1 else None
 
 
