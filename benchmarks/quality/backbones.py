@@ -59,17 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for backbone in args.backbones:
         name, _, file = backbone.partition("=")
         weights = {"": "imagenet", "null": None}.get(file, file)
-        rows.append({"backbone": name, "weights": Path(file).name or "imagenet"} | measure(name, weights, seen, scored))
+        figures = measure(name, weights, len(train_set.class_names) + 1, seen, scored)
+        rows.append({"backbone": name, "weights": Path(file).name or "imagenet"} | figures)
         run = {"data": args.data.name, "half": args.half, "images": len(chosen), "size": args.size, "seed": args.seed}
         save({"run": run, "backbones": rows}, args.json)
 
 
 @torch.no_grad()
-def measure(name: str, weights: str | None, seen: DataLoader[Any], scored: DataLoader[Any]) -> dict[str, Any]:
+def measure(
+    name: str, weights: str | None, num_classes: int, seen: DataLoader[Any], scored: DataLoader[Any]
+) -> dict[str, Any]:
     """Accuracy, IoU of the maps, and what they take."""
     encoder = with_fine_maps(name, weights)
-    classes = scored.dataset.class_names  # type: ignore[attr-defined]
-    num_classes = len(classes) + 1
     guide = PRESETS["robust"].guide
     classifier = PooledClassifier(
         encoder, num_classes, standardise=True, pooling=guide.pooling, levels=guide.levels

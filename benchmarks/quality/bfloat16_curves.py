@@ -75,7 +75,7 @@ def run_way(
 
 
 def train_guide(preset: Preset, scenes: Mapping[str, SyntheticScenes], folder: Path) -> Path:
-    """The guide of all runs, in a run folder of its own whose segmenter is not trained."""
+    """The guide of all runs, in a separate run folder whose segmenter is not trained."""
     if not (folder / "guide" / FINISHED).exists():
         log.info("== guide")
         alone = preset.override({"segmenter.epochs": 0})

@@ -147,7 +147,7 @@ def without_folders(argument: str) -> str:
 
 
 def save(results: Results, more: Mapping[str, Any], path: Path) -> None:
-    """Write the results and what else is known of them as JSON, with each image's IoU on a line of its own."""
+    """Write the results and what else is known of them as JSON, with each image's IoU on a separate line."""
     text = json.dumps({**results.to_dict(), **more}, indent=2, allow_nan=False)
     text = re.sub(r'\[\s+("(?:[^"\\]|\\.)*"),\s+([-+.\deE]+|null)\s+\]', r"[\1, \2]", text)
     with written_whole(path) as partial:

@@ -2,7 +2,7 @@
 
     uv run python -m benchmarks.quality.fast_preset --train DIR --eval DIR --json FILE [--set KEY=VALUE ...]
 
-Every row trains guide and segmenter from tags in a folder of its own. Masks are refined by PAMR, and those without tags
+Every row trains guide and segmenter from tags in a separate folder. Masks are refined by PAMR, and those without tags
 use the guide's decision at two sizes. The table is about the half "report", on which nothing is chosen. A row that has
 been measured in --out is not run again.
 """

@@ -18,7 +18,7 @@ def gradcam_maps(classifier: PooledClassifier, method: str) -> Callable[[Tensor]
     """Maps from the gradients of each logit by the features that the classifier pools.
 
     The package's `get_cam_image` combines features and gradients. The rest of its call is left out: it would
-    subtract each map's minimum, which CAM beside it doesn't, and overwrite the parameters' gradients. Without
+    subtract each map's minimum, which CAM doesn't, and overwrite the parameters' gradients. Without
     `standardise` the gradients are constant over the features' pixels, so "grad-cam" and "xgrad-cam" are CAM itself
     (Selvaraju et al., Grad-CAM, 2017). With it, they differ between features above, at and below zero.
 

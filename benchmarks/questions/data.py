@@ -127,7 +127,7 @@ def noisy_areas(areas: Tensor, relative: float, seed: int) -> Tensor:
 
 
 def mean_areas(areas: Tensor) -> Tensor:
-    """Each present class's mean area over the images that have it, in place of its own; areas (N, K-1).
+    """Each present class's mean area over the images that have it, in place of the image's area; areas (N, K-1).
 
     Where they then sum to more than one, they are divided by their sum.
 
@@ -156,7 +156,7 @@ class Context:
     Attributes:
         with_class: probability in images with the first class.
         without: probability in all others.
-        tagged: whether it is a class of its own, the last one.
+        tagged: whether it is a class, the last one.
     """
 
     with_class: float = 0.9
@@ -199,7 +199,7 @@ def context_scenes(scenes: SyntheticScenes, context: Context, seed: int) -> Scen
 
     Returns:
         Items with "mask" and "context", the band's visible pixels (H, W), bool. The band is background in the
-        mask, unless it is a class of its own.
+        mask, unless it is a class.
     """
     items = []
     for index in range(len(scenes)):

@@ -138,7 +138,7 @@ def context(size: Size) -> Iterator[Variant]:
         return Variant(
             name,
             lambda: plain(train_set()),
-            # The images are the same for all, the tagged context only has a label of its own.
+            # The images are the same for all, the tagged context only has a label.
             partial(drawn, TEST, Context(tagged=how.tagged)),
             partial(drawn, VAL, Context(tagged=how.tagged)),
             settings,
@@ -152,7 +152,7 @@ def context(size: Size) -> Iterator[Variant]:
         empty = [not item["tags"].any() for item in alone.items]
         return joined(drawn(TRAIN, usual), chosen(alone, empty, round(share * size.train)))
 
-    # As many bands as in the others, whatever else is in the image.
+    # As many bands as in the others, in images of any content.
     share = float(torch.stack([item["context"].any() for item in drawn(TRAIN, usual).items]).float().mean())
     even = Context(share, share)
     for settings, how in (({}, ""), (SEEDS, ", with seeds")):

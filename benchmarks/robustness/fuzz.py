@@ -140,7 +140,7 @@ def run_turn(target: str, seed: int, examples: int, folder: Path, storage: Path,
 def take_turn(
     target: str, seed: int, examples: int, storage: Path, limits: argparse.Namespace
 ) -> tuple[int, list[Failure]]:
-    """Try cases of a target in a process of its own: how many there were, and what failed."""
+    """Try cases of a target in a separate process: how many there were, and what failed."""
     shared = CONTEXT.Array("d", 1, lock=False)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

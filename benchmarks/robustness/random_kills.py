@@ -76,14 +76,14 @@ def train_tiny(
 
 
 def in_child(*args: Any) -> BaseProcess:
-    """Start `train_tiny` in a process of its own."""
+    """Start `train_tiny` in a separate process."""
     process: BaseProcess = CONTEXT.Process(target=train_tiny, args=args)
     process.start()
     return process
 
 
 def finish(*args: Any) -> None:
-    """Run `train_tiny` to its end in a process of its own."""
+    """Run `train_tiny` to its end in a separate process."""
     process = in_child(*args)
     process.join(300)
     if process.exitcode != 0:

@@ -213,7 +213,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def timed(command: Sequence[str], root: Path, folder: Path, run: Path) -> dict[str, Any]:
-    """Run a command in a process of its own: seconds, processor seconds, most memory, and seconds of each stage.
+    """Run a command in a separate process: seconds, processor seconds, most memory, and seconds of each stage.
 
     Args:
         command: its words.

@@ -3,7 +3,7 @@
     python -m benchmarks.speed.class_memory [--json FILE]
 
 A step of stage two of `robust` at 64 pixels, with random weights and images of two tags each, seeds and Adam included.
-Each runs in a process of its own, whose peak the system tells (on Linux).
+Each runs in a separate process, whose peak the system tells (on Linux).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a training step takes with and without kept memory, with one and two threads, alone and beside a busy program.
+"""What a training step takes with and without kept memory, with one and two threads, alone and next to a busy program.
 
     uv run python -m benchmarks.speed.contention [--json FILE]
 
-Each way runs in a process of its own, as torch reads its threads and wait policy when it is imported. A step is one of
+Each way runs in a separate process, as torch reads its threads and wait policy when it is imported. A step is one of
 stage two of `robust` with random weights and images, without the seeds, which are computed before it.
 """
 

@@ -1,4 +1,4 @@
-"""How long `import decomprec` takes beside `import torch`, each in a process of its own.
+"""How long `import decomprec` takes compared with `import torch`, each in a separate process.
 
 uv run python -m benchmarks.speed.import_time
 """

@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed.large_image && python -m benchmarks.tables
 
-Each way is a call of the command line in a process of its own, whose peak the system counts.
+Each way is a call of the command line in a separate process, whose peak the system counts.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def batches(way: str, side: int, size: int, batch: int, device: str) -> Generato
 
 
 def augmented_on_device(side: int, size: int, batch: int, device: str) -> Iterator[Batch]:
-    """Decoded images stay on the device, where each is augmented by draws of its own, as `train_transform` does."""
+    """Decoded images stay on the device, where each is augmented by separate draws, as `train_transform` does."""
     pixels = torch.stack(decoded(side)).to(device)
     tags = torch.arange(COUNT, device=device)[:, None] % 2
     augment = K.AugmentationSequential(

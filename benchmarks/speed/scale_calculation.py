@@ -59,7 +59,7 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a training step: per image, and what is there whatever the batch."""
+    """Of a training step: per image, and what does not depend on the batch."""
 
     shown: int
     flops: float

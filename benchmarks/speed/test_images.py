@@ -20,7 +20,7 @@ from decomprec.training.build import build_classifier, build_segmenter
 
 
 def folder(case: Case) -> list[Tensor]:
-    """Images (3, H, W), uint8, 4/3 of what the networks see: all 3:4, or every other of a shape of its own."""
+    """Images (3, H, W), uint8, 4/3 of what the networks see: all 3:4, or every other of a different shape."""
     rng = np.random.default_rng(0)
     short = 4 * case.size // 3
     long = [4 * short // 3] * case.batch

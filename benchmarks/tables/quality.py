@@ -54,7 +54,7 @@ def opinions_table(runs: Sequence[dict[str, Any]]) -> str:
     for name, views in runs[0]["diagnostics"].items():
         for view in views:
             every = [run["diagnostics"][name][view] for run in runs if name in run["diagnostics"]]
-            # A gap is of runs with both guides, and so is what stands beside it.
+            # A gap is of runs with both guides, and so are the values in its row.
             both = [row for row in every if "second guide" in row]
             judged = both or every
             seen = [[row[guide]["present_recognised"] for row in judged] for guide in judged[0]]

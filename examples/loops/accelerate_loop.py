@@ -1,4 +1,4 @@
-"""The blocks in a loop of one's own, with devices and precision by Hugging Face Accelerate.
+"""The blocks in your own loop, with devices and precision by Hugging Face Accelerate.
 
     uv run --with accelerate examples/loops/accelerate_loop.py
 

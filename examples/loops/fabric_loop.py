@@ -1,4 +1,4 @@
-"""The blocks in a loop of one's own, with devices and precision by Lightning Fabric.
+"""The blocks in your own loop, with devices and precision by Lightning Fabric.
 
     uv run examples/loops/fabric_loop.py
 

@@ -1,4 +1,4 @@
-"""The blocks in a LightningModule of one's own, under a Trainer of one's own.
+"""The blocks in your own LightningModule, under your own Trainer.
 
     uv run examples/loops/lightning_module.py
 

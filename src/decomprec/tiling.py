@@ -92,7 +92,7 @@ def blend(function: Callable[[Tensor], Tensor], image: Tensor, side: int = TILE,
 
 
 def enlarged(masks: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
-    """Masks at another size, bilinearly, in strips of rows from the top, so that all of them need not be held.
+    """Masks at another size, bilinearly, in strips of rows from the top, which keeps only one strip in memory.
 
     Args:
         masks: (K, h, w), floating point.

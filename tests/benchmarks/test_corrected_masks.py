@@ -60,7 +60,7 @@ def test_masks_are_of_the_half_that_is_not_reported(folder: Path, monkeypatch: p
     images = training_images(folder, None, None)
     tune = of_half(evaluation_images(folder, images.class_names), "tune", None)
     few, many = joined(images, tune, 1, 4, seed=0), joined(images, tune, 3, 4, seed=0)
-    assert few.records == many.records  # the same images, whatever is known of them
+    assert few.records == many.records  # the same images, with few masks or many
     assert len(few.label_maps) == 1
     assert set(few.label_maps) < set(many.label_maps)
     for index, read in many.label_maps.items():

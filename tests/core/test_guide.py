@@ -1,4 +1,4 @@
-"""The guide stays frozen whatever happens around it, and sees what the views say."""
+"""The guide stays frozen in every use, and sees what the views say."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""Laws that the recomposition and the losses obey, whatever the numbers."""
+"""Laws that the recomposition and the losses obey for all numbers."""
 
 from typing import Any
 

@@ -65,7 +65,7 @@ def all_terms(scale: float) -> dict[str, Callable[[Decomposition, Tensor, Tensor
 
 @st.composite
 def mask_logits(draw: Any) -> Tensor:
-    """(B, K, H, W), float64: pixels that all agree, or each of its own mind, at one of the scales."""
+    """(B, K, H, W), float64: pixels that all agree, or that all differ, at one of the scales."""
     batch, height, width = SIZE
     scale = draw(st.sampled_from(SCALES))
     kind = draw(st.sampled_from(["equal", "one slot takes all", "one slot gets nothing", "any"]))

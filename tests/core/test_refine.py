@@ -154,12 +154,12 @@ def test_pamr_of_half_precision_maps() -> None:
 
 
 def by_colour(images: torch.Tensor) -> torch.Tensor:
-    """Logits that look at each pixel alone, so that they follow a mirror."""
+    """Logits of each pixel alone, which follow a mirror."""
     return torch.cat([torch.zeros_like(images[:, :1]), 10 * images[:, :2] - 5], dim=1)
 
 
 def by_place(images: torch.Tensor) -> torch.Tensor:
-    """Logits that also depend on the column, so that a mirror image has others."""
+    """Logits that also depend on the column; a mirror image has others."""
     ramp = torch.linspace(-2, 2, images.shape[-1], dtype=images.dtype)
     return by_colour(images) + torch.stack([ramp, -ramp, 0 * ramp])[:, None]
 

@@ -40,7 +40,7 @@ def test_what_depends_on_near_pixels_alone_is_that_of_the_whole() -> None:
 
 
 def test_tiles_that_disagree_are_blended_without_a_step() -> None:
-    """Each tile says a number of its own: from pixel to pixel the result changes by little."""
+    """Each tile says another number: from pixel to pixel the result changes by little."""
     values = iter([0.0, 1.0, 0.0, 1.0])
     found = blend(lambda tile: torch.full((1, *tile.shape[1:]), next(values)), torch.zeros(3, 4, 100), 40, 20)
     assert (found[0, :, 1:] - found[0, :, :-1]).abs().max() <= 1.01 / 10
@@ -84,8 +84,10 @@ def decided_model(classifier: Any = None) -> TrainedModel:
     segmenter = DecompositionSegmenter(3, SmallEncoder((8, 16)), decoder_widths=(16, 8)).eval()
     for module in segmenter.modules():
         if isinstance(module, nn.BatchNorm2d):  # as after some training
-            nn.init.normal_(module.running_mean, std=0.1)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.02, 0.1)  # type: ignore[arg-type]
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.02, 0.1)
     return TrainedModel(segmenter, ["cat", "dog"], 200, classifier)
 
 

@@ -118,7 +118,7 @@ def test_categories_are_ordered_by_number(tmp_path: Path) -> None:
 
 
 def test_a_group_without_objects_is_no_class(tmp_path: Path) -> None:
-    """As Roboflow writes it; with objects of its own, it is a class."""
+    """As Roboflow writes it; if it has objects, it is a class."""
     categories = [{"id": 0, "name": "pets", "supercategory": "none"}, {"id": 3, "name": "dog", "supercategory": "pets"}]
     assert torch.equal(drawn(write(tmp_path, {}, categories=categories)), DRAWN)
     assert CocoInstances(write(tmp_path, {"category_id": 0}, categories=categories)).class_names == ("pets", "dog")

@@ -15,7 +15,7 @@ from decomprec.data import TaggedFolder, notices
 from decomprec.data.image_io import IMAGE_SUFFIXES, image_files, read_image, read_labels, rgb_image
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3))
-COLOURS[0, 0] = 255  # so that a file's highest value is the highest of its bits
+COLOURS[0, 0] = 255  # a file's highest value is the highest of its bits
 GREY = COLOURS[..., :1]
 INFRARED = np.clip(COLOURS[..., 1:2] - 20, 0, 255)
 
@@ -85,7 +85,7 @@ def test_a_range_that_the_file_states(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("extra", [None, [0], [1], [2]])
 def test_infrared_is_no_alpha(tmp_path: Path, extra: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever the file marks it as."""
+    """However the file marks it."""
     bands = np.dstack([COLOURS, INFRARED]).astype(np.uint8)
     for name in ("a.tif", "b.tif"):
         shows(written(tmp_path / name, tiff(bands, extra=extra)), COLOURS)

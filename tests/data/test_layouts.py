@@ -410,7 +410,7 @@ def test_masks_of_shades(tmp_path: Path) -> None:
 
 
 def photo_and_mask(photo: Path, label: Path, value: int) -> None:
-    """A photograph of many values, whatever its ending, and a mask whose upper half has a value."""
+    """A photograph of many values, with any ending, and a mask whose upper half has a value."""
     pixels = np.random.default_rng(len(str(photo))).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     labels = np.zeros((48, 64), dtype=np.uint8)
     labels[:24] = value

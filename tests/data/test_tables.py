@@ -63,7 +63,7 @@ WORDS = st.text(st.characters(categories=("Lu", "Ll")), min_size=1, max_size=6)
 
 @given(st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=8, unique_by=lambda name: name[0]), st.randoms())
 def test_tags_of_several_words_stay_whole(names: list[tuple[str, ...]], random: Any) -> None:
-    """A name for each image, each with words of its own, as of breeds."""
+    """A name for each image, each with other words, as breeds have."""
     cells = [" ".join(f"{word}{i}{place}" for place, word in enumerate(name)) for i, name in enumerate(names)]
     random.shuffle(cells)
     assert split_tags(cells) == [(cell,) for cell in cells]

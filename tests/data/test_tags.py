@@ -1,6 +1,7 @@
 """Tags kept as class numbers: the same tags, and no matrix of all images and classes."""
 
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,10 +29,10 @@ def matrices(draw: st.DrawFn) -> np.ndarray:
 
 
 @given(matrices(), st.randoms(use_true_random=False))
-def test_a_table_is_the_matrix(matrix: np.ndarray, random: st.DrawFn) -> None:
+def test_a_table_is_the_matrix(matrix: np.ndarray, random: Random) -> None:
     tags = torch.from_numpy(matrix)
     table = tag_table(SimpleNamespace(tags=tags))
-    order = [random.randrange(len(matrix)) for _ in range(4)]  # type: ignore[attr-defined]
+    order = [random.randrange(len(matrix)) for _ in range(4)]
     assert torch.equal(table.dense(), tags)
     assert torch.equal(table.dense(order), tags[order])
     assert torch.equal(table.select(order).dense(), tags[order])

@@ -85,7 +85,7 @@ def test_the_packages_own_call_gives_the_same_maps_less_their_minimum(method, ow
     model = Hooked().eval()
     ours = normalise_maps(gradcam.gradcam_maps(pooled, method)(images), (6, 4))
     cam = own(model, [model.last])
-    cam.get_target_width_height = lambda images: (4, 6)  # so that it leaves the maps as small as they are
+    cam.get_target_width_height = lambda images: (4, 6)  # keeps the maps at their size
     for j in range(3):
         theirs = torch.from_numpy(cam(images, [ClassifierOutputTarget(j)] * 2))
         lowered = ours[:, j] - ours[:, j].amin(dim=(-2, -1), keepdim=True)

@@ -135,7 +135,7 @@ def test_from_the_command_line_with_metadata(tmp_path: Path) -> None:
 
 
 class Encoder(SmallEncoder):
-    """An encoder of one's own with something in it that no exported program can have."""
+    """A custom encoder with something in it that no exported program can have."""
 
     def __init__(self, spoil: Callable[[Tensor], Tensor]) -> None:
         super().__init__((4, 8))

@@ -16,7 +16,7 @@ from decomprec.models.paper_unet import PaperEncoder
 
 
 class TinyEncoder(nn.Module):
-    """An encoder of one's own: two feature maps."""
+    """A custom encoder: two feature maps."""
 
     out_channels = (4, 8)
     strides = (2, 4)
@@ -33,7 +33,7 @@ class TinyEncoder(nn.Module):
 
 
 class TinyDecoder(nn.Module):
-    """A decoder of one's own: from the coarsest features alone."""
+    """A custom decoder: from the coarsest features alone."""
 
     def __init__(self, out_channels: int) -> None:
         super().__init__()

@@ -125,7 +125,7 @@ def test_half_gives_the_same_masks_and_labels(tmp_path: Path) -> None:
 def test_an_equal_encoder_is_stored_once_and_shared(standardise: bool, tmp_path: Path, images: Tensor) -> None:
     network = lived_in(small())
     classifier = PooledClassifier(copy.deepcopy(network.encoder), 3, standardise=standardise)
-    classifier.norm(torch.rand(4, 16, 2, 2))  # statistics of its own
+    classifier.norm(torch.rand(4, 16, 2, 2))  # statistics that differ
     classifier.eval()
     alone = len(load_file(save(tmp_path / "alone", network) / "model.safetensors"))
     tensors = load_file(save(tmp_path, network, classifier=classifier, half=False) / "model.safetensors")

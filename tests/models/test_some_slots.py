@@ -36,7 +36,8 @@ class Case:
         torch.manual_seed(0)
         self.segmenter = DecompositionSegmenter(K, SmallEncoder((4, 8)), decoder_widths=(8, 4)).double().eval()
         guide = nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(3 * SIZE * SIZE, K - 1)).double()
-        self.loss = DecompositionLoss(FrozenGuide(guide), 0.5, 2.0, lambda_seeds=1.0)
+        self.guide = FrozenGuide(guide)
+        self.loss = DecompositionLoss(self.guide, 0.5, 2.0, lambda_seeds=1.0)
         self.images = torch.rand(2, 3, SIZE, SIZE, dtype=torch.float64)
         shown = torch.tensor([[0, 2, 6, 255], [0, 0, 0, 255]])
         self.seeds = shown[:, torch.randint(4, (SIZE, SIZE))].to(torch.uint8)
@@ -67,7 +68,7 @@ def test_some_slots_are_those_of_the_dense_network() -> None:
 def test_losses_of_some_slots_are_those_of_masks_without_the_others(absent: Any) -> None:
     """The equations on all K slots, where the others' logits are minus infinity."""
     case = Case()
-    case.loss.cls_loss = ClsLoss(case.loss.cls_loss.guide, absent)  # type: ignore[union-attr]
+    case.loss.cls_loss = ClsLoss(case.guide, absent)
     dense = case.segmenter(case.images)
     others = torch.ones(2, K, dtype=torch.bool).scatter(1, SOME, False)
     whole = Decomposition(dense.mask_logits.masked_fill(others[:, :, None, None], -torch.inf), dense.imagelets)
@@ -127,7 +128,7 @@ def test_diagnostics_count_each_class_in_its_place() -> None:
     found = []
     for out in (whole, case.segmenter(case.images, SOME)):
         diagnostics = Diagnostics(K).double()
-        diagnostics.update(out, case.images, TAGS, case.loss.cls_loss.guide)  # type: ignore[union-attr]
+        diagnostics.update(out, case.images, TAGS, case.guide)
         found.append(diagnostics.compute())
     for name in ("areas", "counts", "area_present", "confidence", "adversarial_gap"):
         torch.testing.assert_close(found[1][name], found[0][name], msg=name)
@@ -157,8 +158,8 @@ def largest_of_steps(classes: int, only: bool) -> tuple[int, int]:
     preset = tiny({"image_size": size, **{f"segmenter.{name}": value for name, value in settings.items()}})
     classifier = build_classifier(preset, classes)
     segmenter, loss = build_segmenter(preset, classes, classifier), build_loss(preset, classifier)
-    module = SegmenterModule(segmenter, loss, classes, preset.segmenter, evidence=EvidenceMasks(classifier))
-    module.log = lambda *args, **options: None  # type: ignore[method-assign]
+    module: Any = SegmenterModule(segmenter, loss, classes, preset.segmenter, evidence=EvidenceMasks(classifier))
+    module.log = lambda *args, **options: None  # there is no Trainer to log to
     tags = torch.zeros(2, classes - 1)
     tags[0, 7] = tags[1, [9, 11]] = 1
     batch = {"image": torch.rand(2, 3, size, size), "tags": tags}

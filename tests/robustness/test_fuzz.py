@@ -1,4 +1,4 @@
-"""Whatever bytes a file holds: it is read, or refused in a sentence by a ValueError or OSError.
+"""Any bytes in a file are read, or refused in a sentence by a ValueError or OSError.
 
 A few seconds here. For longer: `DECOMPREC_FUZZ=3000 pytest tests/robustness/test_fuzz.py`, examples of each test.
 """
@@ -205,7 +205,7 @@ def test_settings(setting: str) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With an encoder of its own for the classifier, so that all parts of a config are there."""
+    """Its classifier has a separate encoder: all parts of a config are there."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model")
     network = DecompositionSegmenter(3, SmallEncoder((2, 4)), decoder_widths=(4, 2))

@@ -199,7 +199,7 @@ def test_a_checkpoint_of_another_form(folder: Path, whole: Files, change: str, s
 
 
 def named_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """Nested values with names in the place of tensors, so that a case can be read."""
+    """Nested values with names in the place of tensors, to make a case readable."""
     if isinstance(value, torch.Tensor):
         name = f"tensor {len(tensors)}"
         tensors[name] = value

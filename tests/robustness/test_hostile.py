@@ -107,7 +107,7 @@ class Bomb:
 
 @pytest.fixture
 def marker(tmp_path: Path) -> Iterator[Path]:
-    """Whatever a test does, nothing may have made this file; and the bombs work."""
+    """No test may have made this file; and the bombs work."""
     pickle.loads(pickle.dumps(Bomb(tmp_path / "proof")))
     assert (tmp_path / "proof").exists()
     yield tmp_path / "exploded"

@@ -14,7 +14,7 @@ SIZE = (6, 8)
 
 
 def image(path: Path) -> Path:
-    """An image of noise that depends on its path, so that no two are equal."""
+    """An image of noise that depends on its path: no two are equal."""
     path.parent.mkdir(parents=True, exist_ok=True)
     seed = np.frombuffer(str(path).encode(), dtype=np.uint8)
     pixels = np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8)

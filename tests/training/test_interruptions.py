@@ -1,4 +1,4 @@
-"""Whatever stops a training says so in a sentence, and the run goes on from its last checkpoint."""
+"""A training that stops says why in a sentence, and can be resumed from its last checkpoint."""
 
 import errno
 import resource

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,7 +134,7 @@ def test_the_seeds_of_an_image_with_a_mask_are_the_mask(root: Path, monkeypatch:
     written: list[list[Tensor]] = []
     write = SeedFile.write
 
-    def kept(self: SeedFile, seeds, key: str) -> None:  # type: ignore[no-untyped-def]
+    def kept(self: SeedFile, seeds: Iterable[Tensor], key: str) -> None:
         written.append(list(seeds))
         write(self, iter(written[-1]), key)
 
@@ -145,9 +147,9 @@ def test_the_seeds_of_an_image_with_a_mask_are_the_mask(root: Path, monkeypatch:
     assert torch.equal(seeds[names(images).index("5")], truth)
     assert sum(seed.shape == truth.shape for seed in seeds) == 2  # the others are as large as the guide sees them
 
-    options = {"start": first, "trainer_options": QUIET}
+    options: Any = {"start": first, "trainer_options": QUIET}
     still = PRESET.override({"segmenter.learning_rate": 1e-12})
-    model = train(still, images, val_set, root / "further", **options)  # type: ignore[arg-type]
+    model = train(still, images, val_set, root / "further", **options)
     before, after = first.guide.state_dict(), model.guide.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not (root / "further" / "guide" / "last.ckpt").exists()
@@ -158,7 +160,7 @@ def test_the_seeds_of_an_image_with_a_mask_are_the_mask(root: Path, monkeypatch:
         train(PRESET.override({"segmenter.seeds": 0}), images, val_set, root / "unused", trainer_options=QUIET)
     wider = PRESET.override({"segmenter.decoder_widths": [16, 4]})
     with pytest.raises(ValueError, match="architecture"):
-        train(wider, images, val_set, root / "wider", **options)  # type: ignore[arg-type]
+        train(wider, images, val_set, root / "wider", **options)
     with pytest.raises(ValueError, match="among tensorboard, wandb, mlflow"):
         train(PRESET, images, val_set, root / "log", loggers=["comet"], trainer_options=QUIET)
 

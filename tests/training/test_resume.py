@@ -49,7 +49,7 @@ def test_what_a_image_draws_depends_on_seed_epoch_and_image_alone() -> None:
 
     first, second = map(images, epochs(module(), 2))
     draws = torch.stack([*first.values(), *second.values()])
-    assert len(draws.unique()) == draws.numel()  # every image, epoch and generator has a draw of its own
+    assert len(draws.unique()) == draws.numel()  # every image, epoch and generator has another draw
     torch.manual_seed(99)
     for other in (module(num_workers=2), module(batch_size=5), module(batch_size=4, accumulate=2)):
         for here, there in zip((first, second), map(images, epochs(other, 2)), strict=True):

@@ -56,7 +56,7 @@ def test_a_wrong_confidence_raises(confidence: float) -> None:
 
 
 def test_seeds_move_with_their_image_through_crop_flip_and_resize() -> None:
-    # Each image is its own label map, so whatever happens to one must happen to the other.
+    # Each image is its own label map, so both must change alike.
     pixels = torch.randint(0, 2, (6, 1, 5, 7), dtype=torch.uint8).repeat_interleave(8, 2).repeat_interleave(8, 3)
     data = TaggedRows([{"image": 255 * p.repeat(3, 1, 1), "tags": ["a"]} for p in pixels], names=["a"])
     crop = v2.RandomResizedCrop(48, scale=(0.3, 1.0), interpolation=v2.InterpolationMode.NEAREST)

@@ -62,7 +62,7 @@ def check_labelled(root: Path, splits: Mapping[str, Sequence[Path]]) -> None:
         name, child = labelled[0]
         raise FileNotFoundError(
             f"Expected {root} to hold a folder per class, but {name} has splits with masks, in {child}; if it is a "
-            f"data set of its own, give {root / name} as `path`; if {', '.join(splits)} are the classes, name them as "
+            f"separate data set, give {root / name} as `path`; if {', '.join(splits)} are the classes, name them as "
             "`classes`."
         )
 

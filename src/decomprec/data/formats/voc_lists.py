@@ -38,7 +38,7 @@ class VOCLists(NamedTuple):
 
 
 def find_lists(devkit: Path) -> VOCLists:
-    """Find the lists in ImageSets: those of Segmentation, else of Main, else of another folder, else of its own."""
+    """Find the lists in ImageSets: those of Segmentation, else of Main, else of another folder, else in it."""
     sets = next((child for child in devkit.iterdir() if plain(child.name) == "imagesets"), devkit / "ImageSets")
     inner = sorted(child for child in sets.iterdir() if child.is_dir()) if sets.is_dir() else []
     order = sorted(inner, key=lambda child: (*(plain(child.name) != name for name in _PREFERRED), child.name))

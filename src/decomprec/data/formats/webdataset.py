@@ -26,8 +26,8 @@ def load_webdataset(
 ) -> TaggedRows:
     """Load a split of a WebDataset: tar files that hold, for each image, a file that says its classes.
 
-    The shards are indexed once, by the headers of their files. Each image is then read where it lies, as if it were a
-    file of its own: the order of the images, a resumed run and several processes are as for folders.
+    The shards are indexed once, by the headers of their files. Each image is then read where it lies, as if it
+    were a separate file: order, resumed runs and several processes work as they do for folders.
 
     An image has a file of the same name with the ending .cls (a number or a name), .json (names or numbers, as they
     are or under a key such as "tags" or "label") or .txt (tags, if classes.txt lists them; else they may be captions).
