@@ -32,7 +32,7 @@ from decomprec.models import PooledClassifier, TimmEncoder
 from decomprec.protocols import Predictor
 from decomprec.refine import pamr
 from decomprec.training import PRESETS
-from decomprec.training.modules import HEAD_STEPS, train_head
+from decomprec.training.modules import train_head
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,7 +84,7 @@ def measure(
         classifier.classify(batches[-1][0])
     seconds = time.monotonic() - started
     classifier.norm.eval()
-    rounds = range(math.ceil(HEAD_STEPS / len(batches)))
+    rounds = range(math.ceil(guide.head_steps / len(batches)))
     train_head(classifier, [batch for _ in rounds for batch in batches], guide.learning_rate, guide.weight_decay)
     classifier.floor.copy_(floor_of(classifier, batches))
     classifier.requires_grad_(False).eval()

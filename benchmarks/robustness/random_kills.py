@@ -40,6 +40,7 @@ SETTINGS = {
     "guide.epochs": 2,
     "guide.batch_size": 8,
     "guide.freeze_encoder": True,
+    "guide.head_steps": 20,
     "guide.weight_decay": 0.01,
     "segmenter.decoder_widths": [8, 4],
     "segmenter.epochs": 3,

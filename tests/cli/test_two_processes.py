@@ -22,6 +22,7 @@ def words(data: Path, out: Path, batch: int) -> list[str]:
     """A training of which nothing is drawn at random by each process."""
     settings = {
         "guide.freeze_encoder": True,
+        "guide.head_steps": 20,
         "guide.occlusion": 0,
         "guide.scales": [1.0],
         "guide.epochs": 2,

@@ -22,11 +22,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.browser import Browser, opened
+from support.cli_run import call, sentence
 from support.tiny import set_options, tiny_words
-from typer.testing import CliRunner
 
 from decomprec import experiment
-from decomprec.cli import app
 from decomprec.data import SyntheticScenes
 from decomprec.report import read_run, write_report
 from decomprec.report.curves import Chart, Line, read_charts
@@ -43,17 +42,6 @@ TINY = tiny_words(
     }
 )
 VAL = (12, 3)
-
-
-def call(*words: str | Path) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def sentence(*words: str | Path) -> str:
-    result = call(*words)
-    assert result.exit_code == 1, result.output
-    (line,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
-    return line.removeprefix("error: ")
 
 
 class Page(HTMLParser):

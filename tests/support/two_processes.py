@@ -36,6 +36,7 @@ TINY = PRESETS["demo"].override(
         "image_size": 16,
         "guide.encoder_options": {"widths": [4, 8]},
         "guide.freeze_encoder": True,
+        "guide.head_steps": 20,
         "guide.occlusion": 0,
         "guide.epochs": 2,
         "guide.weight_decay": 0.01,

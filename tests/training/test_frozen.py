@@ -22,7 +22,7 @@ def scenes() -> tuple[SyntheticScenes, SyntheticScenes]:
 
 
 def test_frozen_parts_keep_weights_and_statistics(scenes, tmp_path: Path) -> None:
-    preset = TINY.override({"guide.freeze_encoder": True, "segmenter.freeze_encoder": True})
+    preset = TINY.override({"guide.freeze_encoder": True, "guide.head_steps": 20, "segmenter.freeze_encoder": True})
     trained = train(preset, *scenes, tmp_path / "run", seed=3, trainer_options=QUIET)
     torch.manual_seed(3)
     start = PooledClassifier(SmallEncoder((4, 8)), 3, standardise=True).state_dict()

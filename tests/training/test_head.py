@@ -14,7 +14,7 @@ from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.encoders import rectified
 from decomprec.training import GuideModule, GuideSettings
-from decomprec.training.modules import HEAD_STEPS, train_head
+from decomprec.training.modules import train_head
 
 OPTIONS = {
     "accelerator": "cpu",
@@ -78,7 +78,7 @@ def data() -> TaggedDataModule:
     return TaggedDataModule(scenes, SyntheticScenes(8, num_classes=2, size=16, seed=2), batch_size=8)
 
 
-SETTINGS = GuideSettings(freeze_encoder=True, weight_decay=0.1, learning_rate=0.01, scales=(1.0, 2.0))
+SETTINGS = GuideSettings(freeze_encoder=True, head_steps=60, weight_decay=0.1, learning_rate=0.01, scales=(1.0, 2.0))
 
 
 def guide_module(classifier: PooledClassifier) -> GuideModule:
@@ -95,7 +95,7 @@ def test_a_frozen_guide_sees_every_image_once_an_epoch_and_its_head_takes_all_st
     L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
 
     assert [images.shape[-1] for images in seen] == [16, 32, 16, 32]
-    assert len(steps) == HEAD_STEPS
+    assert len(steps) == SETTINGS.head_steps
     with torch.no_grad():
         pixels = torch.cat(
             [rectified(classifier.gather(classifier.encoder(x))).movedim(1, -1).flatten(0, 2) for x in seen[:4]]

@@ -73,7 +73,6 @@ def check(
     Near duplicates, images that look alike, are found with one more package: pip install imagehash
     """
     from decomprec.data import load_images
-    from decomprec.data.detect import detect_format
     from decomprec.data.duplicates import duplicate_findings
     from decomprec.data.findings import constant_findings, tag_findings
     from decomprec.data.inspection import can_compare, file_findings, inspect_images
@@ -86,7 +85,7 @@ def check(
         check_config(context, out / CONFIG)
     elif data_format is Format.imagenet:
         raise ValueError("Expected --out with --format imagenet, where the images that are drawn are listed; add it.")
-    found = detect_format(data) if data_format is Format.auto else data_format.value
+    found = data_format.at(data)
     list_file = None if out is None else out / LIST
     load = load_images(data, found, classes=names_of(classes), splits=pair_of(splits), list_file=list_file)
     seen, unseen = (load(split, transform=None, masks=split == "val") for split in ("train", "val"))

@@ -57,6 +57,12 @@ class Format(StrEnum):
     hf = "hf"
     webdataset = "webdataset"
 
+    def at(self, path: Path) -> str:
+        """Return this format, or for auto the one that is detected at a path."""
+        from decomprec.data.detect import detect_format
+
+        return detect_format(path) if self is Format.auto else self.value
+
 
 DeviceOption = Annotated[Device, typer.Option(help="auto uses the GPU if there is one; mps is a Mac's.")]
 PrecisionOption = Annotated[

@@ -52,7 +52,6 @@ def report(
     from decomprec._devices import torch_device
     from decomprec.cli.train import LIST
     from decomprec.data import eval_transform, load_images
-    from decomprec.data.detect import detect_format
     from decomprec.experiment import synthetic_scenes
     from decomprec.report import read_run, write_report
 
@@ -67,7 +66,7 @@ def report(
     load: Any = None
     found = None
     if data is not None:
-        found = detect_format(data) if data_format is Format.auto else data_format.value
+        found = data_format.at(data)
         load = load_images(
             data,
             found,

@@ -172,7 +172,6 @@ def train(
     that the environment variable DECOMPREC_WEIGHTS names.
     """
     from decomprec.data import load_images
-    from decomprec.data.detect import detect_format
     from decomprec.trained_model import load as load_model
 
     check_apart(data, out)
@@ -181,7 +180,7 @@ def train(
             "Expected --strategy to be auto or of the ddp family, such as ddp_find_unused_parameters_true, but got "
             f"{strategy!r}; others cut the model into parts, which the run folder can't hold."
         )
-    found = detect_format(data) if data_format is Format.auto else data_format.value
+    found = data_format.at(data)
     load = load_images(
         data,
         found,

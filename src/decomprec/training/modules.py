@@ -27,9 +27,6 @@ from decomprec.training.settings import GuideSettings, SegmenterSettings
 
 Batch = dict[str, Any]
 
-HEAD_STEPS = 500
-"""Steps that the head of a frozen guide takes at least."""
-
 _MOST_KEPT = 2**30  # bytes of features, in each process
 
 
@@ -82,9 +79,9 @@ class Stage(L.LightningModule):
 class GuideModule(Stage):
     """Stage one: train a classifier on whole images by Eq. 9.
 
-    With `settings.freeze_encoder` the head alone is trained, and few images give it few steps. It then takes further
-    ones at the end of every epoch, `HEAD_STEPS` in all, on the features of that epoch, which are kept until then
-    (`train_head`): they cost little without the encoder.
+    With `settings.freeze_encoder` the head alone is trained, and few images give it few steps. It then takes
+    further ones at the end of every epoch, `settings.head_steps` in all, on the features of that epoch, which are kept
+    until then (`train_head`): they cost little without the encoder.
 
     Args:
         classifier: maps images (B, 3, H, W) in [0, 1] to logits (B, K-1). To freeze its encoder, it must be a
@@ -169,7 +166,7 @@ class GuideModule(Stage):
         for statistic in classifier.norm.buffers():
             if statistic.is_floating_point():
                 statistic.copy_(self._mean(statistic))
-        steps = math.ceil(HEAD_STEPS / (self.trainer.max_epochs or 1)) - (batch_idx + 1)
+        steps = math.ceil(self.settings.head_steps / (self.trainer.max_epochs or 1)) - (batch_idx + 1)
         rounds = range(math.ceil(steps / len(self._kept)))
         generator = torch.Generator().manual_seed(self.current_epoch)
         order = [i for _ in rounds for i in torch.randperm(len(self._kept), generator=generator).tolist()]

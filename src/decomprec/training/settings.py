@@ -61,6 +61,11 @@ class GuideSettings(Settings):
         default=False,
         description="Train the head alone, on standardised features.",
     )
+    head_steps: int = Field(
+        default=500,
+        ge=0,
+        description="Steps of the head at least, if the encoder is frozen; further ones reuse an epoch's features.",
+    )
     levels: Several[Annotated[int, Field(lt=0)]] = Field(
         default=(-1,),
         min_length=1,
