@@ -2,6 +2,7 @@
 
 import copy
 import json
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+import decomprec
 from decomprec import DecompositionSegmenter, export
 from decomprec.cli import app
 from decomprec.export import METADATA, export_masks
@@ -112,22 +114,38 @@ def test_half_precision_is_exported_as_float32(tmp_path: Path) -> None:
     assert next(segmenter.parameters()).dtype == torch.float16
 
 
-def test_from_the_command_line_with_metadata(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, DecompositionSegmenter]:
+    """The folder of both files that the command line writes of a model."""
+    folder = tmp_path_factory.mktemp("exported")
     segmenter = settled(small()).eval()
-    TrainedModel(segmenter, NAMES, 48).save_pretrained(tmp_path / "model", half=False, masks_only=True)
+    TrainedModel(segmenter, NAMES, 48).save_pretrained(folder / "model", half=False, masks_only=True)
     for ending in ("onnx", "pt2"):
-        out = tmp_path / "exported" / f"masks.{ending}"
-        result = CliRunner().invoke(app, ["export", str(tmp_path / "model"), "--out", str(out)])
+        out = folder / "masks" / f"masks.{ending}"
+        result = CliRunner().invoke(app, ["export", str(folder / "model"), "--out", str(out)])
         assert result.exit_code == 0, result.output
         assert "masks of background, cat, dog; seen at 48 pixels" in result.stdout
-    for run in (run_onnx(tmp_path / "exported/masks.onnx"), run_program(tmp_path / "exported/masks.pt2")):
+    return folder / "masks", segmenter
+
+
+def test_a_file_does_not_know_where_the_code_lay(exported: tuple[Path, DecompositionSegmenter]) -> None:
+    folder, _ = exported
+    with zipfile.ZipFile(folder / "masks.pt2") as archive:
+        contents = [(folder / "masks.onnx").read_bytes(), *map(archive.read, archive.namelist())]
+    for file in (torch.__file__, decomprec.__file__):
+        assert not any(str(Path(file).parent).encode() in content for content in contents)
+
+
+def test_from_the_command_line_with_metadata(exported: tuple[Path, DecompositionSegmenter]) -> None:
+    folder, segmenter = exported
+    for run in (run_onnx(folder / "masks.onnx"), run_program(folder / "masks.pt2")):
         check(run, segmenter)
 
-    model = onnx.load(tmp_path / "exported" / "masks.onnx")
+    model = onnx.load(folder / "masks.onnx")
     onnx.checker.check_model(model, full_check=True)
     stored = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     files = {METADATA: ""}
-    torch.export.load(tmp_path / "exported" / "masks.pt2", extra_files=files)
+    torch.export.load(folder / "masks.pt2", extra_files=files)
     assert stored == json.loads(files[METADATA]) == {"class_names": ["background", *NAMES], "image_size": 48}
     for value, channels in ((model.graph.input[0], 3), (model.graph.output[0], 3)):
         shape = [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]

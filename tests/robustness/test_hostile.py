@@ -8,7 +8,6 @@ import platform
 import shutil
 import socket
 import tarfile
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,9 @@ from safetensors.torch import load_file, save_file
 from support.tiny import QUIET, set_options, tiny_words
 from typer.testing import CliRunner
 
-import decomprec
 from decomprec import Decomposition, DecompositionSegmenter, experiment
 from decomprec.cli import app
 from decomprec.data import OxfordPets, Record, SyntheticScenes, TaggedImages
-from decomprec.export import export_masks
 from decomprec.models import SmallEncoder, TimmEncoder
 from decomprec.models.card import model_card
 from decomprec.report import read_run, write_report
@@ -399,18 +396,6 @@ def test_nothing_of_the_machine_is_told(finished: Path, model: Path) -> None:
     for file in texts:
         content = file.read_bytes().decode("latin-1")
         assert not [secret for secret in SECRETS if secret in content or secret in file.name], file
-
-
-@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
-def test_an_exported_model_does_not_know_where_the_code_lay(ending: str, model: Path, tmp_path: Path) -> None:
-    loaded = load(model)
-    export_masks(loaded, tmp_path / f"masks{ending}")
-    content = (tmp_path / f"masks{ending}").read_bytes()
-    if ending == ".pt2":
-        with zipfile.ZipFile(tmp_path / "masks.pt2") as archive:
-            content = b"".join(map(archive.read, archive.namelist()))
-    for file in (torch.__file__, decomprec.__file__):
-        assert str(Path(file).parent).encode() not in content
 
 
 def test_the_report_names_weights_without_their_folder(run: Path) -> None:
