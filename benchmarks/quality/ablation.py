@@ -24,11 +24,11 @@ from torch.utils.data import DataLoader
 
 from benchmarks.files import save
 from benchmarks.quality.changes import CHANGES, Change
-from benchmarks.quality.photographs import evaluation_images, of_half, training_images
+from benchmarks.quality.photographs import evaluation_images, of_half, training_images, transforms
 from benchmarks.quality.runs import Conditions
 from benchmarks.questions.experiments import slug
 from decomprec.cli.config import parse_settings
-from decomprec.data import collate, eval_transform, train_transform
+from decomprec.data import collate
 from decomprec.evaluation.metrics import ScoreAccumulator
 from decomprec.refine import RefinedPredictor, at_scale, multi_scale_tags, pamr
 from decomprec.trained_model import TrainedModel, load
@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
 
     preset, base = Preset.load(args.guide / "preset.yaml").override(parse_settings(args.set)), load(args.guide)
-    plain, augmented = eval_transform(preset.image_size), train_transform(preset.image_size)
-    train_set = training_images(args.train, base.class_names, augmented if preset.augment else plain)
+    augmented, plain = transforms(args.train, base.class_names, preset)
+    train_set = training_images(args.train, base.class_names, augmented)
     tune = of_half(evaluation_images(args.eval, base.class_names), "tune", plain)
     options = {"precision": args.precision, "enable_progress_bar": False, "limit_val_batches": 2}
     conditions = Conditions(train_set, tune, args.seed, True, args.workers, options)

@@ -29,13 +29,14 @@ from torch.utils.data import DataLoader
 
 from benchmarks.quality.diagnostics import diagnose
 from benchmarks.quality.measure import Networks, draw_ranked, measure
-from benchmarks.quality.photographs import evaluation_images, of_half, training_images
+from benchmarks.quality.photographs import evaluation_images, of_half, training_images, transforms
 from benchmarks.quality.runs import Conditions, run_papers_recipe, train_second_guide
 from benchmarks.quality.supervised import train_supervised
 from benchmarks.tables.domains import SUPERVISED
 from decomprec._files import written_whole
 from decomprec.cli.config import parse_settings
-from decomprec.data import TaggedImages, collate, eval_transform, mean_aspect, train_transform
+from decomprec.data import TaggedImages, collate, eval_transform
+from decomprec.data.samples import Transform
 from decomprec.evaluation import Results, guide_accuracy
 from decomprec.models import DecompositionSegmenter
 from decomprec.trained_model import load
@@ -68,11 +69,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def train_all(
-    args: argparse.Namespace, preset: Preset, train_set: TaggedImages, held_out: TaggedImages, aspect: float
+    args: argparse.Namespace, preset: Preset, train_set: TaggedImages, held_out: TaggedImages, plain: Transform
 ) -> tuple[Networks, dict[str, str]]:
     """Every network of the table, and the messages of runs that collapsed."""
-    plain = eval_transform(preset.image_size, aspect=aspect)
-    augmented = train_transform(preset.image_size, aspect)
     # Nothing is chosen by the validation while training: a few batches show whether a run collapses.
     shown = sys.stderr.isatty()
     options = {"precision": args.precision, "devices": 1, "enable_progress_bar": shown, "limit_val_batches": 8}
@@ -90,7 +89,7 @@ def train_all(
         collapsed |= {"paper's recipe": message} if message else {}
     if not args.no_supervised and args.half == "report":
         with stage("supervised", args.out):
-            masked, seen = of_half(held_out, "tune", augmented), preset.segmenter.epochs * len(train_set)
+            masked, seen = of_half(held_out, "tune", train_set.transform), preset.segmenter.epochs * len(train_set)
             others[SUPERVISED] = train_supervised(
                 preset, ours.guide, masked, seen, args.out / "supervised", args.seed, args.workers, options
             )
@@ -165,9 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         class_names, image_size = model.class_names, model.image_size
     else:
         image_size = preset.image_size
-        aspect = mean_aspect(training_images(args.train, args.classes, eval_transform(None)))
-        transform = train_transform(image_size, aspect) if preset.augment else eval_transform(image_size, aspect=aspect)
-        train_set = training_images(args.train, args.classes, transform)
+        augmented, plain = transforms(args.train, args.classes, preset)
+        train_set = training_images(args.train, args.classes, augmented)
         class_names = train_set.class_names
     held_out = evaluation_images(args.eval, class_names)
     images = of_half(held_out, args.half, eval_transform(image_size, crop=False))
@@ -177,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.model:
         networks = Networks(args.model.resolve().name, model.segmenter, model.classifier, {}).to(device)
     else:
-        networks, collapsed = train_all(args, preset, train_set, held_out, aspect)
+        networks, collapsed = train_all(args, preset, train_set, held_out, plain)
         networks.to(device)
         more = {
             "preset": preset.without_folders().model_dump(mode="json"),

@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from benchmarks.quality.measure import Networks
-from benchmarks.quality.photographs import evaluation_images, of_half, training_images
+from benchmarks.quality.photographs import evaluation_images, of_half, training_images, transforms
 from decomprec._files import written_whole
-from decomprec.data import collate, eval_transform
+from decomprec.data import collate
 from decomprec.refine import RefinedPredictor, at_scale, pamr
 from decomprec.trained_model import load
 from decomprec.training import Preset
@@ -41,7 +41,7 @@ def main() -> None:
     args = parser.parse_args()
     trained, preset = load(args.run), Preset.load(args.run / "preset.yaml")
     names = list(trained.class_names)
-    transform = eval_transform(preset.image_size)
+    _, transform = transforms(args.train, names, preset)
     scale = preset.segmenter_size / preset.image_size
     networks = Networks("ours", trained.segmenter, trained.guide, {}, scale=scale).to("cpu")
     logits = at_scale(networks.ours.mask_logits, scale)

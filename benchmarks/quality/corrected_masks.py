@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader
 
 from benchmarks.files import save
 from benchmarks.quality.measure import Networks
-from benchmarks.quality.photographs import evaluation_images, of_half, training_images
+from benchmarks.quality.photographs import evaluation_images, of_half, training_images, transforms
 from benchmarks.tables.markdown import markdown
 from decomprec.cli.config import parse_settings
-from decomprec.data import Record, TaggedImages, collate, eval_transform, train_transform
+from decomprec.data import Record, TaggedImages, collate, eval_transform
 from decomprec.data.image_io import read_mask
 from decomprec.evaluation import evaluate
 from decomprec.trained_model import TrainedModel, load
@@ -64,9 +64,10 @@ def measured(args: argparse.Namespace, folder: Path, known: set[tuple[str, int, 
     if all((name, args.seed, count) in known for count in [None, *args.masks]):
         return
     preset = Preset.load(args.preset).override(parse_settings(args.set))
-    images = training_images(folder, None, train_transform(preset.image_size))
+    augmented, plain = transforms(folder, None, preset)
+    images = training_images(folder, None, augmented)
     held_out = evaluation_images(folder, images.class_names)
-    tune, report = (of_half(held_out, half, eval_transform(preset.image_size)) for half in ("tune", "report"))
+    tune, report = (of_half(held_out, half, plain) for half in ("tune", "report"))
     options = {"precision": args.precision, "devices": 1, "limit_val_batches": 8}
     trained_on = {record.image for record in joined(images, tune, 0, max(args.masks), args.seed).records}
     others = [i for i, record in enumerate(tune.records) if record.image not in trained_on]

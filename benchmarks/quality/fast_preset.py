@@ -23,11 +23,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.files import save
-from benchmarks.quality.photographs import evaluation_images, of_half, training_images
+from benchmarks.quality.photographs import evaluation_images, of_half, training_images, transforms
 from benchmarks.quality.runs import Conditions
 from benchmarks.questions.experiments import slug
 from decomprec.cli.config import parse_settings
-from decomprec.data import TaggedImages, collate, eval_transform, train_transform
+from decomprec.data import TaggedImages, collate
 from decomprec.evaluation import evaluate, guide_accuracy
 from decomprec.refine import RefinedPredictor, at_scale, multi_scale_tags, pamr
 from decomprec.trained_model import TrainedModel
@@ -98,20 +98,20 @@ def row(name: str, preset: Preset, args: argparse.Namespace, count: int | None =
         known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return known
     log.info("== %s", name)
-    transform = train_transform(preset.image_size) if preset.augment else eval_transform(preset.image_size)
-    train_set = training_images(args.train, None, transform)
+    augmented, plain = transforms(args.train, None, preset)
+    train_set = training_images(args.train, None, augmented)
     if count is not None:
         chosen = torch.randperm(len(train_set), generator=torch.Generator().manual_seed(args.seed))[:count].tolist()
-        train_set = TaggedImages([train_set.records[i] for i in chosen], train_set.class_names, transform=transform)
+        train_set = TaggedImages([train_set.records[i] for i in chosen], train_set.class_names, transform=augmented)
     held_out = evaluation_images(args.eval, train_set.class_names)
-    tune = of_half(held_out, "tune", eval_transform(preset.image_size))
+    tune = of_half(held_out, "tune", plain)
     options = {"precision": args.precision, "devices": 1, "enable_progress_bar": False, "limit_val_batches": 2}
     # Minutes would mean nothing if a part of the run had been done before.
     conditions = Conditions(train_set, tune, args.seed, resume=False, workers=args.workers, options=options)
     started, used = time.monotonic(), core_seconds()
     trained = conditions.run(preset, folder)
     minutes = {"minutes": (time.monotonic() - started) / 60, "core_minutes": (core_seconds() - used) / 60}
-    report = of_half(held_out, "report", eval_transform(SIZE))
+    report = of_half(held_out, "report", transforms(args.train, None, ROBUST)[1])
     found = {"name": name, "images": len(train_set), **minutes, **measured(trained, preset, report)}
     save(found, file)
     log.info("%s", json.dumps(found))

@@ -13,8 +13,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from decomprec.data import Record, TaggedCSV, TaggedFolder, TaggedImages
+from decomprec.data import Record, TaggedCSV, TaggedFolder, TaggedImages, eval_transform
 from decomprec.data.samples import Transform
+from decomprec.data.transforms import crop_transforms
+from decomprec.training import Preset
 
 Half = Literal["tune", "report"]
 
@@ -37,6 +39,11 @@ def training_images(root: Path, classes: Sequence[str] | None, transform: Transf
     if (root / "tags.csv").is_file():
         return TaggedCSV(root / "tags.csv", split="train", classes=classes, transform=transform)
     return TaggedFolder(root, "train", classes=classes, transform=transform)
+
+
+def transforms(root: Path, classes: Sequence[str] | None, preset: Preset) -> tuple[Transform, Transform]:
+    """Crops to train on and to validate with, as `decomprec train` has them for the training images of a folder."""
+    return crop_transforms(training_images(root, classes, eval_transform(None)), preset.image_size, preset.augment)
 
 
 def evaluation_images(root: Path, classes: Sequence[str]) -> TaggedImages:

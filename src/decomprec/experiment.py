@@ -19,10 +19,11 @@ from decomprec._devices import machine_name, torch_device
 from decomprec._files import write_text
 from decomprec._measuring import Measured, measure
 from decomprec._processes import number_of_processes
-from decomprec.data import SyntheticScenes, eval_transform, mean_aspect, train_transform
+from decomprec.data import SyntheticScenes, eval_transform
 from decomprec.data.findings import tag_findings
 from decomprec.data.overview import heading, overview_rows
 from decomprec.data.samples import Transform
+from decomprec.data.transforms import crop_transforms
 from decomprec.evaluation.comparison import text_table
 from decomprec.evaluation.verdict import verdict_table, verdicts_as_json
 from decomprec.figures import PREDICTIONS, draw_figures, has_masks, pick
@@ -98,9 +99,8 @@ def run_experiment(
     device = torch_device(options["accelerator"])
     if workers is None:
         workers = _workers(device, options["devices"])
-    aspect = mean_aspect(load("train", transform=eval_transform(None), masks=False))
-    evaluated = eval_transform(preset.image_size, aspect=aspect)
-    augmented = train_transform(preset.image_size, aspect) if preset.augment else evaluated
+    whole = load("train", transform=eval_transform(None), masks=False)
+    augmented, evaluated = crop_transforms(whole, preset.image_size, preset.augment)
     seen = load("train", transform=evaluated, masks=False)
     unseen = load("val", transform=evaluated, masks=True)
     train_set = load("train", transform=augmented, masks=False)

@@ -84,6 +84,28 @@ def eval_transform(size: int | None, crop: bool = True, aspect: float = 1.0) -> 
     return v2.Compose([_ShortenStrip(), _Cover(shape), v2.CenterCrop(shape)])
 
 
+def crop_transforms(images: TaggedDataset, size: int, augment: bool) -> tuple[Transform, Transform]:
+    """Make the transforms of a training and of its validation, with crops of the mean aspect of the training images.
+
+    Args:
+        images: those to train on, before any crop, see `mean_aspect`.
+        size: side of a square with as many pixels as a crop.
+        augment: whether the training images are augmented by `train_transform`.
+
+    Returns:
+        Transforms of the training and of the validation images.
+
+    Examples:
+        >>> import torch
+        >>> upright = torch.zeros(3, 40, 20)
+        >>> [transform(upright).shape for transform in crop_transforms([{"image": upright}], 8, augment=True)]
+        [torch.Size([3, 11, 6]), torch.Size([3, 11, 6])]
+    """
+    aspect = mean_aspect(images)
+    evaluated = eval_transform(size, aspect=aspect)
+    return train_transform(size, aspect) if augment else evaluated, evaluated
+
+
 def _shape(size: int, aspect: float) -> tuple[int, int]:
     """Height and width with about size² pixels."""
     return round(size / math.sqrt(aspect)), round(size * math.sqrt(aspect))
