@@ -15,7 +15,6 @@ from decomprec.batching import plan_batches
 from decomprec.inference import batch_masks
 from decomprec.tiling import enlarged
 from decomprec.trained_model import TrainedModel
-from decomprec.training import PRESETS
 from decomprec.training.build import build_classifier, build_segmenter
 
 
@@ -32,7 +31,7 @@ def folder(case: Case) -> list[Tensor]:
 
 def model(case: Case, machine: Machine) -> TrainedModel:
     """The networks of "robust" with random weights."""
-    preset = PRESETS["robust"].override({"guide.encoder_weights": None})
+    preset = machine.preset("robust")
     classifier = build_classifier(preset, case.num_classes)
     torch.nn.init.constant_(classifier.head.bias, 1e9)  # sees every class
     segmenter = build_segmenter(preset, case.num_classes, classifier)

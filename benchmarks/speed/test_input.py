@@ -15,7 +15,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from benchmarks.speed.grid import Case
 from benchmarks.speed.loaders import batches
 from benchmarks.speed.timing import Machine, measure
-from decomprec.training import PRESETS, GuideModule, Preset, SegmenterModule
+from decomprec.training import GuideModule, Preset, SegmenterModule
 from decomprec.training.build import build_classifier, build_loss, build_segmenter
 
 SIDE = 224  # of the photographs, as of the dogs'
@@ -24,7 +24,7 @@ PASS = 2  # steps: the guide's images take turns in size
 
 def stage_module(preset: Preset, stage: str, num_classes: int) -> L.LightningModule:
     """The module of a preset's stage, as `decomprec.training.train` builds it, with random weights."""
-    classifier = build_classifier(preset.override({"guide.encoder_weights": None}), num_classes)
+    classifier = build_classifier(preset, num_classes)
     if stage == "guide":
         return GuideModule(classifier, preset.guide)
     segmenter = build_segmenter(preset, num_classes, classifier)
@@ -33,7 +33,7 @@ def stage_module(preset: Preset, stage: str, num_classes: int) -> L.LightningMod
 
 def test_input(benchmark: BenchmarkFixture, machine: Machine, case: Case) -> None:
     name, stage = case.subject.split()
-    preset = PRESETS[name]
+    preset = machine.preset(name)
     if machine.quick:
         preset = preset.override({"image_size": case.size, "segmenter.image_size": case.size})
     module = stage_module(preset, stage, case.num_classes).to(machine.device).train()

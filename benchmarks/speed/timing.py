@@ -21,7 +21,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.speed.ceilings import DTYPE, ceilings
 from benchmarks.speed.grid import Case
 from decomprec.models import SmallEncoder
+from decomprec.training import PRESETS, Preset
 
+TINY = {
+    "guide.encoder": "small",
+    "guide.encoder_options": {"widths": [8, 16]},
+    "segmenter.decoder_widths": [16, 8],
+}
 SECONDS, ROUNDS = 5, (3, 20)  # as many rounds as fit into the seconds, within these bounds
 
 
@@ -56,6 +62,11 @@ class Machine:
     def encoder(self, name: str) -> str | nn.Module:
         """The encoder of that name; for the smoke test a tiny one."""
         return SmallEncoder((8, 16)) if self.quick else name
+
+    def preset(self, name: str) -> Preset:
+        """The preset of that name without pretrained weights; for the smoke test with tiny networks."""
+        preset = PRESETS[name].override({"guide.encoder_weights": None})
+        return preset.override(TINY) if self.quick else preset
 
     def compile(self, function: Callable[..., Any], fullgraph: bool = True) -> Callable[..., Any]:
         """`torch.compile` for one size, whole or in several graphs; the smoke test traces, but generates no code."""
