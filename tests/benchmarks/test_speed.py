@@ -169,7 +169,7 @@ def test_checks_of_a_data_set_are_timed(tmp_path: Path) -> None:
 
 def test_precisions_are_compared_from_one_start(tmp_path: Path) -> None:
     tiny = [
-        "image_size=32",
+        "image_size=16",
         "guide.encoder_options={widths: [4, 8]}",
         "guide.epochs=1",
         "segmenter.decoder_widths=[8, 4]",

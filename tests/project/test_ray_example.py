@@ -48,7 +48,7 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "photos" / "broken.jpg").write_text("no image")
 
     words = ["photos", "--out", "drawn", "--model", "model", "--workers", "2", "--batch", "2"]
-    environment = {**os.environ, "RAY_ADDRESS": "local", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "RAY_ADDRESS": "local", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
     call = subprocess.Popen(
         [sys.executable, str(EXAMPLE), *words],
         cwd=tmp_path,
