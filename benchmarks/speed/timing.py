@@ -25,7 +25,7 @@ from decomprec.training import PRESETS, Preset
 
 TINY = {
     "guide.encoder": "small",
-    "guide.encoder_options": {"widths": [8, 16]},
+    "guide.encoder_options": {"widths": [8, 8, 16]},
     "segmenter.decoder_widths": [16, 8],
 }
 SECONDS, ROUNDS = 5, (3, 20)  # as many rounds as fit into the seconds, within these bounds
