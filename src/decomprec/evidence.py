@@ -13,7 +13,7 @@ from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.encoders import pad_to_multiples
 from decomprec.models.evidence_decoder import EvidenceDecoder
-from decomprec.models.segmenter import DecompositionSegmenter, stride_of_enlarged
+from decomprec.models.segmenter import DecompositionSegmenter, maps_of_enlarged, stride_of_enlarged
 from decomprec.protocols import Refinement
 from decomprec.refine import pamr, rescale, resize
 from decomprec.seeds import seed_labels
@@ -151,7 +151,9 @@ def class_evidence(
         maps: list[Tensor] = encoder(rescale(pad_to_multiples(images, stride), enlarge))
         return maps
 
-    maps_of = features if features is not None and encoder is segmenter.encoder else own_features
+    # Enlarged, the finest maps are left out of the segmenter's features.
+    shared = encoder is segmenter.encoder and len(maps_of_enlarged(encoder, enlarge)[0]) >= -min(classifier.levels)
+    maps_of = features if features is not None and shared else own_features
 
     def evidence(images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
