@@ -18,7 +18,7 @@ def test_each_setting_has_a_row_with_its_values_and_range() -> None:
     names = {prefix + name for prefix, group in stages.items() for name in group.model_fields}
     found = rows()
     assert found.keys() == names - {"name", "guide", "segmenter"}
-    assert found["guide.occlusion"][:3] == ["`0.0`", "demo: `0.5`; robust: `0.3`", "number ≥ 0 and ≤ 1"]
+    assert found["guide.occlusion"][:3] == ["`0.0`", "demo: `0.5`", "number ≥ 0 and ≤ 1"]
     assert found["guide.levels"][:3] == ["`[-1]`", "robust: `[-2, -1]`", "list, each whole number < 0"]
     assert found["segmenter.absent"][:3] == [
         "`ignore`",

@@ -286,7 +286,7 @@ def test_resume_takes_the_preset_of_the_run(run: Path, data: Path) -> None:
 )
 def test_what_train_refuses(words: list[str], message: str, data: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("name: [1")
-    (tmp_path / "tags.csv").write_text("photo,tags\na.png,red\n")
+    (tmp_path / "tags.csv").write_text("picture,tags\na,red\n")
     places = {"DATA": str(data), "BROKEN": str(tmp_path / "broken.yaml"), "CSV": str(tmp_path / "tags.csv")}
     words = [places.get(word, word) for word in words]
     assert message in sentence("train", *words, "--out", tmp_path / "run", "--device", "cpu")
