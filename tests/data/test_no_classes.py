@@ -1,4 +1,4 @@
-"""Folders that hold no classes, though they lie like them, are refused with the cure, or read as what they are."""
+"""Folders that hold no classes, though they are laid out like them, are refused with the cure, or read as what they are."""
 
 from pathlib import Path
 
