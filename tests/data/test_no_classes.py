@@ -1,4 +1,4 @@
-"""Folders that hold no classes, though they are laid out like them, are refused with the cure, or read as what they are."""
+"""Folders without classes that are laid out as if they had some: refused with the cure, or read as what they are."""
 
 from pathlib import Path
 
