@@ -55,11 +55,9 @@ def evidence_weights(classifier: PooledClassifier) -> tuple[Tensor, Tensor]:
             "Expected a classifier with standardise=True, whose BatchNorm has recorded the features, but got one "
             "without."
         )
-    mean, variance = classifier.norm.running_mean, classifier.norm.running_var
-    assert isinstance(mean, Tensor)
-    assert isinstance(variance, Tensor)
-    weights = classifier.head.weight.detach() / (variance + classifier.norm.eps).sqrt()
-    return weights, -(weights @ mean) - classifier.floor
+    with torch.no_grad():
+        weights, bias = classifier.rectified_weights()
+        return weights, bias - classifier.floor
 
 
 def floor_of(classifier: PooledClassifier, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

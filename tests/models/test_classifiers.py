@@ -38,6 +38,24 @@ def test_a_standardising_classifier_scores_both_parts_of_every_feature(images: T
     torch.testing.assert_close(classifier.judge(classifier.encoder(images)), classifier(images))
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_scores_by_known_statistics_are_those_of_the_standardised_parts(precision: torch.dtype) -> None:
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=4, standardise=True)
+    norm = classifier.norm
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(torch.rand(16))
+    norm.running_var.copy_(torch.rand(16) + 0.1)
+    features = torch.randn(2, 8, 3, 5)
+    parts = torch.cat([features.clamp(min=0), (-features).clamp(min=0)], dim=1).double()
+    mean, deviation = (t.double()[:, None, None] for t in (norm.running_mean, (norm.running_var + norm.eps).sqrt()))
+    expected = torch.einsum("nchw,sc->nshw", (parts - mean) / deviation, classifier.head.weight.double())
+    with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        scores = classifier.eval().scores(features)
+    torch.testing.assert_close(scores.double(), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_activation_maps_average_to_the_logits(images: Tensor) -> None:
     classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=4).eval()
     maps = classifier.activation_maps(images)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec.models.encoders import TimmEncoder, check_encoder, check_levels, gathered, rectified
+from decomprec.models.encoders import TimmEncoder, check_encoder, check_levels, gathered, rectified, scores_of_rectified
 from decomprec.models.pooling import POOLINGS, Pooling, pool
 
 
@@ -102,8 +102,22 @@ class PooledClassifier(nn.Module):
 
     def scores(self, features: Tensor) -> Tensor:
         """Scores (N, K-1, h, w) of features that `gather` gave: what speaks for each class at each pixel."""
-        parts = rectified(features) if self.rectify else features
-        return F.conv2d(self.norm(parts), self.head.weight[:, :, None, None])
+        if not self.rectify:
+            return F.conv2d(features, self.head.weight[:, :, None, None])
+        if self.norm.training:
+            return F.conv2d(self.norm(rectified(features)), self.head.weight[:, :, None, None])
+        weights, bias = self.rectified_weights()
+        return scores_of_rectified(features, weights, bias)
+
+    def rectified_weights(self) -> tuple[Tensor, Tensor]:
+        """Weights (K-1, 2C) and bias (K-1,) that score rectified features, by the statistics of the BatchNorm."""
+        # Not BatchNorm2d: Lightning's sync_batchnorm leaves one of another class.
+        assert isinstance(self.norm, nn.modules.batchnorm._BatchNorm)
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None
+        assert variance is not None
+        weights = self.head.weight / (variance + self.norm.eps).sqrt()
+        return weights, -(weights * mean).sum(dim=1)  # a product of matrices could be in bfloat16
 
     def activation_maps(self, images: Tensor) -> Tensor:
         """Class activation maps (N, K-1, h, w): the scores. Pooled, they are the logits without their bias."""

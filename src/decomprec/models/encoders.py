@@ -210,6 +210,34 @@ def rectified(features: Tensor) -> Tensor:
     return torch.cat([features, -features], dim=1).relu()
 
 
+def scores_of_rectified(features: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer on the `rectified` features of every pixel, without building them.
+
+        w⁺ · max(f, 0) + w⁻ · max(-f, 0) + b = (w⁺ + w⁻) · max(f, 0) - w⁻ · f + b
+
+    The right side reads half as much memory as the left, which is what such a layer of few outputs takes its time for.
+
+    Args:
+        features: (N, C, h, w), signed.
+        weights: (S, 2C), of the positive parts, then of the negative ones.
+        bias: (S,).
+
+    Returns:
+        (N, S, h, w).
+
+    Examples:
+        >>> features, weights, bias = torch.randn(2, 4, 5, 5), torch.randn(3, 8), torch.randn(3)
+        >>> scores = scores_of_rectified(features, weights, bias)
+        >>> parts = F.conv2d(rectified(features), weights[:, :, None, None], bias)
+        >>> torch.testing.assert_close(scores, parts, atol=1e-4, rtol=1e-4)
+    """
+    positive, negative = weights[:, :, None, None].chunk(2, dim=1)
+    # The terms are larger than their difference: not in bfloat16.
+    with torch.autocast(features.device.type, enabled=False):
+        features = features.to(weights)
+        return F.conv2d(features.relu(), positive + negative, bias) - F.conv2d(features, negative)
+
+
 def gathered(maps: Sequence[Tensor], levels: Sequence[int]) -> Tensor:
     """Some of an encoder's feature maps as one, at the size of the finest of them.
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decomprec.affinity import feature_affinity, random_walk
-from decomprec.models.encoders import check_levels, gathered, rectified
+from decomprec.models.encoders import check_levels, gathered, rectified, scores_of_rectified
 from decomprec.refine import resize
 
 
@@ -86,13 +86,12 @@ class EvidenceDecoder(nn.Module):
 
         With `classes` (B, S-1), int64, in [0, K-1), only those of each image, after the background: (B, S, h, w).
         """
-        parts = rectified(gathered(features, self.config["levels"])).float()
+        seen = gathered(features, self.config["levels"]).float()
         if classes is None:
-            evidence = F.conv2d(parts, self.weights[:, :, None, None], self.bias)
+            evidence = scores_of_rectified(seen, self.weights, self.bias)
         else:
-            evidence = (
-                torch.einsum("bchw,bsc->bshw", parts, self.weights[classes]) + self.bias[classes][..., None, None]
-            )
+            evidence = torch.einsum("bchw,bsc->bshw", rectified(seen), self.weights[classes])
+            evidence = evidence + self.bias[classes][..., None, None]
         finer = features[-3:-1] or features
         spread = resize(evidence.relu(), finer[-1].shape[-2:])
         if self.config["steps"]:

@@ -62,7 +62,7 @@ class GuideSettings(Settings):
         description="Train the head alone, on standardised features.",
     )
     head_steps: int = Field(
-        default=500,
+        default=1000,
         ge=0,
         description="Steps of the head at least, if the encoder is frozen; further ones reuse an epoch's features.",
     )
