@@ -52,6 +52,7 @@ def test_a_class_of_drawings_next_to_photographs_is_one(tmp_path: Path) -> None:
     [
         (("patient001", "patient002", "patient003"), "3 folders, such as patient001, are named like parts of the data"),
         (("Scene_1", "Scene_2"), "2 folders, such as Scene_1"),
+        (("kos01", "kos02", "kos03"), "3 folders, such as kos01"),
         (("2019", "2020", "2021"), "3 folders, such as 2019"),
         (("2021-05-30", "2021-06-01"), "2 folders, such as 2021-05-30"),
         (("train/fold1", "train/fold2"), "2 folders, such as fold1"),

@@ -27,6 +27,23 @@ _INTACT = {
 }
 _DENIED = {"yes": "no", "true": "false", "fail": "pass", "failed": "passed", "failure": "pass"}
 _DENIALS = ("no", "non", "not", "without")
+_KINDS = {
+    "c",
+    "cat",
+    "category",
+    "class",
+    "cls",
+    "defect",
+    "grade",
+    "kind",
+    "label",
+    "level",
+    "species",
+    "stage",
+    "type",
+}
+"""Words before the number of a class."""
+
 _GROUPS = (
     "patient|subject|participant|case|scene|video|clip|seq|sequence|part|fold|batch|day|week|session|run|camera|cam|"
     "site|location|frame|frames|slide|slice|tile|plot|chunk|group|folder|dir|subset|trial|study|series"
@@ -147,6 +164,24 @@ def looks_like_group(name: str) -> bool:
         [True, True, True, False, False, False]
     """
     return bool(re.fullmatch(rf"({_GROUPS})[\s_\-.]?\d+|(19|20)\d\d([_\-.]?\d\d){{0,2}}", name.casefold()))
+
+
+def are_numbered(names: Collection[str]) -> bool:
+    """Tell whether names are one word with numbers that are padded with zeros, as counted parts have and classes not.
+
+    Examples:
+        >>> are_numbered(["kos01", "kos02", "kos03"]), are_numbered(["item1", "item2", "item3"])
+        (True, False)
+        >>> are_numbered(["class_01", "class_02", "class_03"]), are_numbered(["n01440764", "n02102040", "n02979186"])
+        (False, False)
+    """
+    found = [re.fullmatch(r"([^\W\d]+)[\s_\-.]?(\d{2,})", name.casefold()) for name in names]
+    if len(found) < 3 or not all(found):
+        return False
+    words, numbers = zip(*(match.groups() for match in found if match), strict=True)
+    padded = any(number.startswith("0") for number in numbers) and len(set(map(len, numbers))) == 1
+    counted = max(map(int, numbers)) <= 2 * len(numbers)
+    return padded and counted and len(set(words)) == 1 and plain(words[0]) not in _KINDS
 
 
 def may_hold_images(name: str) -> bool:

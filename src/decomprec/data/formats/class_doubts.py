@@ -9,7 +9,15 @@ from decomprec.data.formats.cures import find_listings
 from decomprec.data.formats.drawn import are_drawn
 from decomprec.data.image_io import image_files
 from decomprec.data.mask_files import MaskFiles, mask_images
-from decomprec.data.names import holds_images, holds_masks, looks_like_group, masks_of, split_of, subfolders
+from decomprec.data.names import (
+    are_numbered,
+    holds_images,
+    holds_masks,
+    looks_like_group,
+    masks_of,
+    split_of,
+    subfolders,
+)
 
 _MOST_FOLDERS = 12  # whose images are looked at
 
@@ -21,7 +29,7 @@ def check_groups(root: Path, names: Collection[str]) -> None:
             f"Expected {root} to hold a folder per class, but got 0 and 1; if 1 means that something is in the image, "
             "call 0 none and 1 like it; if both are classes, name them as `classes`."
         )
-    if len(names) > 1 and all(map(looks_like_group, names)):
+    if len(names) > 1 and (all(map(looks_like_group, names)) or are_numbered(names)):
         first = sorted(names)[0]
         raise FileNotFoundError(
             f"Expected {root} to hold a folder per class, but its {len(names)} folders, such as {first}, are named "
