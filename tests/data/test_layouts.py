@@ -1,7 +1,9 @@
 """Layouts of other tools are read as what they are, or refused with the cure; expectations are how they were made."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,6 +175,51 @@ def test_yolo(inside: bool, names: str | None, tmp_path: Path) -> None:
         data = read(tmp_path, split)
         assert data.class_names == ("cat", "dog")
         assert tags_by_name(data) == shown(folder)
+
+
+def test_a_split_of_yolo_is_named_by_the_file_above(tmp_path: Path) -> None:
+    for name, objects in SHOWN.items():
+        image(tmp_path / f"train/images/{name}.jpg")
+        lines = [f"{('cat', 'dog').index(thing)} 0.5 0.5 0.2 0.2\n" for thing in sorted(objects)]
+        text(tmp_path / f"train/labels/{name}.txt", "".join(lines))
+    text(tmp_path / "data.yaml", "names: [cat, dog]\n")
+    train, val = (read(tmp_path / "train", split) for split in ("train", "val"))
+    assert train.class_names == ("cat", "dog")
+    assert tags_by_name(train) | tags_by_name(val) == SHOWN
+
+
+@pytest.mark.parametrize("file", ["classes.json", "id2label.json", "label_map.json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        ["background", "cat", "dog"],
+        ["cat", "dog"],
+        {"0": "background", "1": "cat", "2": "dog"},
+        {"1": "cat", "2": "dog", "255": "void"},
+        {"dog": 2, "cat": 1},
+        [{"id": 1, "name": "cat", "color": [255, 0, 0]}, {"id": 2, "name": "dog"}],
+    ],
+)
+def test_mask_values_in_json(file: str, content: Any, tmp_path: Path) -> None:
+    for i in range(6):
+        image(tmp_path / f"images/{i}.jpg")
+        mask(tmp_path / f"masks/{i}.png", i % 3)
+    text(tmp_path / file, json.dumps(content))
+    train, val = (read(tmp_path, split) for split in ("train", "val"))
+    assert train.class_names == ("cat", "dog")
+    assert tags_by_name(train) | tags_by_name(val) == {
+        str(i): {0: set(), 1: {"cat"}, 2: {"dog"}}[i % 3] for i in range(6)
+    }
+
+
+@pytest.mark.parametrize("content", ['{"cat": 100, "dog": 200}', '{"classes": ["cat"]}', "[1, 2]", "cat"])
+def test_json_that_names_no_mask_values_is_refused(content: str, tmp_path: Path) -> None:
+    for i in range(6):
+        image(tmp_path / f"images/{i}.jpg")
+        mask(tmp_path / f"masks/{i}.png", i % 3)
+    text(tmp_path / "classes.json", content)
+    with pytest.raises(ValueError, match=r"classes\.json to (be JSON|hold a list of class names)"):
+        read(tmp_path, "train")
 
 
 def test_annotations_in_xml_beside_the_images(tmp_path: Path) -> None:

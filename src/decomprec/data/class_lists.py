@@ -1,8 +1,10 @@
 """Lists of class names that labelling tools write next to masks: the number of a class is its place in the list."""
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.mask_colours import Colour, Colours
@@ -12,11 +14,12 @@ from decomprec.data.paths import read_text
 
 LISTS = (
     *("class_names.txt", "classes.txt", "labelmap.txt", "labels.txt", "label_names.txt", "names.txt", "obj.names"),
-    *("class_dict.csv", "label_colors.txt", "codes.txt"),
+    *("class_dict.csv", "label_colors.txt", "codes.txt", "classes.json", "id2label.json", "label_map.json"),
 )
 """Names of such files, the most telling first."""
 
 _IGNORED = "ignore"
+_NO_CLASS = {_IGNORED, "ignored", "void", "unlabeled", "unlabelled"}
 _LOOKED_AT = 20
 _COLOURED = (
     re.compile(r"(?P<name>[^:]+):\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)\s*(:.*)?"),
@@ -92,7 +95,20 @@ def read_colours(path: Path | None) -> Colours | None:
 
 
 def listed_names(path: Path) -> list[str]:
-    """Read the names in a list of classes, as they stand there but for those to be ignored."""
+    r"""Read the names in a list of classes, as they stand there but for those to be ignored.
+
+    In a .json file they are a list, or a mapping between names and numbers; if these count from 1, 0 is the background.
+
+    Raises:
+        ValueError: if the file is not UTF-8, or JSON of another form.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "id2label.json"
+        >>> _ = path.write_text('{"1": "cat", "2": "dog", "255": "ignore"}')
+        >>> listed_names(path)
+        ['background', 'cat', 'dog']
+    """
     lines = _lines(path)
     coloured = _coloured(path)
     numbered = [re.fullmatch(r"(\d+)[\s:,=]+(.*[^\s:,=\d].*)", line) for line in lines]
@@ -164,6 +180,8 @@ def _names_images(path: Path) -> bool:
 
 
 def _lines(path: Path) -> list[str]:
+    if path.suffix.lower() == ".json":
+        return _names_in_json(path)
     lines = (line.strip() for line in read_text(path).splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -182,3 +200,30 @@ def _coloured(path: Path) -> list[tuple[str, Colour]]:
                 if plain(match["name"]) != _IGNORED
             ]
     return []
+
+
+def _names_in_json(path: Path) -> list[str]:
+    try:
+        value: Any = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"Expected {path} to be JSON, but: {error}.") from error
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(entry, dict) and {"id", "name"} <= set(entry) for entry in value)
+    ):
+        value = {entry["name"]: entry["id"] for entry in value}
+    if isinstance(value, dict) and value and all(type(number) is int for number in value.values()):
+        value = {number: name for name, number in value.items()}
+    elif isinstance(value, dict) and all(str(number).isdecimal() for number in value):
+        value = {int(number): name for number, name in value.items()}
+    if isinstance(value, dict) and all(type(number) is int for number in value):
+        known = {number: name for number, name in value.items() if not (number and plain(str(name)) in _NO_CLASS)}
+        names = [known.get(number) for number in range(max(known, default=-1) + 1)]
+        value = ["background", *names[1:]] if names[:1] == [None] else names
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(
+            f"Expected {path} to hold a list of class names, or a mapping between them and the numbers from 0 on; "
+            "write one, or remove the file."
+        )
+    return value

@@ -19,7 +19,7 @@ from decomprec.data.formats.pairs import Pair, find_pairs, pair_images
 from decomprec.data.formats.split_lists import say_unused_lists, split_indices
 from decomprec.data.mask_colours import Colours
 from decomprec.data.mask_files import MaskFiles, fit_by_affixes, is_mask_name, mask_images, normal_path
-from decomprec.data.names import is_nothing, is_system
+from decomprec.data.names import is_nothing, is_system, split_of
 from decomprec.data.notices import say
 from decomprec.data.paths import below, read_text
 from decomprec.data.record import MaskValues, Record
@@ -31,10 +31,10 @@ class PairedImages(TaggedImages):
     """Images with a folder of masks or labels next to them, from which their tags are read.
 
     A class is in an image if its mask has a pixel of it, its YOLO labels a line, or its annotation in XML an object.
-    The classes of masks are those of a ``classes.txt``, ``class_names.txt`` or ``labelmap.txt``; without one, they are
-    called by their values. In masks that hold only 0 and 255, 255 is the class. The classes of YOLO's labels are those
-    of ``data.yaml`` or of such a list. An image without mask or annotation is left out, as its tags are unknown; one
-    without YOLO labels has no class.
+    The classes of masks are those of a ``classes.txt``, ``class_names.txt``, ``labelmap.txt`` or ``classes.json``;
+    without one, they are called by their values. In masks that hold only 0 and 255, 255 is the class. The classes of
+    YOLO's labels are those of ``data.yaml`` or of such a list. An image without mask or annotation is left out, as its
+    tags are unknown; one without YOLO labels has no class.
 
     Args:
         root: the folder, as `find_pairs` knows.
@@ -190,7 +190,9 @@ def _class_names(
 
 
 def _yolo_names(folders: Sequence[Path]) -> list[str]:
-    listings = (file for folder in folders for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]))
+    above = [folder.parent for folder in folders if split_of(folder.name)]  # of one split, next to the others
+    places = [*folders, *above]
+    listings = (file for folder in places for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]))
     for file in (file for file in listings if not is_system(file.name)):
         content = load_yaml(read_text(file))
         names = content.get("names") if isinstance(content, dict) else None
@@ -198,7 +200,7 @@ def _yolo_names(folders: Sequence[Path]) -> list[str]:
             names = [names.get(number, f"class {number}") for number in range(max(names, default=-1) + 1)]
         if isinstance(names, list):
             return [str(name) for name in names]
-    listing = find_class_list(*folders)
+    listing = find_class_list(*places)
     if listing is None:
         raise ValueError(f"Expected data.yaml in {folders[0]} to name the classes of the YOLO labels, but got none.")
     return listed_names(listing)
