@@ -62,6 +62,16 @@ TEXT = datasets.Value("string")
             {"tags": [1, 0, 2], "weather": [0, 0, 1]},
             None,
         ),
+        (
+            {"objects": {"id": datasets.List(datasets.Value("int64")), "category": datasets.List(LABEL)}},
+            {"objects": [{"id": [0, 1], "category": [1, 0]}, {"id": [], "category": []}, {"id": [2], "category": [2]}]},
+            [["cat", "dog"], [], ["cow"]],
+        ),
+        (
+            {"objects": datasets.List({"id": datasets.Value("int64"), "category": LABEL})},
+            {"objects": [[{"id": 0, "category": 1}, {"id": 1, "category": 0}], [], [{"id": 2, "category": 2}]]},
+            [["cat", "dog"], [], ["cow"]],
+        ),
     ],
 )
 def test_every_form_of_tags(features: Any, columns: Any, expected: Any, tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def load_hugging_face(
     in the cache of `datasets`, which takes as much space again.
 
     The image is the column of images. The tags are the column "tags", or the only column of class labels, one or
-    several an image, or the only one that is called label, class, category or the like. A column of images that is
+    several an image, or the only one that is called label, class, category or the like, also inside a column such as
+    "objects", as data sets for detection have it. A column of images that is
     called mask, label_map or the like holds masks. Class names are those of the labels' feature; plain numbers need a
     file classes.txt or classes.json in the folder.
 
@@ -93,11 +94,34 @@ def _split_rows(path: Path, split: str) -> Any:
         files = files_by_split(parquet_files(path), path if path.is_dir() else path.parent)
         part = choose_part(list(files), split, path)
         rows = datasets.load_dataset("parquet", data_files=[str(f) for f in files[part.source]], split="train")
+    rows = _flat(rows)
     if part.share == "all":
         return rows
     numbers = [f"{i:09d}" for i in range(len(rows))]
     out = held_out(numbers)
     return rows.select([i for i, number in enumerate(numbers) if (number in out) == (part.share == "val")])
+
+
+def _flat(rows: Any) -> Any:
+    """The rows with the inner columns of a column such as "objects" as columns: "objects.category"."""
+    features = rows.features
+    if any(isinstance(feature, dict) and not _is_image(feature) for feature in features.values()):
+        rows = rows.flatten()
+    datasets, extra = _library(), []
+    for name, feature in features.items():
+        inner: Any = getattr(feature, "feature", None)  # of lists whose entries have columns
+        for key in (key for key in inner if plain(key) in _TAGS) if isinstance(inner, dict) else ():
+            column = f"{name}.{key}"
+            alone = datasets.Features({column: datasets.List(inner[key])})
+            entries = rows.select_columns([name])
+            extra.append(
+                entries.map(_inner, fn_kwargs={"name": name, "key": key}, remove_columns=[name], features=alone)
+            )
+    return datasets.concatenate_datasets([rows, *extra], axis=1) if extra else rows
+
+
+def _inner(row: Any, name: str, key: str) -> dict[str, Any]:
+    return {f"{name}.{key}": [entry[key] for entry in row[name]]}
 
 
 def _library() -> Any:
@@ -116,7 +140,7 @@ def _columns(rows: Any, path: Path) -> tuple[str, str, str | None]:
     masks = [name for name in image_like if holds_masks(name)]
     images = [name for name in image_like if name not in masks]
     labels = [name for name, feature in rows.features.items() if _feature_names(feature)]
-    called = [name for name in rows.features if plain(name) in _TAGS and name not in image_like]
+    called = [name for name in rows.features if plain(name.split(".")[-1]) in _TAGS and name not in image_like]
     image = _only(images, "image", "images", rows, path)
     tags = _only(labels if labels and "tags" not in called else called, "tags", "tags", rows, path)
     return image, tags, _only(masks, "mask", "masks", rows, path) if masks else None
