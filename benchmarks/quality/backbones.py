@@ -32,7 +32,7 @@ from decomprec.models import PooledClassifier, TimmEncoder
 from decomprec.protocols import Predictor
 from decomprec.refine import pamr
 from decomprec.training import PRESETS
-from decomprec.training.modules import train_head
+from decomprec.training.head import train_head
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.encoders import rectified
 from decomprec.training import GuideModule, GuideSettings
-from decomprec.training.modules import train_head
+from decomprec.training.head import odds_of_best_f1, train_head
 
 OPTIONS = {
     "accelerator": "cpu",
@@ -72,6 +72,28 @@ def test_a_small_thing_decides_if_scores_are_pooled_by_log_sum_exp() -> None:
     assert torch.equal(highest[1::2], where[1::2])
 
 
+@pytest.mark.parametrize(("rarity", "spread"), [(0.0, 1.0), (-2.0, 1.5), (-4.0, 1.0), (-1.0, 5.0)])
+def test_the_odds_of_the_best_f1_are_those_that_drawn_tags_confirm(rarity: float, spread: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = rarity + spread * torch.randn(100_000, generator=generator)
+    tags = torch.rand(len(logits), generator=generator) < logits.sigmoid()
+    classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2).eval()
+    with torch.no_grad():
+        classifier.head.weight.copy_(torch.eye(8)[:1])
+        classifier.head.bias.zero_()
+    features = torch.zeros(len(logits), 8, 1, 1)
+    features[:, 0, 0, 0] = logits
+    odds = odds_of_best_f1(classifier, features.split(1000)).item()
+
+    def f1(cut: float) -> float:
+        said = logits > cut
+        return float(2 * (said & tags).sum() / (said.sum() + tags.sum()))
+
+    best = max(f1(cut / 20) for cut in range(-120, 60))
+    assert f1(odds) == pytest.approx(best, abs=0.003)
+    assert odds <= 0
+
+
 @pytest.fixture
 def data() -> TaggedDataModule:
     scenes = SyntheticScenes(16, num_classes=2, size=16, seed=1)
@@ -103,6 +125,21 @@ def test_a_frozen_guide_sees_every_image_once_an_epoch_and_its_head_takes_all_st
     by_batch = [part.var(dim=0) for part in pixels.split([8 * 16, 8 * 64] * 2)]
     torch.testing.assert_close(classifier.norm.running_var, torch.stack(by_batch).mean(dim=0), atol=1e-4, rtol=1e-3)
     assert classifier.floor.all()
+
+
+def test_the_biases_are_moved_by_these_odds(
+    classifier: PooledClassifier, data: TaggedDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
+    biases = []
+    for odds in (0.0, 0.5):
+        monkeypatch.setattr(
+            "decomprec.training.modules.odds_of_best_f1", lambda *_, odds=odds: torch.tensor([odds] * 2)
+        )
+        classifier.load_state_dict(start)
+        L.Trainer(max_epochs=1, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
+        biases.append(classifier.head.bias.detach().clone())
+    torch.testing.assert_close(biases[0] - 0.5, biases[1])
 
 
 def test_no_more_features_are_kept_than_there_is_room_for(

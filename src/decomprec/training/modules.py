@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Self
 
 import lightning as L
@@ -23,6 +23,7 @@ from decomprec.refine import rescale, resize
 from decomprec.slots import choose_slots
 from decomprec.training.augment import FILLS, occlude
 from decomprec.training.collapse import Diagnostics
+from decomprec.training.head import odds_of_best_f1, train_head
 from decomprec.training.settings import GuideSettings, SegmenterSettings
 
 Batch = dict[str, Any]
@@ -155,7 +156,7 @@ class GuideModule(Stage):
             self._kept.append((features.half().cpu(), tags.cpu()))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """After the last batch of an epoch, take the head's further steps, and find the floor of its scores.
+        """After the last batch of an epoch, take the head's further steps, find its scores' floor and move its biases.
 
         Before the validation, which is to judge that head, and the checkpoint.
         """
@@ -174,6 +175,8 @@ class GuideModule(Stage):
         classifier.norm.eval()
         train_head(classifier, batches, self.learning_rate, self.weight_decay, self._mean)
         classifier.floor.copy_(self._mean(floor_of(classifier, self._kept)))
+        with torch.no_grad():
+            classifier.head.bias.sub_(self._mean(odds_of_best_f1(classifier, (kept for kept, _ in self._kept))))
         classifier.norm.train()
         self._kept.clear()
 
@@ -287,47 +290,3 @@ class SegmenterModule(Stage):
     def on_validation_epoch_end(self) -> None:
         """Log the diagnostics."""
         self.log_dict({f"val/{name}": value for name, value in self.diagnostics.summary().items()})
-
-
-@torch.enable_grad()
-def train_head(
-    classifier: PooledClassifier,
-    batches: Sequence[tuple[Tensor, Tensor]],
-    learning_rate: float,
-    weight_decay: float,
-    mean: Callable[[Tensor], Tensor] = lambda tensor: tensor,
-) -> None:
-    """Train the head alone by Eq. 9, a step for each batch of features, with a learning rate that rises and falls.
-
-    Args:
-        classifier: its head is changed in place.
-        batches: features (N, C, h, w), as `PooledClassifier.gather` gives them, and tags (N, K-1).
-        learning_rate: the highest, of Adam.
-        weight_decay: λ of the penalty λ/2 ‖w‖² on the weights, at least 0.
-        mean: over all processes that train the head together, of its gradients.
-
-    Examples:
-        >>> from decomprec.models import SmallEncoder
-        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2, standardise=True).eval()
-        >>> features = torch.randn(50, 8, 1, 1)
-        >>> tags = (features[:, :1].mean(dim=(2, 3)) > 0).float()
-        >>> train_head(classifier, [(features, tags)] * 99, learning_rate=0.1, weight_decay=0)
-        >>> bool(((classifier.classify(features) > 0) == (tags > 0)).float().mean() > 0.9)
-        True
-    """
-    head = classifier.head
-    groups: list[dict[str, Any]] = [{"params": [head.weight], "weight_decay": weight_decay}, {"params": [head.bias]}]
-    optimizer = torch.optim.Adam(groups, learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=len(batches) + 1, cycle_momentum=False
-    )
-    for features, tags in batches:
-        loss = DF.guide_loss(classifier.classify(features.to(head.weight)), tags.to(head.weight))
-        optimizer.zero_grad()
-        loss.backward()
-        for parameter in head.parameters():
-            assert parameter.grad is not None
-            parameter.grad.copy_(mean(parameter.grad))
-        optimizer.step()
-        schedule.step()
-    optimizer.zero_grad()

@@ -1,0 +1,88 @@
+"""The head of a guide whose encoder is frozen: its steps on features that are kept, and when it says yes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decomprec import functional as DF
+from decomprec.models.classifiers import PooledClassifier
+
+
+@torch.enable_grad()
+def train_head(
+    classifier: PooledClassifier,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    learning_rate: float,
+    weight_decay: float,
+    mean: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+) -> None:
+    """Train the head alone by Eq. 9, a step for each batch of features, with a learning rate that rises and falls.
+
+    Args:
+        classifier: its head is changed in place.
+        batches: features (N, C, h, w), as `PooledClassifier.gather` gives them, and tags (N, K-1).
+        learning_rate: the highest, of Adam.
+        weight_decay: λ of the penalty λ/2 ‖w‖² on the weights, at least 0.
+        mean: over all processes that train the head together, of its gradients.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2, standardise=True).eval()
+        >>> features = torch.randn(50, 8, 1, 1)
+        >>> tags = (features[:, :1].mean(dim=(2, 3)) > 0).float()
+        >>> train_head(classifier, [(features, tags)] * 99, learning_rate=0.1, weight_decay=0)
+        >>> bool(((classifier.classify(features) > 0) == (tags > 0)).float().mean() > 0.9)
+        True
+    """
+    head = classifier.head
+    groups: list[dict[str, Any]] = [{"params": [head.weight], "weight_decay": weight_decay}, {"params": [head.bias]}]
+    optimizer = torch.optim.Adam(groups, learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=len(batches) + 1, cycle_momentum=False
+    )
+    for features, tags in batches:
+        loss = DF.guide_loss(classifier.classify(features.to(head.weight)), tags.to(head.weight))
+        optimizer.zero_grad()
+        loss.backward()
+        for parameter in head.parameters():
+            assert parameter.grad is not None
+            parameter.grad.copy_(mean(parameter.grad))
+        optimizer.step()
+        schedule.step()
+    optimizer.zero_grad()
+
+
+@torch.no_grad()
+def odds_of_best_f1(classifier: PooledClassifier, batches: Iterable[Tensor]) -> Tensor:
+    """The logits from which on to say that a class is in an image, for the best F1 that the classifier expects.
+
+    Even odds get most images right, but a rare class, of which the classifier is seldom sure, is then hardly ever
+    found. F1, like the IoU of masks, counts what is found against what is missed and made up. The best answers say yes
+    from half of the best F1 on (Lipton et al., Optimal Thresholding of Classifiers to Maximize F1 Measure, 2014), which
+    the probabilities p, if they can be trusted, tell without tags:
+
+        p > F*/2    F* = max over m of 2 Σ (m highest p) / (m + Σ p)
+
+    Args:
+        classifier: in eval mode.
+        batches: features (N, C, h, w) of the images, as `PooledClassifier.gather` gives them.
+
+    Returns:
+        (K-1,), log odds; never above 0, as F* is at most 1.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
+        >>> odds_of_best_f1(classifier, [torch.rand(2, 8, 8, 8)]).shape
+        torch.Size([2])
+    """
+    weight = classifier.head.weight
+    sure = torch.cat([classifier.classify(features.to(weight)).sigmoid() for features in batches])
+    sure = sure.double().sort(dim=0, descending=True).values
+    count = torch.arange(1, len(sure) + 1, device=sure.device)[:, None]
+    best = (2 * sure.cumsum(dim=0) / (count + sure.sum(dim=0))).amax(dim=0)
+    return (best / 2).logit().to(weight)
