@@ -10,7 +10,6 @@ threshold of CAM is the best of the scored images, those of evidence are the lib
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,12 +26,12 @@ from decomprec.data import collate
 from decomprec.data.transforms import eval_transform
 from decomprec.evaluation import evaluate, guide_accuracy
 from decomprec.evaluation.baselines import best_cam_threshold
-from decomprec.evidence import EvidenceMasks, floor_of
+from decomprec.evidence import EvidenceMasks
 from decomprec.models import PooledClassifier, TimmEncoder
 from decomprec.protocols import Predictor
 from decomprec.refine import pamr
 from decomprec.training import PRESETS
-from decomprec.training.head import train_head
+from decomprec.training.head import fit_head
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,10 +82,7 @@ def measure(
         batches.append((classifier.gather(encoder(batch["image"])), batch["tags"]))
         classifier.classify(batches[-1][0])
     seconds = time.monotonic() - started
-    classifier.norm.eval()
-    rounds = range(math.ceil(guide.head_steps / len(batches)))
-    train_head(classifier, [batch for _ in rounds for batch in batches], guide.learning_rate, guide.weight_decay)
-    classifier.floor.copy_(floor_of(classifier, batches))
+    fit_head(classifier, batches, guide, guide.head_steps)
     classifier.requires_grad_(False).eval()
 
     evidence = {

@@ -133,9 +133,7 @@ def test_the_biases_are_moved_by_these_odds(
     start = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     biases = []
     for odds in (0.0, 0.5):
-        monkeypatch.setattr(
-            "decomprec.training.modules.odds_of_best_f1", lambda *_, odds=odds: torch.tensor([odds] * 2)
-        )
+        monkeypatch.setattr("decomprec.training.head.odds_of_best_f1", lambda *_, odds=odds: torch.tensor([odds] * 2))
         classifier.load_state_dict(start)
         L.Trainer(max_epochs=1, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
         biases.append(classifier.head.bias.detach().clone())
@@ -152,7 +150,7 @@ def test_no_more_features_are_kept_than_there_is_room_for(
         shapes.extend({features.shape for features, _ in batches})
         train_head(classifier, batches, *args)
 
-    monkeypatch.setattr("decomprec.training.modules.train_head", watched)
+    monkeypatch.setattr("decomprec.training.head.train_head", watched)
     L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
     assert shapes == [(8, 8, 4, 4)] * 2
 

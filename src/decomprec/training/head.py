@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,7 +10,47 @@ import torch
 from torch import Tensor
 
 from decomprec import functional as DF
+from decomprec.evidence import floor_of
 from decomprec.models.classifiers import PooledClassifier
+from decomprec.training.settings import GuideSettings
+
+
+def fit_head(
+    classifier: PooledClassifier,
+    kept: Sequence[tuple[Tensor, Tensor]],
+    settings: GuideSettings,
+    steps: int,
+    *,
+    seed: int = 0,
+    mean: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+) -> None:
+    """Train the head of a frozen encoder on its features; then find the floor of its scores and move its biases.
+
+    The biases end where the sign of a logit is the answer with the best F1, see `odds_of_best_f1`.
+
+    Args:
+        classifier: its head, floor and BatchNorm's mode are changed in place.
+        kept: features (N, C, h, w), as `PooledClassifier.gather` gives them, and tags (N, K-1), a pair for each batch.
+        settings: learning rate and weight decay.
+        steps: of the head, at least 0; each sees a batch, and all are seen in turn in random orders.
+        seed: of the orders.
+        mean: over all processes that train the head together.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=2, standardise=True)
+        >>> fit_head(classifier, [(torch.rand(4, 8, 3, 3), torch.tensor([[1.0], [0], [0], [0]]))], GuideSettings(), 5)
+        >>> classifier.norm.training
+        False
+    """
+    classifier.norm.eval()
+    generator = torch.Generator().manual_seed(seed)
+    rounds = range(math.ceil(steps / len(kept)))
+    order = [i for _ in rounds for i in torch.randperm(len(kept), generator=generator).tolist()]
+    train_head(classifier, [kept[i] for i in order[:steps]], settings.learning_rate, settings.weight_decay, mean)
+    with torch.no_grad():
+        classifier.floor.copy_(mean(floor_of(classifier, kept)))
+        classifier.head.bias.sub_(mean(odds_of_best_f1(classifier, (features for features, _ in kept))))
 
 
 @torch.enable_grad()

@@ -14,7 +14,7 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 
 from decomprec import functional as DF
 from decomprec.decomposition import Decomposition, labels_from_logits
-from decomprec.evidence import EvidenceMasks, floor_of
+from decomprec.evidence import EvidenceMasks
 from decomprec.guide import Frozen
 from decomprec.losses import ClsLoss, DecompositionLoss
 from decomprec.models.classifiers import PooledClassifier
@@ -23,7 +23,7 @@ from decomprec.refine import rescale, resize
 from decomprec.slots import choose_slots
 from decomprec.training.augment import FILLS, occlude
 from decomprec.training.collapse import Diagnostics
-from decomprec.training.head import odds_of_best_f1, train_head
+from decomprec.training.head import fit_head
 from decomprec.training.settings import GuideSettings, SegmenterSettings
 
 Batch = dict[str, Any]
@@ -156,10 +156,7 @@ class GuideModule(Stage):
             self._kept.append((features.half().cpu(), tags.cpu()))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """After the last batch of an epoch, take the head's further steps, find its scores' floor and move its biases.
-
-        Before the validation, which is to judge that head, and the checkpoint.
-        """
+        """After the last batch of an epoch, fit the head, before the validation, which judges it, and the checkpoint."""
         if not (self._kept and self.trainer.is_last_batch):
             return
         classifier = self.classifier
@@ -168,15 +165,7 @@ class GuideModule(Stage):
             if statistic.is_floating_point():
                 statistic.copy_(self._mean(statistic))
         steps = math.ceil(self.settings.head_steps / (self.trainer.max_epochs or 1)) - (batch_idx + 1)
-        rounds = range(math.ceil(steps / len(self._kept)))
-        generator = torch.Generator().manual_seed(self.current_epoch)
-        order = [i for _ in rounds for i in torch.randperm(len(self._kept), generator=generator).tolist()]
-        batches = [self._kept[i] for i in order[: max(0, steps)]]
-        classifier.norm.eval()
-        train_head(classifier, batches, self.learning_rate, self.weight_decay, self._mean)
-        classifier.floor.copy_(self._mean(floor_of(classifier, self._kept)))
-        with torch.no_grad():
-            classifier.head.bias.sub_(self._mean(odds_of_best_f1(classifier, (kept for kept, _ in self._kept))))
+        fit_head(classifier, self._kept, self.settings, max(0, steps), seed=self.current_epoch, mean=self._mean)
         classifier.norm.train()
         self._kept.clear()
 
