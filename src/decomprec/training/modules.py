@@ -156,7 +156,7 @@ class GuideModule(Stage):
             self._kept.append((features.half().cpu(), tags.cpu()))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """After the last batch of an epoch, fit the head, before the validation, which judges it, and the checkpoint."""
+        """After an epoch's last batch, fit the head: before the validation, which judges it, and the checkpoint."""
         if not (self._kept and self.trainer.is_last_batch):
             return
         classifier = self.classifier
