@@ -116,8 +116,9 @@ def test_a_batch_is_its_images_one_at_a_time(decides: str, size: int) -> None:
     drawn = set()
     for i, (image, masks) in enumerate(zip(images, found, strict=True)):
         own = None if tags is None else tags[i : i + 1]
-        torch.testing.assert_close(masks, one_at_a_time(image, model, own, size), atol=1e-5, rtol=0)
-        torch.testing.assert_close(next(masks_of(model, [image], own, size)), masks, atol=1e-5, rtol=0)
+        # Evidence is a difference of larger numbers, which a batch may round otherwise.
+        torch.testing.assert_close(masks, one_at_a_time(image, model, own, size), atol=5e-5, rtol=0)
+        torch.testing.assert_close(next(masks_of(model, [image], own, size)), masks, atol=5e-5, rtol=0)
         assert not masks.is_inference()
         drawn.add(tuple((masks.amax(dim=(1, 2)) > 0).tolist()))
     assert max(float(masks.std(dim=(1, 2)).max()) for masks in found) > 0.01

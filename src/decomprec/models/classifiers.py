@@ -104,7 +104,7 @@ class PooledClassifier(nn.Module):
         """Scores (N, K-1, h, w) of features that `gather` gave: what speaks for each class at each pixel."""
         if not self.rectify:
             return F.conv2d(features, self.head.weight[:, :, None, None])
-        if self.norm.training:
+        if self.norm.training or features.requires_grad:  # the gradient by features that are zero would be another
             return F.conv2d(self.norm(rectified(features)), self.head.weight[:, :, None, None])
         weights, bias = self.rectified_weights()
         return scores_of_rectified(features, weights, bias)

@@ -232,8 +232,8 @@ def scores_of_rectified(features: Tensor, weights: Tensor, bias: Tensor) -> Tens
         >>> torch.testing.assert_close(scores, parts, atol=1e-4, rtol=1e-4)
     """
     positive, negative = weights[:, :, None, None].chunk(2, dim=1)
-    # The terms are larger than their difference: not in bfloat16.
-    with torch.autocast(features.device.type, enabled=False):
+    # The terms are larger than their difference: not in bfloat16. (torch.autocast refuses meta tensors.)
+    with torch.autocast("cpu" if features.is_meta else features.device.type, enabled=False):
         features = features.to(weights)
         return F.conv2d(features.relu(), positive + negative, bias) - F.conv2d(features, negative)
 
