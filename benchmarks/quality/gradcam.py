@@ -9,7 +9,7 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM, XGradCAM
 from torch import Tensor, nn
 
 from decomprec.models import PooledClassifier
-from decomprec.models.encoders import gathered
+from decomprec.models.features import gathered
 
 METHODS = {"grad-cam": GradCAM, "grad-cam++": GradCAMPlusPlus, "layer-cam": LayerCAM, "xgrad-cam": XGradCAM}
 

@@ -17,7 +17,7 @@ from decomprec.affinity import feature_affinity, random_walk
 from decomprec.data import SyntheticScenes
 from decomprec.evidence import EvidenceMasks, class_evidence, evidence_weights, floor_of
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.models.encoders import rectified
+from decomprec.models.features import rectified
 from decomprec.models.pooling import POOLINGS, Pooling
 from decomprec.seeds import seed_loss
 from decomprec.training import SegmenterModule, train

@@ -15,7 +15,7 @@ from decomprec.batching import plan_batches
 from decomprec.evidence import class_evidence
 from decomprec.inference import batch_masks
 from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
-from decomprec.models.encoders import rectified
+from decomprec.models.features import rectified
 from decomprec.refine import half_pamr, multi_scale_tags
 from decomprec.tiling import enlarged
 from decomprec.trained_model import TrainedModel

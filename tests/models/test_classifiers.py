@@ -16,7 +16,7 @@ from decomprec.models import (
     SmallEncoder,
     TimmEncoder,
 )
-from decomprec.models.encoders import rectified
+from decomprec.models.features import rectified
 
 
 def test_a_standardising_classifier_scores_both_parts_of_every_feature(images: Tensor) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from decomprec.data import SyntheticScenes
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.models.encoders import rectified
+from decomprec.models.features import rectified
 from decomprec.training import GuideModule, GuideSettings
 from decomprec.training.head import odds_of_best_f1, train_head
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decomprec.models.encoders import TimmEncoder, check_encoder, check_levels, gathered, rectified, scores_of_rectified
+from decomprec.models.encoders import TimmEncoder, check_encoder
+from decomprec.models.features import check_levels, gathered, rectified, scores_of_rectified
 from decomprec.models.pooling import POOLINGS, Pooling, pool
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decomprec.affinity import feature_affinity, random_walk
-from decomprec.models.encoders import check_levels, gathered, rectified, scores_of_rectified
+from decomprec.models.features import check_levels, gathered, rectified, scores_of_rectified
 from decomprec.refine import resize
 
 

@@ -44,9 +44,9 @@ def load_hugging_face(
 
     The image is the column of images. The tags are the column "tags", or the only column of class labels, one or
     several an image, or the only one that is called label, class, category or the like, also inside a column such as
-    "objects", as data sets for detection have it. A column of images that is
-    called mask, label_map or the like holds masks. Class names are those of the labels' feature; plain numbers need a
-    file classes.txt or classes.json in the folder.
+    "objects", as data sets for detection have it. A column of images that is called mask, label_map or the like holds
+    masks. Class names are those of the labels' feature; plain numbers need a file classes.txt or classes.json in the
+    folder.
 
     Args:
         path: the folder, or a Parquet file.
