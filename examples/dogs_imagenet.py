@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Subset
 from decomprec.data import collate, eval_transform, load_images
 from decomprec.evaluation import compare
 from decomprec.experiment import synthetic_scenes
-from decomprec.refine import RefinedPredictor, guided_filter, half_pamr, multi_scale_tags
+from decomprec.refine import RefinedPredictor, guided_filter, half_pamr
 from decomprec.training import PRESETS, StoppedRunError, train
 from decomprec.viz import figure_pairs, panel, save_image
 
@@ -59,7 +59,7 @@ def main(imagenet: Path | None, out: Path, resume: bool) -> None:
     predictors = {
         "decomprec": RefinedPredictor(logits),
         "decomprec, guided filter": RefinedPredictor(logits, guided_filter),
-        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, half_pamr, multi_scale_tags(model.guide)),
+        "decomprec, PAMR, guide's tags": RefinedPredictor(logits, half_pamr, model.guide),
     }
     loader = DataLoader(val_set, batch_size=8, collate_fn=collate)
     results = compare(predictors, model.guide, loader, val_set.class_names, device)

@@ -29,8 +29,9 @@ from benchmarks.quality.runs import Conditions
 from benchmarks.questions.experiments import slug
 from decomprec.cli.config import parse_settings
 from decomprec.data import collate
+from decomprec.evaluation.baselines import ScaledLocaliser
 from decomprec.evaluation.metrics import ScoreAccumulator
-from decomprec.refine import RefinedPredictor, at_scale, multi_scale_tags, pamr
+from decomprec.refine import RefinedPredictor, at_scale, pamr
 from decomprec.trained_model import TrainedModel, load
 from decomprec.training import CollapsedRunError, Preset
 from decomprec.training.checkpoints import FINISHED
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = {"precision": args.precision, "enable_progress_bar": False, "limit_val_batches": 2}
     conditions = Conditions(train_set, tune, args.seed, True, args.workers, options)
     batches = list(DataLoader(tune, batch_size=8, collate_fn=collate))
-    decide = multi_scale_tags(base.guide)
+    decide = ScaledLocaliser(base.guide, preset.segmenter_size / preset.image_size, base.segmenter.enlarge)
     with torch.inference_mode():
         decided = [(decide(batch["image"]) > 0).float() for batch in batches]
     right = torch.cat([(d == b["tags"]).float() for d, b in zip(decided, batches, strict=True)]).mean().item()

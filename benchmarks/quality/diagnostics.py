@@ -91,12 +91,14 @@ def _split(labels: Tensor, slots: int, images: Tensor) -> Decomposition:
 
 def _predictors(networks: Networks, results: Results) -> dict[str, Predictor]:
     """The rows of label maps: refined masks, maps at their best thresholds, and what is drawn without a look."""
+    guide = networks.guide
     assert networks.classifier is not None
+    assert guide is not None
     refined = (networks.refined, f"{SUPERVISED}, PAMR", "guide's evidence, PAMR")
     predictors: dict[str, Predictor] = {n: p for n, p in networks.predictors().items() if n in refined}
-    maps = {"CAM": networks.classifier.activation_maps, **further_maps(networks.classifier)}
+    maps = {"CAM": guide.activation_maps, **further_maps(networks.classifier, guide)}
     for row in results.rows:
         name = row.method.removesuffix(" (best threshold)")
         if row.tags and name in maps:
-            predictors[name] = CamPredictor(networks.classifier, row.settings["threshold"], maps[name])
+            predictors[name] = CamPredictor(guide, row.settings["threshold"], maps[name])
     return predictors | {"centred ellipse": CentredEllipse(ELLIPSE_SHARE), "every pixel": EveryPixel()}

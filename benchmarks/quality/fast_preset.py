@@ -3,7 +3,7 @@
     uv run python -m benchmarks.quality.fast_preset --train DIR --eval DIR --json FILE [--set KEY=VALUE ...]
 
 Every row trains guide and segmenter from tags in a separate folder. Masks are refined by PAMR, and those without tags
-use the guide's decision at two sizes. The table is about the half "report", on which nothing is chosen. A row that has
+use the guide's decision. The table is about the half "report", on which nothing is chosen. A row that has
 been measured in --out is not run again.
 """
 
@@ -29,7 +29,8 @@ from benchmarks.questions.experiments import slug
 from decomprec.cli.config import parse_settings
 from decomprec.data import TaggedImages, collate
 from decomprec.evaluation import evaluate, guide_accuracy
-from decomprec.refine import RefinedPredictor, at_scale, multi_scale_tags, pamr
+from decomprec.evaluation.baselines import ScaledLocaliser
+from decomprec.refine import RefinedPredictor, at_scale, pamr
 from decomprec.trained_model import TrainedModel
 from decomprec.training import PRESETS, Preset
 
@@ -130,7 +131,7 @@ def measured(trained: TrainedModel, preset: Preset, images: TaggedImages) -> dic
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for network in (trained.segmenter, trained.guide):
         network.to(device)
-    classifier = multi_scale_tags(trained.guide, [scale * preset.image_size / SIZE for scale in (1.0, 1.4)])
+    classifier = ScaledLocaliser(trained.guide, seen, trained.segmenter.enlarge)
     predictor = RefinedPredictor(at_scale(trained.segmenter.mask_logits, seen), pamr, classifier)
     loader = DataLoader(images, batch_size=8, collate_fn=collate)
     slots = len(trained.class_names) + 1

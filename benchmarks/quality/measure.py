@@ -18,18 +18,15 @@ from benchmarks.quality.gradcam import gradcam_maps
 from benchmarks.tables.domains import EVIDENCE, SUPERVISED
 from decomprec.data import TaggedImages, collate
 from decomprec.evaluation import Results, compare, evaluate
-from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, Maps, normalised_maps
+from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, Maps, ScaledLocaliser, normalised_maps
 from decomprec.evaluation.comparison import Row
 from decomprec.evidence import EvidenceMasks, class_evidence
-from decomprec.inference import LARGER_VIEW
 from decomprec.models import DecompositionSegmenter, PooledClassifier
-from decomprec.protocols import Predictor
+from decomprec.protocols import Localiser, Predictor
 from decomprec.refine import (
     RefinedPredictor,
     at_scale,
     half_pamr,
-    multi_scale,
-    multi_scale_tags,
     once,
     pamr,
     remembering,
@@ -71,39 +68,47 @@ class Networks:
         """Name of the row whose images are drawn."""
         return f"{self.name}, PAMR"
 
+    @property
+    def guide(self) -> ScaledLocaliser | None:
+        """The classifier, to which images are shown as large as our model's encoder sees them."""
+        if self.classifier is None:
+            return None
+        return ScaledLocaliser(self.classifier, self.scale, self.ours.enlarge)
+
     def predictors(self) -> dict[str, Predictor]:
         """The segmenters' rows."""
         plain = once(at_scale(self.ours.mask_logits, self.scale))
-        augmented = once(multi_scale(self.ours.mask_logits, (self.scale, LARGER_VIEW * self.scale)))
         evidence = class_evidence(self.ours, self.classifier)
         evidence = evidence and once(at_scale(evidence, self.scale))
-        classifier = self.classifier and once(self.classifier)
-        decide = self.classifier and multi_scale_tags(self.classifier)
+        guide = self.guide
+        classifier = guide and once(guide)
         others = {name: once(other.mask_logits) for name, other in self.others.items()}
         guided = {} if classifier is None else {f"{self.name}, guide's tags": RefinedPredictor(plain, None, classifier)}
         return {
             self.name: RefinedPredictor(plain),
             **guided,
             self.refined: RefinedPredictor(plain, half_pamr, classifier, evidence),
-            f"{self.refined}, test-time augmentation": RefinedPredictor(augmented, half_pamr, decide, evidence),
             **{name: RefinedPredictor(other) for name, other in others.items()},
             **{
                 f"{name}, PAMR": RefinedPredictor(o, half_pamr, classifier)
                 for name, o in others.items()
                 if name == SUPERVISED
             },
-            **({} if self.classifier is None else evidence_row(self.classifier)),
+            **({} if self.classifier is None or guide is None else evidence_row(self.classifier, guide)),
         }
 
 
-def evidence_row(classifier: PooledClassifier) -> dict[str, Predictor]:
-    """What the guide's evidence gives without a segmenter, as the seeds are made. No row without its statistics."""
+def evidence_row(classifier: PooledClassifier, guide: Localiser) -> dict[str, Predictor]:
+    """What a classifier's evidence gives without a segmenter, as the seeds are made. No row without its statistics.
+
+    The guide is the classifier that decides without tags.
+    """
     if isinstance(classifier.norm, nn.Identity):
         return {}
     masks = EvidenceMasks(classifier).eval()
 
     def predict(images: Tensor, tags: Tensor | None = None) -> Tensor:
-        return masks(images, (classifier(images) > 0).float() if tags is None else tags).argmax(dim=1)
+        return masks(images, (guide(images) > 0).float() if tags is None else tags).argmax(dim=1)
 
     return {EVIDENCE: predict}
 
@@ -114,13 +119,12 @@ def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[s
     The IoU of every image is recorded for our model's rows.
     """
     batches, predictors = tqdm(loader, "evaluating", disable=None), networks.predictors()
-    if networks.classifier is None:
+    guide = networks.guide
+    if guide is None or networks.classifier is None:
         return _without_classifier(predictors, loader, class_names, device)
-    maps = further_maps(networks.classifier)
+    maps = further_maps(networks.classifier, guide)
     with remembering(networks.classifier.encoder):
-        results = compare(
-            predictors, networks.classifier, batches, class_names, device, ELLIPSE_SHARE, maps, per_image=True
-        )
+        results = compare(predictors, guide, batches, class_names, device, ELLIPSE_SHARE, maps, per_image=True)
     brief = [
         replace(row, scores=replace(row.scores, per_image=None))
         if row.method.removesuffix(", PAMR") in networks.others
@@ -130,15 +134,16 @@ def measure(networks: Networks, loader: DataLoader[Any], class_names: Sequence[s
     return replace(results, rows=tuple(brief))
 
 
-def further_maps(classifier: PooledClassifier) -> dict[str, Maps]:
-    """Maps of the guide beside CAM, by the names of their rows."""
+def further_maps(classifier: PooledClassifier, guide: ScaledLocaliser) -> dict[str, Maps]:
+    """Maps of the guide beside CAM, by the names of their rows. The guide shows the classifier images rescaled."""
+    plus_plus, layer = (gradcam_maps(classifier, method) for method in ("grad-cam++", "layer-cam"))
 
     def refined_cam(images: Tensor) -> Tensor:
-        return pamr(images, normalised_maps(classifier, classifier.activation_maps, images))
+        return pamr(images, normalised_maps(guide, guide.activation_maps, images))
 
     return {
-        "Grad-CAM++": gradcam_maps(classifier, "grad-cam++"),
-        "LayerCAM": gradcam_maps(classifier, "layer-cam"),
+        "Grad-CAM++": lambda images: plus_plus(guide.seen(images)),
+        "LayerCAM": lambda images: layer(guide.seen(images)),
         "CAM + PAMR": refined_cam,
     }
 

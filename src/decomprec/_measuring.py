@@ -16,6 +16,7 @@ from decomprec._processes import number_of_processes, rank
 from decomprec.data import collate
 from decomprec.decomposition import labels_from_logits
 from decomprec.evaluation import Results, compare
+from decomprec.evaluation.baselines import ScaledLocaliser
 from decomprec.evaluation.comparison import DRAWN
 from decomprec.evaluation.diagnostics import Diagnostics
 from decomprec.evaluation.verdict import Verdict, VerdictAccumulator
@@ -25,7 +26,6 @@ from decomprec.refine import (
     at_scale,
     guided_filter,
     half_pamr,
-    multi_scale_tags,
     once,
     remembering,
     rescale,
@@ -65,6 +65,7 @@ def measure(model: TrainedModel, images: Any, device: str, *, masks: bool, scale
     seen_masks = once(at_scale(model.segmenter.mask_logits, scale))
     diagnostics = None if model.masks_only else Diagnostics(model.guide)
     verdicts = VerdictAccumulator(model.class_names)
+    guide = ScaledLocaliser(model.guide, scale, model.segmenter.enlarge)
 
     def described() -> Iterator[dict[str, Any]]:
         for batch in tqdm(loader, "evaluating", disable=True if rank() else None):
@@ -72,7 +73,7 @@ def measure(model: TrainedModel, images: Any, device: str, *, masks: bool, scale
             if diagnostics is not None:
                 diagnostics.update(decompose(images), rescale(images, scale), tags)
             drawn = labels_from_logits(mask_logits(images), tags)
-            verdicts.update(tags, model.guide(images), drawn)
+            verdicts.update(tags, guide(images), drawn)
             yield {**batch, "image": images}
 
     def mask_logits(images: Tensor) -> Tensor:
@@ -87,13 +88,13 @@ def measure(model: TrainedModel, images: Any, device: str, *, masks: bool, scale
         f"{ours}, guided filter": RefinedPredictor(mask_logits, guided_filter),
         # What `decomprec predict` draws.
         f"{ours}, {DRAWN}": RefinedPredictor(
-            mask_logits, half_pamr, multi_scale_tags(model.guide), evidence and at_scale(evidence, scale)
+            mask_logits, half_pamr, once(guide), evidence and at_scale(evidence, scale)
         ),
     }
     results = None
     with torch.inference_mode(), remembering(model.guide.encoder):
         if masks:
-            results = compare(predictors, model.guide, described(), model.class_names, device, distributed=True)
+            results = compare(predictors, guide, described(), model.class_names, device, distributed=True)
         else:
             deque(described(), maxlen=0)
     verdicts.gather()

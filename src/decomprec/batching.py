@@ -76,13 +76,28 @@ def images_by_seen_size(images: Sequence[Tensor], size: int, most: int) -> Itera
             yield part, seen_images([images[i] for i in part], shape, torch.device("cpu"))
 
 
-def by_seen_size(sizes: Sequence[tuple[int, ...]], size: int) -> dict[tuple[int, int], list[int]]:
-    """Group sizes by the height and width that the networks see: indices of `sizes` by these."""
-    groups: dict[tuple[int, int], list[int]] = {}
+def by_seen_size(sizes: Sequence[tuple[int, ...]], size: int, multiple: int = 1) -> dict[Shape, list[int]]:
+    """Group sizes by the height and width that the networks see: indices of `sizes` by these.
+
+    Args:
+        sizes: height and width of each image.
+        size: short side of what the networks see, in pixels.
+        multiple: to a multiple of which each side is rounded. A network whose features have this stride then sees no
+            padding, at the price of an aspect ratio that differs by up to half a multiple.
+
+    Examples:
+        >>> by_seen_size([(60, 90), (50, 50), (120, 181)], size=30), by_seen_size([(60, 90)], size=30, multiple=8)
+        ({(30, 45): [0, 2], (30, 30): [1]}, {(32, 48): [0]})
+    """
+
+    def rounded(side: float) -> int:
+        return max(1, round(side / multiple)) * multiple
+
+    groups: dict[Shape, list[int]] = {}
     for index, (height, width) in enumerate(sizes):
         short, long = sorted((height, width))
         scale = min(size / short, 4 * size / long)  # a thin strip would become too long
-        groups.setdefault((max(1, round(scale * height)), max(1, round(scale * width))), []).append(index)
+        groups.setdefault((rounded(scale * height), rounded(scale * width)), []).append(index)
     return groups
 
 

@@ -149,9 +149,7 @@ def class_evidence(
         maps: list[Tensor] = encoder(rescale(pad_to_multiples(images, stride), enlarge))
         return maps
 
-    # Enlarged, the finest maps are left out of the segmenter's features.
-    shared = encoder is segmenter.encoder and len(maps_of_enlarged(encoder, enlarge)[0]) >= -min(classifier.levels)
-    maps_of = features if features is not None and shared else own_features
+    maps_of = features if features is not None and shares_features(segmenter, classifier) else own_features
 
     def evidence(images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
@@ -159,6 +157,20 @@ def class_evidence(
         return resize(decoder.coarse(maps_of(images))[:, 1:], padded)[..., :height, :width]
 
     return evidence
+
+
+def shares_features(segmenter: DecompositionSegmenter, classifier: PooledClassifier) -> bool:
+    """Whether a classifier can judge the features that `segmenter.features` gives.
+
+    Examples:
+        >>> from decomprec.models import SmallEncoder
+        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3)
+        >>> shares_features(DecompositionSegmenter(3, classifier.encoder, decoder_widths=(8, 4)), classifier)
+        True
+    """
+    # Of enlarged images, the finest maps are left out of the segmenter's features.
+    maps, _ = maps_of_enlarged(segmenter.encoder, segmenter.enlarge)
+    return classifier.encoder is segmenter.encoder and len(maps) >= -min(classifier.levels)
 
 
 class EvidenceMasks(nn.Module):

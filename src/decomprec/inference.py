@@ -11,15 +11,12 @@ from torch import Tensor, nn
 
 from decomprec.batching import Shape, by_seen_size, resized, scaled, seen_images
 from decomprec.checks import check_tags
-from decomprec.evidence import class_evidence
+from decomprec.evidence import class_evidence, shares_features
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.protocols import Refinement
-from decomprec.refine import RefinedPredictor, half_pamr, mean_masks, multi_scale_tags, once, rescale
+from decomprec.refine import RefinedPredictor, half_pamr, once, rescale
 from decomprec.tiling import OVERLAP, TILE, blend
-
-LARGER_VIEW = 1.4
-"""Scale of the larger view in test-time augmentation."""
 
 WHOLE_PIXELS = 2 * TILE**2
 """Most pixels of an image that the networks see at once; of larger ones they see tiles."""
@@ -31,8 +28,6 @@ def batch_masks(
     classifier: nn.Module | None,
     tags: Tensor | None,
     size: int,
-    *,
-    augment: bool = False,
     refine: Refinement | None = half_pamr,
 ) -> Iterator[Tensor]:
     """Masks of several images, each as large as the networks see it.
@@ -45,12 +40,12 @@ def batch_masks(
     Args:
         images: each (3, H, W), uint8; as many as fit into memory, such as one batch of `plan_batches`.
         segmenter: in eval mode.
-        classifier: images to logits (B, K-1), in eval mode; decides which classes occur where `tags` is None, by the
-            mean over two sizes. None lets every class compete. The `class_evidence` of a guide has a say in which class
-            is where, except in tiles.
+        classifier: images to logits (B, K-1), in eval mode; decides which classes occur where `tags` is None, by images
+            as large as the segmenter's encoder sees them. None lets every class compete. The `class_evidence` of a
+            guide has a say in which class is where, except in tiles.
         tags: (B, K-1), {0, 1}, or None.
-        size: short side of what the networks see, in pixels.
-        augment: average the masks over two sizes (1 and 1.4 times `size`) and mirror images: test-time augmentation.
+        size: short side of what the networks see, in pixels; both sides are rounded to multiples of the segmenter's
+            stride.
         refine: makes masks follow the edges of their images; None leaves them as they are.
 
     Returns:
@@ -74,7 +69,7 @@ def batch_masks(
         raise ValueError(f"Expected `tags` of {len(images)} images, but got {tuple(tags.shape)}; expand them.")
     if tags is not None:
         check_tags(tags, batch=len(images), num_classes=segmenter.num_classes)
-    masks = _seen_masks(images, tags, size, _Way(segmenter, classifier, augment, refine))
+    masks = _seen_masks(images, tags, size, _Way(segmenter, classifier, refine))
     return (masks.pop(index) for index in range(len(images)))
 
 
@@ -93,104 +88,78 @@ class _Way:
 
     segmenter: DecompositionSegmenter
     classifier: nn.Module | None
-    augment: bool
     refine: Refinement | None
-
-    def views(self, shape: Shape) -> list[Shape]:
-        """Sizes at which the segmenter sees an image; the masks have that of the last."""
-        return [shape, scaled(shape, LARGER_VIEW)] if self.augment else [shape]
 
 
 def _seen_masks(images: Sequence[Tensor], tags: Tensor | None, size: int, way: _Way) -> dict[int, Tensor]:
     """Masks (K, h, w) of each image by its index."""
     masks: dict[int, Tensor] = {}
-    for shape, indices in by_seen_size([tuple(image.shape[-2:]) for image in images], size).items():
-        views = way.views(shape)
+    device = device_of(way.segmenter)
+    for shape, indices in by_seen_size(
+        [tuple(image.shape[-2:]) for image in images], size, way.segmenter.stride
+    ).items():
         given = None if tags is None else tags[indices]
         with torch.inference_mode():
-            if math.prod(views[-1]) * way.segmenter.enlarge**2 > WHOLE_PIXELS:
+            if math.prod(shape) * way.segmenter.enlarge**2 > WHOLE_PIXELS:
                 for place, i in enumerate(indices):
-                    masks[i] = _masks_of_tiles(images[i], None if given is None else given[[place]], views, way)
+                    masks[i] = _masks_of_tiles(images[i], None if given is None else given[[place]], shape, way)
             else:
-                found = _masks_of_one_size([images[i] for i in indices], given, views, way)
+                found = _masks_of_one_size(seen_images([images[i] for i in indices], shape, device), given, way)
                 masks.update(zip(indices, found, strict=True))
     return masks
 
 
-def _masks_of_tiles(image: Tensor, tags: Tensor | None, views: list[Shape], way: _Way) -> Tensor:
+def _masks_of_tiles(image: Tensor, tags: Tensor | None, shape: Shape, way: _Way) -> Tensor:
     """Masks (K, h, w), float16, of an image that is seen tile by tile."""
-    enlarge = way.segmenter.enlarge
+    enlarge, device = way.segmenter.enlarge, device_of(way.segmenter)
     if tags is None and way.classifier is not None:
-        smaller = scaled(views[0], min(1.0, TILE / enlarge / math.sqrt(math.prod(views[0]))))
-        tags = _decided(way.classifier, seen_images([image], smaller, device_of(way.segmenter)), None, enlarge)
-    seen = resized(image, views[-1])
+        smaller = scaled(shape, min(1.0, TILE / enlarge / math.sqrt(math.prod(shape))))
+        tags = _found(way.classifier(rescale(seen_images([image], smaller, device), enlarge)))
 
     def masks_of(tile: Tensor) -> Tensor:
-        shapes = [scaled((tile.shape[1], tile.shape[2]), height / views[-1][0]) for height, _ in views]
-        return _masks_of_one_size([tile], tags, shapes, replace(way, classifier=None))[0]
+        seen = seen_images([tile], (tile.shape[1], tile.shape[2]), device)
+        return _masks_of_one_size(seen, tags, replace(way, classifier=None))[0]
 
-    return blend(masks_of, seen, TILE // enlarge, OVERLAP // enlarge)
+    return blend(masks_of, resized(image, shape), TILE // enlarge, OVERLAP // enlarge)
 
 
-def _masks_of_one_size(images: Sequence[Tensor], tags: Tensor | None, views: list[Shape], way: _Way) -> Tensor:
-    """Masks (B, K, h, w) of images that are all seen at one height and width.
+def _masks_of_one_size(seen: Tensor, tags: Tensor | None, way: _Way) -> Tensor:
+    """Masks (B, K, h, w) of images (B, 3, h, w) as the segmenter sees them.
 
     An image in which no class occurs is all background; what finds the masks of the others does not see it.
     """
     segmenter, classifier = way.segmenter, way.classifier
-    device = device_of(segmenter)
     # The layout in which convolutions are fastest, which features keep through the network, not through `pamr`.
-    seen = seen_images(images, views[0], device).contiguous(memory_format=torch.channels_last)
+    seen = seen.contiguous(memory_format=torch.channels_last)
     known = None
     if tags is not None:
-        tags = tags.to(device)
+        tags = tags.to(seen.device)
+    elif isinstance(classifier, PooledClassifier) and shares_features(segmenter, classifier):
+        known = segmenter.features(seen)
+        tags = _found(classifier.judge(known))
     elif classifier is not None:
-        # Networks that share an encoder show it the images once, unless the segmenter alone pads them.
-        padded = any(side % segmenter.stride for side in views[0])
-        if getattr(classifier, "encoder", None) is segmenter.encoder and not padded:
-            known = segmenter.features(seen)
-        tags = _decided(classifier, seen, known, segmenter.enlarge)
-    shown = list(range(len(images))) if tags is None else tags.any(dim=1).nonzero()[:, 0].tolist()
-    if len(shown) < len(images) and tags is not None:
+        tags = _found(classifier(rescale(seen, segmenter.enlarge)))
+    masks = torch.zeros(len(seen), segmenter.num_classes, *seen.shape[-2:], device=seen.device)
+    masks[:, 0] = 1
+    shown = torch.ones(len(seen), dtype=torch.bool) if tags is None else tags.any(dim=1)
+    if not shown.any():
+        return masks
+    if tags is not None and not shown.all():
         seen, tags = seen[shown], tags[shown]
         known = known and [feature[shown] for feature in known]
-
-    @once
-    def features(view: Tensor) -> list[Tensor]:
-        if known is not None and view is seen:
-            return known
-        return segmenter.features(view.contiguous(memory_format=torch.channels_last))
+    features = once(lambda view: segmenter.features(view) if known is None else known)
 
     def mask_logits(view: Tensor) -> Tensor:
         return segmenter.mask_logits(view, features(view)).contiguous()
 
     evidence = class_evidence(segmenter, classifier, features)
-    masks = torch.zeros(len(images), segmenter.num_classes, *views[-1], device=device)
-    masks[:, 0] = 1
-    if not shown:
-        return masks
-    if way.augment:
-        larger = seen_images([images[i] for i in shown], views[-1], device)
-        logits = mean_masks(mask_logits, [seen, larger], flip=True).log()
-        masks[shown] = RefinedPredictor(lambda _: logits, way.refine, evidence=evidence).masks(larger, tags)
-    else:
-        masks[shown] = RefinedPredictor(mask_logits, way.refine, evidence=evidence).masks(seen, tags)
+    masks[shown] = RefinedPredictor(mask_logits, way.refine, evidence=evidence).masks(seen, tags)
     return masks
 
 
-def _decided(classifier: nn.Module, seen: Tensor, features: Sequence[Tensor] | None, enlarge: int) -> Tensor:
-    """The classes (B, K-1) that a classifier finds in images enlarged as the segmenter's encoder sees them.
-
-    It starts from the features of `seen` if it shares that encoder.
-    """
-
-    def logits(view: Tensor) -> Tensor:
-        if features is not None and view is seen and isinstance(classifier, PooledClassifier):
-            return classifier.judge(features)
-        found: Tensor = classifier(rescale(view, enlarge).contiguous(memory_format=torch.channels_last))
-        return found
-
-    return (multi_scale_tags(logits)(seen) > 0).float()
+def _found(logits: Tensor) -> Tensor:
+    """The classes that a classifier finds, 0 or 1."""
+    return (logits > 0).float()
 
 
 def image_components(image: Tensor, segmenter: DecompositionSegmenter, size: int) -> Tensor:
@@ -217,7 +186,7 @@ def image_components(image: Tensor, segmenter: DecompositionSegmenter, size: int
         torch.Size([2, 3, 32, 48])
     """
     check_uint8([image])
-    (shape,) = by_seen_size([tuple(image.shape[-2:])], size)
+    (shape,) = by_seen_size([tuple(image.shape[-2:])], size, segmenter.stride)
 
     def components(seen: Tensor) -> Tensor:
         images = seen_images([seen], (seen.shape[1], seen.shape[2]), device_of(segmenter))

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import resize
 
 from decomprec.evidence import class_evidence
 from decomprec.inference import batch_masks
@@ -136,7 +137,7 @@ def test_a_trained_model_draws_with_the_evidence_of_its_guide(size: int) -> None
     image = (255 * torch.rand(3, size, size)).byte()
     tags = torch.tensor([[1.0, 1.0]])
     (drawn,) = batch_masks([image], segmenter, classifier, tags, size, refine=None)
-    pixels = image[None] / 255
+    pixels = resize(image[None], [32, 32], antialias=True) / 255  # in multiples of the stride
     evidence = class_evidence(segmenter, classifier)
     assert evidence is not None
     masks = mask_absent(segmenter.mask_logits(pixels), tags).softmax(dim=1)

@@ -16,7 +16,7 @@ from decomprec.evidence import class_evidence
 from decomprec.inference import batch_masks
 from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
 from decomprec.models.features import rectified
-from decomprec.refine import half_pamr, multi_scale_tags
+from decomprec.refine import half_pamr
 from decomprec.tiling import enlarged
 from decomprec.trained_model import TrainedModel
 
@@ -75,11 +75,9 @@ def random_images() -> list[Tensor]:
     return images
 
 
-def masks_of(
-    model: TrainedModel, images: list[Tensor], tags: Tensor | None = None, size: int = 32, augment: bool = False
-) -> Iterator[Tensor]:
+def masks_of(model: TrainedModel, images: list[Tensor], tags: Tensor | None = None, size: int = 32) -> Iterator[Tensor]:
     """The masks of each image at its own resolution."""
-    found = batch_masks(images, model.segmenter, model.classifier, tags, size, augment=augment)
+    found = batch_masks(images, model.segmenter, model.classifier, tags, size)
     return (
         torch.cat(list(enlarged(masks, (image.shape[1], image.shape[2]))), dim=1)
         for image, masks in zip(images, found, strict=True)
@@ -91,9 +89,10 @@ def one_at_a_time(image: Tensor, model: TrainedModel, tags: Tensor | None, size:
     """What the masks of an image are, written out."""
     height, width = image.shape[1:]
     scale = min(size / min(height, width), 4 * size / max(height, width))
-    seen = resize(image[None], [round(scale * height), round(scale * width)], antialias=True).float() / 255
+    sides = [max(1, round(scale * side / 8)) * 8 for side in (height, width)]  # 8 is the segmenter's stride
+    seen = resize(image[None], sides, antialias=True).float() / 255
     if tags is None and model.classifier is not None:
-        tags = (multi_scale_tags(model.classifier)(seen) > 0).float()
+        tags = (model.classifier(seen) > 0).float()
     logits = model.segmenter.mask_logits(seen)
     if tags is not None:
         logits[0, 1:][tags[0] == 0] = -torch.inf
@@ -125,57 +124,28 @@ def test_a_batch_is_its_images_one_at_a_time(decides: str, size: int) -> None:
     assert len(drawn) > 1 or decides == "nothing"  # classes differ between the images
 
 
-@torch.no_grad()
-def test_augmented_masks_are_the_mean_over_two_sizes_and_mirror_images() -> None:
-    model, image = random_model(classifier=False), random_images()[0]
-    tags = torch.tensor([[1.0, 0.0]])
-    (masks,) = masks_of(model, [image], tags, 20, augment=True)
-
-    found = []
-    for size in ((20, 30), (28, 42)):  # the image has 60 x 90 pixels; the larger view is 1.4 times the smaller
-        seen = resize(image[None], list(size), antialias=True).float() / 255
-        for mirrored in (False, True):
-            mask = model.segmenter.mask_logits(seen.flip(-1) if mirrored else seen).softmax(dim=1)
-            mask = F.interpolate(mask, size=(28, 42), mode="bilinear", antialias=True)
-            found.append(mask.flip(-1) if mirrored else mask)
-    mean = torch.stack(found).mean(dim=0) * torch.tensor([1.0, 1.0, 0.0]).view(1, 3, 1, 1)
-    refined = half_pamr(seen, mean / mean.sum(dim=1, keepdim=True))
-    wanted = F.interpolate(refined, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
-    torch.testing.assert_close(masks, wanted, atol=1e-5, rtol=0)
-    assert (masks - next(masks_of(model, [image], tags, 20))).abs().max() > 1e-3
-
-
-def test_augmentation_does_not_change_what_the_classifier_decides() -> None:
-    model, images = random_model(), random_images()
-    for plain, augmented in zip(masks_of(model, images), masks_of(model, images, augment=True), strict=True):
-        assert torch.equal(plain.amax(dim=(1, 2)) > 0, augmented.amax(dim=(1, 2)) > 0)
-
-
 def test_images_of_one_size_go_through_the_networks_together() -> None:
     model, seen = random_model(classifier=False), []
     model.segmenter.encoder.register_forward_pre_hook(lambda _, images: seen.append(tuple(images[0].shape)))
     masks = masks_of(model, random_images())
     assert len(list(masks)) == len(SIZES)
-    # 32 x 48, 32 x 32, 48 x 32, 33 x 32 and 13 x 128, padded to multiples of 8
-    assert seen == [(3, 3, 32, 48), (2, 3, 32, 32), (1, 3, 48, 32), (1, 3, 40, 32), (1, 3, 16, 128)]
+    # In multiples of 8, the stride: 51 x 50 is seen at 32 x 32, and 40 x 400 at 16 x 128 in place of 13 x 128.
+    assert seen == [(3, 3, 32, 48), (3, 3, 32, 32), (1, 3, 48, 32), (1, 3, 16, 128)]
 
 
-@pytest.mark.parametrize("augment", [False, True])
-def test_a_shared_trunk_sees_the_images_once(augment: bool) -> None:
+def test_a_shared_trunk_sees_the_images_once() -> None:
     model, images = random_model(), random_images()
     classifier = model.guide
     classifier.encoder = model.segmenter.encoder
     with torch.no_grad():
         look_at(classifier, images)
     apart = TrainedModel(model.segmenter, model.class_names, 32, deepcopy(classifier))
-    expected = list(masks_of(apart, images, augment=augment))
+    expected = list(masks_of(apart, images))
     seen: list[tuple[int, ...]] = []
     model.segmenter.encoder.register_forward_pre_hook(lambda _, views: seen.append(tuple(views[0].shape)))
-    for masks, wanted in zip(masks_of(model, images, augment=augment), expected, strict=True):
+    for masks, wanted in zip(masks_of(model, images), expected, strict=True):
         torch.testing.assert_close(masks, wanted, atol=1e-5, rtol=0)
-    # The first three images are seen at 32 x 48, and the classifier sees them larger, too.
-    mirrored = [(3, 3, 32, 48)] if augment else []
-    assert [shape for shape in seen if shape[-2:] == (32, 48)] == [(3, 3, 32, 48), *mirrored]
+    assert seen == [(3, 3, 32, 48), (3, 3, 32, 32), (1, 3, 48, 32), (1, 3, 16, 128)]
     assert any(masks[1:].any() for masks in expected)
 
 
@@ -192,15 +162,16 @@ def test_images_without_a_class_do_not_reach_the_mask_decoder() -> None:
     assert decoded == [1, 1]
 
 
-def test_the_classifier_is_asked_at_two_sizes() -> None:
+@pytest.mark.parametrize(
+    ("enlarge", "image_size", "found"), [(1, 40, False), (1, 44, True), (2, 20, False), (2, 22, True)]
+)
+def test_the_classifier_sees_images_as_large_as_the_encoder_does(enlarge: int, image_size: int, found: bool) -> None:
     torch.manual_seed(0)
-    segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
-    for image_size, found in ((32, False), (36, True)):
-        # At 32 and 45 pixels the mean of its logits is -1.5, at 36 and 50 it is 3; both are below 0 at the first.
-        model = TrainedModel(segmenter, ("dog",), image_size, ByWidth())
-        masks = model(torch.full((3, 72, 72), 90, dtype=torch.uint8)).masks
-        assert bool(masks[1].any()) is found
-        torch.testing.assert_close(masks.sum(dim=0), torch.ones(72, 72))
+    segmenter = DecompositionSegmenter(2, SmallEncoder((4, 8)), decoder_widths=(8, 4), enlarge=enlarge).eval()
+    model = TrainedModel(segmenter, ("dog",), image_size, ByWidth())
+    masks = model(torch.full((3, 72, 72), 90, dtype=torch.uint8)).masks
+    assert bool(masks[1].any()) is found
+    torch.testing.assert_close(masks.sum(dim=0), torch.ones(72, 72))
 
 
 def test_what_a_batch_refuses_before_it_is_asked_for_masks() -> None:

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torchvision.transforms.v2.functional import resize
 
 from decomprec import DecompositionSegmenter
 from decomprec.models import PooledClassifier, SmallEncoder
@@ -14,8 +13,6 @@ from decomprec.refine import (
     RefinedPredictor,
     at_scale,
     guided_filter,
-    multi_scale,
-    multi_scale_tags,
     once,
     pamr,
     remembering,
@@ -153,60 +150,11 @@ def test_pamr_of_half_precision_maps() -> None:
     torch.testing.assert_close(refined, expected.bfloat16(), rtol=0, atol=0)
 
 
-def by_colour(images: torch.Tensor) -> torch.Tensor:
-    """Logits of each pixel alone, which follow a mirror."""
-    return torch.cat([torch.zeros_like(images[:, :1]), 10 * images[:, :2] - 5], dim=1)
-
-
 def by_place(images: torch.Tensor) -> torch.Tensor:
-    """Logits that also depend on the column; a mirror image has others."""
+    """Logits by the colour of each pixel and by its column."""
     ramp = torch.linspace(-2, 2, images.shape[-1], dtype=images.dtype)
-    return by_colour(images) + torch.stack([ramp, -ramp, 0 * ramp])[:, None]
-
-
-def test_a_mirror_changes_nothing_for_a_network_that_follows_it() -> None:
-    torch.manual_seed(0)
-    images = torch.rand(2, 3, 9, 14)
-    torch.testing.assert_close(multi_scale(by_colour, scales=(1.0,))(images), by_colour(images).log_softmax(dim=1))
-
-
-def test_scales_change_nothing_in_a_flat_image() -> None:
-    images = torch.tensor([0.2, 0.9, 0.4])[None, :, None, None].expand(1, 3, 9, 14)
-    averaged = multi_scale(by_colour, scales=(0.5, 1.7))(images)
-    torch.testing.assert_close(averaged, by_colour(images).log_softmax(dim=1))
-
-
-def test_multi_scale_is_the_mean_of_the_masks_of_all_copies() -> None:
-    torch.manual_seed(0)
-    images = torch.rand(2, 3, 10, 14, dtype=torch.float64)
-    copies = [images, resize(images, [5, 7]), resize(images, [15, 21])]
-    masks = [by_place(copy).softmax(dim=1) for copy in copies]
-    mirrored = [by_place(copy.flip(3)).softmax(dim=1).flip(3) for copy in copies]
-    expected = sum(resize(mask, [10, 14]) for mask in masks + mirrored) / 6
-    found = multi_scale(by_place, scales=(1.0, 0.5, 1.5))(images)
-    torch.testing.assert_close(found.exp(), expected)
-    unflipped = sum(resize(mask, [10, 14]) for mask in masks) / 3
-    torch.testing.assert_close(multi_scale(by_place, (1.0, 0.5, 1.5), flip=False)(images).exp(), unflipped)
-
-
-def test_tags_are_decided_by_the_mean_logit_of_two_sizes_one_of_them_mirrored() -> None:
-    torch.manual_seed(0)
-    images = torch.rand(2, 3, 10, 14, dtype=torch.float64)
-    copies = [images, resize(images, [15, 21])]
-
-    def left_half(views: torch.Tensor) -> torch.Tensor:
-        return views[..., : views.shape[-1] // 2].mean(dim=(2, 3))[:, :2]
-
-    expected = (left_half(copies[0]) + left_half(copies[1].flip(3))) / 2
-    torch.testing.assert_close(multi_scale_tags(left_half, scales=(1.0, 1.5))(images), expected)
-    torch.testing.assert_close(multi_scale_tags(left_half, (1.0,))(images), left_half(images))
-    with pytest.raises(ValueError, match="Expected `scales`"):
-        multi_scale_tags(left_half, scales=())
-
-
-def test_a_class_that_no_copy_shows_has_a_finite_logit() -> None:
-    averaged = multi_scale(lambda images: 1000 * by_colour(images))(torch.zeros(1, 3, 8, 8))
-    assert averaged.isfinite().all()
+    by_colour = torch.cat([torch.zeros_like(images[:, :1]), 10 * images[:, :2] - 5], dim=1)
+    return by_colour + torch.stack([ramp, -ramp, 0 * ramp])[:, None]
 
 
 def last_wins(images: torch.Tensor) -> torch.Tensor:
@@ -217,7 +165,7 @@ def last_wins(images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("refine", [None, guided_filter, partial(pamr, iterations=2, dilations=(1, 2))])
 def test_absent_classes_cannot_win(refine: Callable | None) -> None:
     images = torch.rand(2, 3, 24, 24)
-    predict = RefinedPredictor(multi_scale(last_wins, scales=(1.0,)), refine)
+    predict = RefinedPredictor(at_scale(last_wins, 0.5), refine)
     assert predict(images).eq(3).all()
     labels = predict(images, torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]))
     assert labels.dtype == torch.int64
@@ -353,17 +301,6 @@ def test_resize_weighs_pixels_by_their_distance() -> None:
         torch.testing.assert_close(found[..., i], expected)
     assert our_resize(images, images.shape[-2:]) is images
     assert rescale(images, 0.01).shape == (2, 3, 1, 1)
-
-
-@pytest.mark.parametrize("scales", [(), (1.0, 0.0)])
-def test_wrong_scales_raise(scales: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="`scales` to be numbers above 0"):
-        multi_scale(by_colour, scales)
-
-
-def test_images_are_checked_before_they_are_resized() -> None:
-    with pytest.raises(ValueError, match=r"`images` to lie in \[0, 1\]"):
-        multi_scale(by_colour)(torch.full((1, 3, 8, 8), 1.5))
 
 
 def test_tags_that_do_not_fit_raise() -> None:

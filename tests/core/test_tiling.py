@@ -158,16 +158,6 @@ def test_components_go_by_tiles_too(image: Tensor, small_tiles: Callable[[], Non
     assert (tiled.sum(dim=0) - whole.sum(dim=0)).abs().max() < 5e-3
 
 
-def test_test_time_augmentation_goes_by_tiles_too(image: Tensor, small_tiles: Callable[[], None]) -> None:
-    model = decided_model()
-    whole = model(image, ["dog"], augment=True, size=150, refine=None)
-    small_tiles()
-    tiled = model(image, ["dog"], augment=True, size=150, refine=None)
-    assert tiled.seen_masks.shape == whole.seen_masks.shape == (3, 210, 274)
-    assert (tiled.label_map == whole.label_map).float().mean() > 0.95
-    assert not tiled.masks[1].any()
-
-
 def test_the_whole_image_decides_the_classes_of_all_tiles(image: Tensor, small_tiles: Callable[[], None]) -> None:
     """The image as a whole is dark; most tiles of its right half are bright."""
     model = decided_model(Brightness())

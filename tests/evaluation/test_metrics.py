@@ -24,7 +24,7 @@ from decomprec.evaluation.comparison import Row
 from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.evaluation.metrics import image_iou
 from decomprec.models import PooledClassifier, SmallEncoder
-from decomprec.refine import RefinedPredictor, at_scale, guided_filter, half_pamr, multi_scale_tags, rescale
+from decomprec.refine import RefinedPredictor, at_scale, guided_filter, half_pamr, rescale
 from decomprec.trained_model import TrainedModel
 
 
@@ -301,7 +301,7 @@ def test_a_run_is_measured_in_one_pass_as_by_many():
     hook.remove()
 
     loader = DataLoader(scenes, batch_size=4, collate_fn=collate)
-    logits, decide = at_scale(segmenter.mask_logits, 0.75), multi_scale_tags(classifier)
+    logits, decide = at_scale(segmenter.mask_logits, 0.75), lambda images: classifier(rescale(images, 0.75))
     predictors = {
         "decomprec": RefinedPredictor(logits),
         "decomprec, guided filter": RefinedPredictor(logits, guided_filter),

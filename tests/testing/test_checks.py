@@ -37,7 +37,7 @@ from decomprec.models import (
     UnetDecoder,
 )
 from decomprec.priors import EdgeAwareSmoothness
-from decomprec.refine import guided_filter, multi_scale_tags, pamr
+from decomprec.refine import guided_filter, pamr
 from decomprec.seeds import seed_loss
 from decomprec.views import mean_fill, noise_fill
 
@@ -61,7 +61,6 @@ GUIDES: dict[str, Callable[[], Any]] = {
     "paper": lambda: FrozenGuide(PooledClassifier("resnet18", num_classes=3)),
     "frozen by hand": lambda: nn.Sequential(nn.Conv2d(3, 2, 1), nn.AvgPool2d(64), nn.Flatten()).requires_grad_(False),
     "committee": lambda: partial(lambda guides, x: torch.stack([g(x) for g in guides]).mean(0), [small_guide()] * 2),
-    "test-time augmentation": lambda: multi_scale_tags(small_guide()),
 }
 ENCODERS: dict[str, Callable[[], Any]] = {
     "paper": PaperEncoder,

@@ -83,9 +83,6 @@ def predict(
         int | None,
         typer.Option(min=1, metavar="PIXELS", help="Short side of what the model sees.  [default: as in training]"),
     ] = None,
-    augment: Annotated[
-        bool, typer.Option("--augment", help="Average the masks over two sizes and mirror images: slower.")
-    ] = False,
     batch: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Images at a time.  [default: by their sizes and the device]"),
@@ -139,7 +136,7 @@ def predict(
     write_text(out / MASKS / CLASSES, "\n".join(loaded.classes) + "\n")
     outputs = Outputs(out, overlay, probabilities, confidence, len(loaded.classes) if components else 0)
     work = Work.of(named, given, outputs, {"weights": weights, **settings})
-    options = {"augment": augment, "size": size, "refine": refine.function(), "ignore_below": ignore_below}
+    options = {"size": size, "refine": refine.function(), "ignore_below": ignore_below}
     found, failed = draw(loaded, work, outputs, {**options, "batch": batch})
     counts = ", ".join(f"{class_name} in {found[class_name]}" for class_name in loaded.class_names)
     if work.earlier:

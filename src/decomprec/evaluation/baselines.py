@@ -22,6 +22,7 @@ from decomprec.evaluation.metrics import (
     true_rows,
 )
 from decomprec.protocols import Localiser
+from decomprec.refine import once, rescale
 
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 """0.05 to 0.95 in steps of 0.05."""
@@ -87,6 +88,36 @@ class CentredEllipse:
         # In the unit square the ellipse is a circle of area πr² = share.
         inside = y[:, None] ** 2 + x**2 <= self.share / math.pi
         return self.everywhere(images, tags) * inside.to(images.device)
+
+
+class ScaledLocaliser:
+    """A localiser that sees images as the encoder of a segmenter does: rescaled, and then enlarged.
+
+    Predictors that show it the same images one after the other have them rescaled once.
+
+    Args:
+        localiser: sees the rescaled images.
+        scale: of the height and width of the images that the segmenter sees, above 0.
+        enlarge: as in `DecompositionSegmenter`.
+
+    Examples:
+        >>> from decomprec.models import PooledClassifier, SmallEncoder
+        >>> guide = ScaledLocaliser(PooledClassifier(SmallEncoder((4, 8)), num_classes=3).eval(), scale=0.75, enlarge=2)
+        >>> guide(torch.rand(1, 3, 16, 16)).shape, guide.activation_maps(torch.rand(1, 3, 16, 16)).shape
+        (torch.Size([1, 2]), torch.Size([1, 2, 6, 6]))
+    """
+
+    def __init__(self, localiser: Localiser, scale: float, enlarge: int) -> None:
+        self.localiser = localiser
+        self.seen = once(lambda images: rescale(rescale(images, scale), enlarge))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (B, K-1) of images (B, 3, H, W)."""
+        return self.localiser(self.seen(images))
+
+    def activation_maps(self, images: Tensor) -> Tensor:
+        """Class activation maps (B, K-1, h, w)."""
+        return self.localiser.activation_maps(self.seen(images))
 
 
 class CamPredictor:

@@ -1,10 +1,10 @@
-"""From soft masks to label maps: tags, test-time augmentation, and masks that follow the image's edges."""
+"""From soft masks to label maps: tags, and masks that follow the image's edges."""
 
 from decomprec.refine.caching import once, remembering
 from decomprec.refine.filters import guided_filter, half_pamr, pamr
 from decomprec.refine.foreground import divide_foreground
 from decomprec.refine.predictor import RefinedPredictor
-from decomprec.refine.scales import at_scale, mean_masks, multi_scale, multi_scale_tags, rescale, resize
+from decomprec.refine.scales import at_scale, rescale, resize
 
 __all__ = [
     "RefinedPredictor",
@@ -12,9 +12,6 @@ __all__ = [
     "divide_foreground",
     "guided_filter",
     "half_pamr",
-    "mean_masks",
-    "multi_scale",
-    "multi_scale_tags",
     "once",
     "pamr",
     "remembering",

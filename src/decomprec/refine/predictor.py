@@ -18,7 +18,7 @@ class RefinedPredictor:
 
     Args:
         mask_logits: maps images (B, 3, H, W) to logits (B, K, H, W), such as `segmenter.mask_logits` or
-            `multi_scale` of it; a module should be in eval mode.
+            `at_scale` of it; a module should be in eval mode.
         refine: maps images and masks (B, K, H, W) to masks, such as `guided_filter`, `pamr` or a
             `functools.partial` of them.
         classifier: maps images to logits (B, K-1) of the classes without the background. A class whose logit is

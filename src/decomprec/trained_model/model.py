@@ -16,7 +16,7 @@ from decomprec._files import write_text
 from decomprec.batching import plan_batches
 from decomprec.data.image_io import ImageLike, rgb_image
 from decomprec.data.samples import IGNORE
-from decomprec.inference import LARGER_VIEW, batch_masks, device_of, image_components
+from decomprec.inference import batch_masks, device_of, image_components
 from decomprec.models.card import CARD, model_card
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
@@ -112,7 +112,6 @@ class TrainedModel:
         images: ImageLike,
         tags: Sequence[str] | None = None,
         *,
-        augment: bool = False,
         size: int | None = None,
         refine: Refinement | None = half_pamr,
         ignore_below: float = 0.0,
@@ -124,7 +123,6 @@ class TrainedModel:
         images: list[Any] | tuple[Any, ...],
         tags: Sequence[str] | Sequence[Sequence[str]] | None = None,
         *,
-        augment: bool = False,
         size: int | None = None,
         refine: Refinement | None = half_pamr,
         ignore_below: float = 0.0,
@@ -135,7 +133,6 @@ class TrainedModel:
         images: Any,
         tags: Any = None,
         *,
-        augment: bool = False,
         size: int | None = None,
         refine: Refinement | None = half_pamr,
         ignore_below: float = 0.0,
@@ -147,7 +144,6 @@ class TrainedModel:
                 turned as their EXIF data say.
             tags: names of the classes that occur in all images, or a list of names for each; None lets the classifier
                 decide.
-            augment: average the masks over two sizes and mirror images: better and slower.
             size: short side of what the networks see, in pixels; None is `image_size`. At more than half a megapixel,
                 they see overlapping tiles.
             refine: makes masks follow the edges of their images, such as `decomprec.refine.pamr` or `guided_filter`;
@@ -164,8 +160,8 @@ class TrainedModel:
         several = isinstance(images, (list, tuple))
         pixels = [rgb_image(image) for image in (images if several else [images])]
         known = names_by_image(tags, len(pixels), self.class_names)
-        segment = self._segment(known, size, augment, refine, ignore_below)
-        plan = self._plan(size, augment)([(image.shape[1], image.shape[2]) for image in pixels])
+        segment = self._segment(known, size, refine, ignore_below)
+        plan = self._plan(size)([(image.shape[1], image.shape[2]) for image in pixels])
         found = {index: result for part in plan for index, result in segment({i: pixels[i] for i in part})}
         results = [found[index] for index in range(len(pixels))]
         return results if several else results[0]
@@ -175,7 +171,6 @@ class TrainedModel:
         files: Sequence[str | Path],
         tags: Sequence[str] | Sequence[Sequence[str]] | None = None,
         *,
-        augment: bool = False,
         size: int | None = None,
         refine: Refinement | None = half_pamr,
         ignore_below: float = 0.0,
@@ -187,7 +182,6 @@ class TrainedModel:
         Args:
             files: images; those of one shape are segmented together, so results come in another order.
             tags: as in `__call__`.
-            augment: as in `__call__`.
             size: as in `__call__`.
             refine: as in `__call__`.
             ignore_below: as in `__call__`.
@@ -202,8 +196,8 @@ class TrainedModel:
             OSError: if a file can't be read.
         """
         known = names_by_image(tags, len(files), self.class_names)
-        segment = self._segment(known, size, augment, refine, ignore_below)
-        for images in read_batches([Path(file) for file in files], self._plan(size, augment, batch), on_error):
+        segment = self._segment(known, size, refine, ignore_below)
+        for images in read_batches([Path(file) for file in files], self._plan(size, batch), on_error):
             yield from segment(images)
 
     def components(self, image: ImageLike, size: int | None = None) -> Tensor:
@@ -271,7 +265,6 @@ class TrainedModel:
         self,
         tags: Sequence[Sequence[str]] | None,
         size: int | None,
-        augment: bool,
         refine: Refinement | None,
         ignore_below: float,
     ) -> Callable[[dict[int, Tensor]], Iterator[tuple[int, Prediction]]]:
@@ -288,15 +281,14 @@ class TrainedModel:
         def segment(images: dict[int, Tensor]) -> Iterator[tuple[int, Prediction]]:
             rows = None if tags is None else tag_rows([tags[index] for index in images], self.class_names)
             pixels = list(images.values())
-            masks = batch_masks(pixels, self.segmenter, self.classifier, rows, seen, augment=augment, refine=refine)
+            masks = batch_masks(pixels, self.segmenter, self.classifier, rows, seen, refine)
             for index, found in zip(images, masks, strict=True):
                 yield index, Prediction(images[index], found, self.classes, ignore_below)
 
         return segment
 
-    def _plan(self, size: int | None, augment: bool, batch: int | None = None) -> Plan:
-        largest = round(LARGER_VIEW * self._size(size)) if augment else self._size(size)
-        return partial(plan_batches, size=largest, batch=batch, device=self.device.type)
+    def _plan(self, size: int | None, batch: int | None = None) -> Plan:
+        return partial(plan_batches, size=self._size(size), batch=batch, device=self.device.type)
 
     def _size(self, size: int | None) -> int:
         size = self.image_size if size is None else size

@@ -177,7 +177,7 @@ class GuideModule(Stage):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy on whole images."""
-        logits = self.classifier(batch["image"])
+        logits = self.classifier(rescale(batch["image"], self.settings.scales[0]))
         self.accuracy.update(logits, batch["tags"].int())
         loss = DF.guide_loss(logits, batch["tags"])
         self.log("val/loss", loss, batch_size=self._weight(len(logits)), sync_dist=True)
