@@ -205,6 +205,22 @@ def test_a_run_from_a_shortened_encoder_is_read_back_without_it(scenes, tmp_path
     assert torch.equal(again.segmenter(images).mask_logits, trained.segmenter(images).mask_logits)
 
 
+def test_the_background_is_shifted_once_however_often_the_run_goes_on(scenes, tmp_path: Path) -> None:
+    images, bias = torch.rand(2, 3, 40, 24), {"segmenter.background_bias": -0.75}
+    plain = train(TINY, *scenes, tmp_path / "plain", trainer_options=QUIET)
+    shifted = train(TINY.override(bias), *scenes, tmp_path / "run", trainer_options=QUIET)
+    again = train(TINY.override(bias), *scenes, tmp_path / "run", resume=True, trainer_options=QUIET)
+    # Steps too small to change a weight: what another training starts from.
+    still = TINY.override({**bias, "segmenter.learning_rate": 1e-30, "segmenter.epochs": 1})
+    further = train(still, *scenes, tmp_path / "further", start=shifted, trainer_options=QUIET)
+    expected = plain.segmenter.mask_logits(images) - torch.tensor([0.75, 0, 0]).view(1, 3, 1, 1)
+    for model in (shifted, again, load(tmp_path / "run")):
+        torch.testing.assert_close(model.segmenter.mask_logits(images), expected)
+    last = [p for name, p in further.segmenter.mask_decoder.named_parameters() if name.endswith("bias")][-1]
+    wanted = [p for name, p in shifted.segmenter.mask_decoder.named_parameters() if name.endswith("bias")][-1]
+    torch.testing.assert_close(last, wanted)
+
+
 def test_a_used_run_folder_is_refused(scenes, tmp_path: Path) -> None:
     TINY.save(tmp_path / "preset.yaml")
     with pytest.raises(ValueError, match="holds a run"):

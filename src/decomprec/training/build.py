@@ -135,6 +135,24 @@ def start_from_model(
         ) from error
 
 
+def shift_background(segmenter: DecompositionSegmenter, shift: float) -> None:
+    """Add a number to the background's mask logit, at every pixel.
+
+    Examples:
+        >>> import torch
+        >>> segmenter = DecompositionSegmenter(num_classes=3).eval()
+        >>> images = torch.rand(1, 3, 16, 16)
+        >>> before = segmenter.mask_logits(images)
+        >>> shift_background(segmenter, -1.0)
+        >>> (segmenter.mask_logits(images) - before).detach().mean(dim=(0, 2, 3)).round(decimals=3)
+        tensor([-1.,  0.,  0.])
+    """
+    *_, last = (layer for layer in segmenter.mask_decoder.modules() if isinstance(layer, nn.Conv2d))
+    assert last.bias is not None
+    with torch.no_grad():
+        last.bias[0] += shift
+
+
 def build_evidence(preset: Preset, classifier: PooledClassifier) -> DecompositionSegmenter:
     """A network whose masks are the trained guide's evidence. It has no image decoder.
 

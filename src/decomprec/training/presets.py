@@ -184,6 +184,7 @@ _ROBUST = Preset(
         fills=("mean", "noise", "blur"),
         area_range=(0.0, 1.0),
         seeds=1.0,
+        background_bias=-0.75,
     ),
 )
 

@@ -30,6 +30,7 @@ from decomprec.training.build import (
     build_evidence,
     build_loss,
     build_segmenter,
+    shift_background,
     start_at_odds,
     start_from_guide,
     start_from_model,
@@ -155,6 +156,8 @@ def train(
         min_steps=preset.segmenter.min_steps,
         callbacks=callbacks,
     )
+    # The weights of the stage stay as they were trained: a run that is resumed gets the shift once, too.
+    shift_background(segmenter, preset.segmenter.background_bias)
     return _written(run_dir, segmenter, classifier, class_names, preset, facts)
 
 
@@ -195,6 +198,7 @@ def _networks(
     segmenter = build_segmenter(preset, num_classes, classifier)
     if start is not None:
         start_from_model(start, class_names, classifier, segmenter)
+        shift_background(segmenter, -preset.segmenter.background_bias)
     return classifier, segmenter
 
 

@@ -153,6 +153,9 @@ class SegmenterSettings(Settings):
         default=None, description="Smallest and largest expected area of a present class, as shares; null is Eq. 4."
     )
     seeds: NonNegative = Field(default=0.0, description="Weight of the pseudo-labels that are the guide's evidence.")
+    background_bias: float = Field(
+        default=0.0, description="Is added to the background's logit after training; below 0, masks become larger."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
