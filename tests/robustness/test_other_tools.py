@@ -439,6 +439,44 @@ def _(folder: Path) -> None:
     assert tags_by_name(read(folder, "train"))["0"] == {"cat"}
 
 
+def with_masks_named(folder: Path) -> Path:
+    """A table that names the masks of odd images."""
+    rows = []
+    for name in numbered(folder / "images"):
+        cell = f"annotated/m{name}.png" if int(name) % 2 else ""
+        if cell:
+            mask(folder / cell, 1)
+        rows.append(f"{name}.jpg,val,{'scratch' if cell else 'normal'},{cell}")
+    return text(folder / "labels.csv", "\n".join(["image,split,label,mask", *rows, ""]))
+
+
+@CASES("masks that a table names")
+def _(folder: Path) -> None:
+    assert masked(read(with_masks_named(folder), "val")) == {"1", "3"}
+
+
+@CASES(
+    "missing mask that a table names", "refused", r"masks that .*labels\.csv names .* 3\.jpg .*annotated/m3\.png; put"
+)
+def _(folder: Path) -> None:
+    table = with_masks_named(folder)
+    (folder / "annotated/m3.png").unlink()
+    read(table, "val")
+
+
+@CASES("numbers for splits")
+def _(folder: Path) -> None:
+    folders(folder / "images", "cat", "dog", count=3)
+    names = [f"{name}/{name}{i}.jpg" for name in ("cat", "dog") for i in range(3)]
+    text(folder / "images.txt", "".join(f"{i} {name}\n" for i, name in enumerate(names, 1)))
+    text(folder / "train_test_split.txt", "".join(f"{i} {i % 3 and 1}\n" for i in range(1, 7)))
+    assert set(tags_by_name(read(folder, "test"))) == {"cat2", "dog2"}
+    (folder / "images.txt").unlink()
+    text(folder / "train_test_split.txt", "".join(f"{name} {i % 3}\n" for i, name in enumerate(names)))
+    assert [len(read(folder, split)) for split in ("train", "val", "test")] == [2, 2, 2]
+    assert set(tags_by_name(read(folder, "val"))) == {"cat1", "dog1"}
+
+
 # Names
 
 

@@ -1,8 +1,9 @@
 """Choosing a split of a data set, however it spells its splits, and holding images out where none is for validation."""
 
 import random
+import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from decomprec.data.names import SPLITS, plain, split_of
@@ -10,6 +11,9 @@ from decomprec.data.notices import say
 
 HELD_OUT = 0.2
 """Share of the images that are kept for validation if a data set has no split for that."""
+
+
+_NUMBERS = dict(zip("012", SPLITS, strict=True))
 
 
 class Part(NamedTuple):
@@ -67,6 +71,41 @@ def choose_part(available: Collection[str], split: str, where: object) -> Part:
         return Part(source, "all")
     cure = "; rename the folder or value of the images to train on" if split == "train" else ""
     raise ValueError(f"Expected `split` to be one of {sorted(available)} or None, but got {split!r}{cure}.")
+
+
+def meaning_of_values(values: Collection[str], name: str) -> dict[str, str] | None:
+    """Return the split that each value of a list or column means; None if that can't be told.
+
+    Args:
+        values: names of splits in their usual spellings; or 0, 1 and 2, all three, for "train", "val" and "test"; or 0
+            and 1 for "no" and "yes".
+        name: of the list or column. One with two splits, such as train_test_split, asks whether an image is to train
+            on. One of folds, which are numbered too, means none.
+
+    Examples:
+        >>> meaning_of_values({"2", "0", "1"}, "list_eval_partition")
+        {'0': 'train', '1': 'val', '2': 'test'}
+        >>> meaning_of_values({"0", "1"}, "train_test_split"), meaning_of_values({"0", "1"}, "split")
+        ({'0': 'test', '1': 'train'}, None)
+        >>> meaning_of_values({"Train", "valid"}, "split")
+        {'Train': 'train', 'valid': 'val'}
+    """
+    named = {value: split for value in sorted(values) if (split := split_of(value))}
+    words = re.split(r"[\W_]+", name.casefold())
+    if values and len(named) == len(values):
+        return named
+    if set(values) == set(_NUMBERS) and not any(word.startswith("fold") for word in words):
+        return dict(_NUMBERS)
+    splits = {split for word in words if (split := split_of(word))}
+    if set(values) == {"0", "1"} and "train" in splits and len(splits) == 2:
+        return {"0": (splits - {"train"}).pop(), "1": "train"}
+    return None
+
+
+def say_meaning(meaning: Mapping[str, str], where: object) -> None:
+    """Say which split each value means, unless the values are the splits' names."""
+    if any(value != split for value, split in meaning.items()):
+        say(f"{where}: " + ", ".join(f"{value} is {split}" for value, split in meaning.items()) + ".")
 
 
 def in_part(names: Sequence[str], part: Part, where: object) -> list[int]:

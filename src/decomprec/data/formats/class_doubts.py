@@ -66,12 +66,14 @@ def check_drawn(root: Path, folders: Mapping[str, Sequence[Path]]) -> None:
 
 def check_single(root: Path, name: str, images: Sequence[Path]) -> None:
     """Refuse a single folder of images if their tags are elsewhere: in masks of another name, or in a list."""
-    listings = [file for file in find_listings(root, images) if not any(map(split_of, re.split(r"[\W_]+", file.stem)))]
+    found = find_listings(root, images)
+    listings = [file.name for file in found if not any(map(split_of, re.split(r"[\W_]+", file.stem)))]
     if listings:
         raise FileNotFoundError(
-            f"Expected {root} to hold a folder per class, but got only {name}, and {listings[0].name} lists its "
-            "images; if that says their tags, save it as tags.csv with the columns image and tags, or with one of 0 "
-            f"and 1 for each class; if {name} is the only class, name it as `classes`."
+            f"Expected {root} to hold a folder per class, but got only {name}, and {', '.join(listings)} "
+            f"list{'s' * (len(listings) == 1)} its images; if that says their tags, save it as tags.csv with the "
+            f"columns image and tags, or with one of 0 and 1 for each class; if {name} is the only class, name it as "
+            "`classes`."
         )
     others = [child.name for child in subfolders(root) if child.name != name and _holds_pair(child, root, images)]
     if others:

@@ -1,7 +1,7 @@
 """Tables that list images with their tags: CSV files, and the metadata of Hugging Face."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path, PurePath
 
 from decomprec.data.checks import OnError, choose_classes
@@ -11,6 +11,7 @@ from decomprec.data.formats.number_names import names_of_numbers
 from decomprec.data.formats.split_lists import say_unused_lists, split_indices
 from decomprec.data.formats.table_rows import Columns, Row, read_rows
 from decomprec.data.formats.tables import TABLE, find_tables
+from decomprec.data.image_finder import ImageFinder
 from decomprec.data.mask_files import MaskFiles
 from decomprec.data.names import SPLITS
 from decomprec.data.notices import say
@@ -34,7 +35,8 @@ class TaggedCSV(TaggedImages):
         images: folder of the images; by default the folder of their split (``train``, ``train_images``) or ``images``
             next to the table, else its own folder.
         masks_dir: folder of the masks, named like the images as `MaskFiles` knows; by default ``masks`` next to the
-            CSV file. Opened only with ``masks=True``.
+            CSV file. If a column such as ``mask`` or ``mask_path`` names image files, these are the masks instead, and
+            an image with an empty cell has none. Opened only with ``masks=True``.
         split: "train", "val" or another value in the split column; None for all rows. If no row is meant for
             validation, a fifth of the training images is held out, the same in every run.
         classes: selects and orders the foreground classes; other tags are dropped, and their pixels are
@@ -52,7 +54,7 @@ class TaggedCSV(TaggedImages):
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
 
     Raises:
-        FileNotFoundError: if a file is missing.
+        FileNotFoundError: if a file is missing, or a mask that the table names.
         ValueError: if the file is no such table, a column is missing, a row has too few or too many cells, cells have
             different separators, an image is listed twice or lies outside its folder, the split is unknown,
             or a class occurs in no row.
@@ -100,15 +102,21 @@ class TaggedCSV(TaggedImages):
         class_names = choose_classes(classes, known, where)
         chosen = frozenset(class_names)
         masks_of = {file: Path(masks_dir) if masks_dir is not None else file.parent / "masks" for file in files}
-        mask_files = {file: MaskFiles(place) for file, place in masks_of.items()} if masks else {}
+        find_mask = {file: _mask_finder(rows, file, place) for file, place in masks_of.items()} if masks else {}
         records = []
         for row in _of_split(rows, split, where, files):
             image = row.find(row.name)
             name = inside(image, images_folder(row.table, folder), row.table.parent)
-            mask = mask_files[row.table].find(name) if masks else None
+            mask = find_mask[row.table](row, name) if masks else None
             records.append(Record(image, tuple(tag for tag in row.tags if tag in chosen), name.stem, mask))
+        if on_error == "raise" and not any(record.image.is_file() for record in records):
+            raise FileNotFoundError(
+                f"Expected all files to exist, but {len(records)} do not: {records[0].image}, ...; put {where} "
+                "into the folder in which its paths start."
+            )
         if mask_classes is None and masks:
-            mask_classes = find_class_list(*masks_of.values(), *(file.parent for file in files))
+            named = dict.fromkeys(record.mask.parent for record in records if record.mask is not None)
+            mask_classes = find_class_list(*masks_of.values(), *named, *(file.parent for file in files))
         super().__init__(
             records,
             class_names,
@@ -152,6 +160,30 @@ def _of_split(rows: list[Row], split: str | None, where: Path, files: Collection
     part = choose_part(names, split, where)
     rows = [row for row in rows if row.split == part.source]
     return [rows[i] for i in in_part([row.name for row in rows], part, where)]
+
+
+def _mask_finder(rows: list[Row], table: Path, folder: Path) -> Callable[[Row, Path], Path | None]:
+    """Find the mask of a row, by its name or by that of its image, which is below the folder of the images."""
+    listed = [row for row in rows if row.table == table]
+    if all(row.mask is None for row in listed):
+        by_image = MaskFiles(folder)
+        return lambda row, image: by_image.find(image)
+    places = [folder] if folder.is_dir() else []
+    images = {row.find(row.name) for row in listed}
+    by_name = ImageFinder(*places, *dict.fromkeys(place for row in listed for place in row.find.folders))
+
+    def find(row: Row, image: Path) -> Path | None:
+        if not row.mask:
+            return None
+        mask = by_name(row.mask)
+        if not mask.is_file() or mask in images:
+            raise FileNotFoundError(
+                f"Expected masks that {table} names to exist, but that of {row.name} does not: {row.mask}; put it "
+                "there, empty the cell, or leave out the column to find masks by the names of images."
+            )
+        return mask
+
+    return find
 
 
 def _mask_values(mask_classes: Sequence[str] | str | Path, class_names: Sequence[str]) -> MaskValues:

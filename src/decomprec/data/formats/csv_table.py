@@ -4,12 +4,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from decomprec.data.image_io import IMAGE_SUFFIXES
-from decomprec.data.names import SPLITS, plain, split_of
+from decomprec.data.names import SPLITS, holds_masks, is_nothing, plain, split_of
 from decomprec.data.paths import read_text
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -32,6 +32,7 @@ _SPLIT_FLAGS = {
 }
 _BOXES = {"xmin", "bbox", "encodedpixels", "segmentation"}
 _SENTENCES = {"text", "caption", "captions", "description", "prompt", "comment", "title", "url"}
+_FILE_WORDS = re.compile(r"(file|path|name|url)+$")
 _NUMBERS_OF_ROWS = re.compile(r"(unnamed:\d+|index)?")
 
 Table = dict[str, list[str]]
@@ -121,6 +122,29 @@ def tags_column(table: Table, others: Iterable[str | None], name: str | None = N
         if 2 * len(words) <= len(table[rest[0]]) and not boxes:
             return rest[0]
     return column
+
+
+def mask_column(table: Table, others: Collection[str | None] = ()) -> str | None:
+    """Find the column that names the mask of each image: called like a folder of masks, with image files in its cells.
+
+    Args:
+        table: as read.
+        others: columns that are known to be something else.
+
+    Raises:
+        ValueError: if there are two.
+
+    Examples:
+        >>> mask_column({"image": ["a.jpg", "b.jpg"], "mask_path": ["m/a.png", ""]})
+        'mask_path'
+        >>> mask_column({"image": ["a.jpg"], "mask": ["1"], "no_mask": ["0"]})
+    """
+    named = [name for name in table if name not in others and holds_masks(_FILE_WORDS.sub("", plain(name)))]
+    found = [name for name in named if _are_images([cell for cell in table[name] if not is_nothing(cell)])]
+    if len(found) > 1:
+        raise ValueError(f"Expected one column of masks, but got {found}; leave out the one that is not meant.")
+    rest = {name: cells for name, cells in table.items() if name not in found}
+    return found[0] if found and find_column(rest, "image", None) else None
 
 
 def find_column(table: Table, kind: str, name: str | None) -> str | None:

@@ -6,15 +6,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePath
 
+from decomprec.data.formats.split_values import read_split_values
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.mask_files import normal_path
-from decomprec.data.names import has_role, holds_images, is_aside, is_system, plain, split_of, subfolders
+from decomprec.data.names import SPLITS, has_role, holds_images, is_aside, is_system, plain, split_of, subfolders
 from decomprec.data.notices import say
 from decomprec.data.paths import read_text
-from decomprec.data.splits import choose_part, in_part
+from decomprec.data.splits import choose_part, in_part, say_meaning
 
-_ENDINGS = (".txt", ".lst")
+_ENDINGS, _TABLES = (".txt", ".lst"), (".csv", ".tsv")
 _FOLDERS = {"splits", "split", "lists", "list", "filelists", "filelist", "imagelists", "partitions", "folds", "sets"}
+_VALUED = {"split", "splits", "partition", "partitions"}
 _WORD = "lists?|images?|img|files?|filenames?|names?|ids?|sets?|splits?|data|paths?|samples?"
 _WORDS = re.compile(rf"^(?:(?:{_WORD})[\W_]+)+|(?:[\W_]*(?:{_WORD}))+$", re.IGNORECASE)
 _BOTH = {"trainval", "trainvalid", "trainvalidation", "traindev"}
@@ -29,6 +31,9 @@ def split_indices(
     in one such as ``splits``, ``meta`` or ``ImageSets/Main``. A line names an image, with or without its folders and
     ending; what follows a space or a comma does not count. Without a list to train on, the images that are in no list
     are trained on. Without lists, or without one for validation, a fifth of the training images is held out.
+
+    Instead of lists, a file such as ``train_test_split.txt`` or ``list_eval_partition.csv`` may give each image a value
+    for its split, see `read_split_values`.
 
     Args:
         images: paths below `root`.
@@ -66,16 +71,14 @@ def listed_splits(
         Indices of the images in each list, by the list's name; "train" for images in no list if none is to train on.
         Nothing without lists.
     """
-    files, unread = _files(images, root)
+    lists, files, unread = _lists(images, root, tables or ())
     if tables is not None:
         unread = [file for file in unread if file.suffix.lower() in _ENDINGS or _names_any(file, images, tables)]
-    lists = _read(images, files, root)
-    unread += [file for name, file in files.items() if name not in lists]
     if unread:
         say(
             f"{root}: {_named(unread, root)} may list the images of splits, but no line of them is the name of an "
-            "image alone or before a space: not used. If they do, write such names into train.txt, val.txt and "
-            "test.txt."
+            "image alone or before a space, or their values are unclear: not used. If they do, write such names into "
+            "train.txt, val.txt and test.txt."
         )
     if not lists:
         return {}
@@ -107,8 +110,8 @@ def say_unused_lists(images: Mapping[str, Sequence[PurePath]], root: Path) -> No
     """
     every = [image for part in images.values() for image in part]
     splits = [split_of(name) for name, part in images.items() for _ in part]
-    files, _ = _files(every, root)
-    for name, members in _read(every, files, root).items():
+    lists, files, _ = _lists(every, root)
+    for name, members in lists.items():
         meant = {split_of(name)} if split_of(name) else {"train", "val"}
         if odd := [i for i in members if splits[i] not in meant]:
             say(
@@ -118,6 +121,40 @@ def say_unused_lists(images: Mapping[str, Sequence[PurePath]], root: Path) -> No
             )
 
 
+def _lists(
+    images: Sequence[PurePath], root: Path, tables: Collection[Path] = ()
+) -> tuple[dict[str, list[int]], dict[str, Path], list[Path]]:
+    """The images of each list, its file, and the files that may be lists but can't be read as such."""
+    files, others = _files(images, root)
+    lists = _read(images, files, root)
+    unread = others + [file for name, file in files.items() if name not in lists]
+    if not lists and (valued := _read_values(images, [file for file in others if file not in tables], root)):
+        file, lists = valued
+        files = dict.fromkeys(lists, file)
+        unread.remove(file)
+    return lists, files, unread
+
+
+def _read_values(
+    images: Sequence[PurePath], files: Sequence[Path], root: Path
+) -> tuple[Path, dict[str, list[int]]] | None:
+    """The file that gives images values for their split, and the images of each split; None without one."""
+    read = {file: values for file in files if (values := read_split_values(file)) is not None}
+    find = _finder(images) if read else None
+    found = {}
+    for file, values in read.items():
+        members: dict[str, set[int]] = defaultdict(set)
+        for name, split in zip(values.images, values.splits, strict=True):
+            if find and (i := find(name, file)) is not None:
+                members[split].add(i)
+        if members:
+            found[file] = {split: sorted(members[split]) for split in SPLITS if split in members}
+            say_meaning(values.meaning, file)
+    if len(found) > 1:
+        raise ValueError(f"Expected one file of the splits in {root}, but got {_named([*found], root)}; move one away.")
+    return next(iter(found.items()), None)
+
+
 def _files(images: Sequence[PurePath], root: Path) -> tuple[dict[str, Path], list[Path]]:
     """Files that may be lists, by the name of the split; and others with the word of a split in their names."""
     labels = {normal_path(PurePath(image.stem)) for image in images}
@@ -125,12 +162,12 @@ def _files(images: Sequence[PurePath], root: Path) -> tuple[dict[str, Path], lis
     others = []
     for file in (file for folder in _folders(root) for file in sorted(folder.iterdir())):
         ending = file.suffix.lower()
-        if ending not in (*_ENDINGS, ".csv") or is_system(file.name) or normal_path(PurePath(file.stem)) in labels:
+        if ending not in (*_ENDINGS, *_TABLES) or is_system(file.name) or normal_path(PurePath(file.stem)) in labels:
             continue
         name = _WORDS.sub("", file.stem)
         if ending in _ENDINGS and (split_of(name) or plain(name) in _BOTH):
             found[name].append(file)
-        elif any(split_of(word) for word in re.split(r"[\W_]+", file.stem)):
+        elif any(split_of(word) or word.casefold() in _VALUED for word in re.split(r"[\W_]+", file.stem)):
             others.append(file)
     if any(split_of(name) == "train" for name in found):  # then a list of both says nothing new
         found = {name: files for name, files in found.items() if plain(name) not in _BOTH}
@@ -216,4 +253,4 @@ def _common(first: Sequence[str], second: Sequence[str]) -> int:
 
 
 def _named(files: Sequence[Path], root: Path) -> str:
-    return ", ".join(file.relative_to(root).as_posix() for file in files)
+    return ", ".join(dict.fromkeys(file.relative_to(root).as_posix() for file in files))

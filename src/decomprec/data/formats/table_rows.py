@@ -9,6 +9,7 @@ from decomprec.data.formats.csv_table import (
     box_column,
     class_columns,
     find_column,
+    mask_column,
     only_flags,
     read_table,
     split_cells,
@@ -18,9 +19,10 @@ from decomprec.data.formats.tag_cells import find_separator, split_tags
 from decomprec.data.image_finder import ImageFinder
 from decomprec.data.image_io import image_files
 from decomprec.data.mask_files import normal_path
-from decomprec.data.names import plain, split_of, subfolders
+from decomprec.data.names import is_nothing, plain, split_of, subfolders
 from decomprec.data.notices import say
 from decomprec.data.paths import images_folder
+from decomprec.data.splits import meaning_of_values, say_meaning
 
 
 class Row(NamedTuple):
@@ -32,6 +34,7 @@ class Row(NamedTuple):
         split: as listed, else that of the table.
         tags: of the image.
         find: finds it.
+        mask: as listed; None if the table has no column of masks, and empty if the image has none.
     """
 
     table: Path
@@ -39,6 +42,7 @@ class Row(NamedTuple):
     split: str
     tags: tuple[str, ...]
     find: ImageFinder
+    mask: str | None = None
 
 
 class Columns(NamedTuple):
@@ -52,7 +56,8 @@ class Columns(NamedTuple):
 class _Read(NamedTuple):
     """A table with its columns and the split of each row.
 
-    `others` are the columns of image and split. `tags` is None if columns of 0 and 1 are the classes.
+    `others` are the columns of image and split. `tags` is None if columns of 0 and 1 are the classes. The column of
+    `masks` is not in the table.
     """
 
     path: Path
@@ -62,6 +67,7 @@ class _Read(NamedTuple):
     splits: list[str] | None
     others: tuple[str | None, str | None]
     tags: str | None
+    masks: list[str] | None
 
 
 def read_rows(tables: Mapping[str, Path], columns: Columns, images: Path | None, named: Collection[str]) -> list[Row]:
@@ -89,6 +95,7 @@ def read_rows(tables: Mapping[str, Path], columns: Columns, images: Path | None,
 def _read(path: Path, part: str, columns: Columns, named: Collection[str]) -> _Read:
     table = read_table(path)
     try:
+        masks = table.pop(name) if (name := mask_column(table, columns)) else None
         image = find_column(table, "image", columns.image)
         split, splits = split_cells(table, columns.split)
         tags = tags_column(table, (image, split), columns.tags)
@@ -108,13 +115,16 @@ def _read(path: Path, part: str, columns: Columns, named: Collection[str]) -> _R
             f"{' and '.join(sorted(set(table[tags])))}; if these say whether a class is in the image, call the column "
             "like the class, else write the names."
         )
+    if all(map(str.isdecimal, splits)) and (meaning := meaning_of_values(set(splits), split or "")):
+        say_meaning(meaning, f"{path}, column {split!r}")
+        splits = [meaning[cell] for cell in splits]
     confidence = next((column for column in table if plain(column) == "confidence"), None)
     if confidence is not None and columns.tags is None and set(table[confidence]) - {"1", "1.0"}:
         raise ValueError(
             f"Expected {path} to hold tags that are sure, but got a column {confidence!r}; keep the rows whose tag is "
             "in the image, join those of an image into one with ';' between tags, and leave out the column."
         )
-    return _Read(path, part, table, image, splits if split else None, (image, split), tags)
+    return _Read(path, part, table, image, splits if split else None, (image, split), tags, masks)
 
 
 def _flagged(read: _Read) -> list[tuple[str, ...]]:
@@ -122,7 +132,8 @@ def _flagged(read: _Read) -> list[tuple[str, ...]]:
     if not flags:
         raise ValueError(
             f"Expected {read.path} to have a column 'tags', but got {list(read.table)}; name it in the first line, or "
-            "have a column of 0 and 1 for each class, and no others: no -1 or empty cells next to 0."
+            "have a column of 0 and 1 for each class, and no others: no -1 or empty cells next to 0; without tags, put "
+            "masks of the same names in masks/ next to images/."
         )
     return [tuple(name for name in flags if flags[name][row]) for row in range(len(read.table[read.image]))]
 
@@ -133,7 +144,9 @@ def _rows(read: _Read, tags: Sequence[tuple[str, ...]], images: Path | None) -> 
     splits = [read.part] * len(names) if read.splits is None else read.splits
     of_split = {split: split if split_of(split) else read.part for split in set(splits)}
     finders = {split: ImageFinder(*_image_folders(read.path, of, images)) for split, of in of_split.items()}
-    rows = [Row(read.path, name, s, found, finders[s]) for name, s, found in zip(names, splits, tags, strict=True)]
+    masks = [None] * len(names) if read.masks is None else ["" if is_nothing(cell) else cell for cell in read.masks]
+    listed = zip(names, splits, tags, masks, strict=True)
+    rows = [Row(read.path, name, split, found, finders[split], mask) for name, split, found, mask in listed]
     if box is None:
         return rows
     say(f"{read.path} lists objects: the tags of an image are those of all its objects.")
@@ -141,7 +154,12 @@ def _rows(read: _Read, tags: Sequence[tuple[str, ...]], images: Path | None) -> 
     for row, place in zip(rows, table[box], strict=True):
         known = merged.setdefault(row.name, row._replace(tags=()))
         tags_now = dict.fromkeys([*known.tags, *(row.tags if place else ())])
-        merged[row.name] = known._replace(tags=tuple(tags_now))
+        if known.mask and row.mask and known.mask != row.mask:
+            raise ValueError(
+                f"Expected {read.path} to name one mask of {row.name}, but got {known.mask} and {row.mask}; merge them "
+                "into one, with the number of each class."
+            )
+        merged[row.name] = known._replace(tags=tuple(tags_now), mask=known.mask or row.mask)
     _say_unlisted(read.path, list(merged.values()))
     return list(merged.values())
 

@@ -3,7 +3,14 @@
 import re
 from pathlib import Path
 
-from decomprec.data.formats.csv_table import class_columns, find_column, read_table, split_cells, tags_column
+from decomprec.data.formats.csv_table import (
+    class_columns,
+    find_column,
+    mask_column,
+    read_table,
+    split_cells,
+    tags_column,
+)
 from decomprec.data.names import has_role, is_system, split_of, subfolders
 
 TABLE = "tags.csv"
@@ -82,6 +89,8 @@ def _files(folder: Path) -> list[Path]:
 def _is_table(path: Path) -> bool:
     try:
         table = read_table(path)
+        if masks := mask_column(table):
+            del table[masks]
         image = find_column(table, "image", None)
         others = [image, split_cells(table)[0]]
         return image is not None and bool(tags_column(table, others) or class_columns(table, others))
