@@ -227,3 +227,27 @@ def test_workers_but_the_first_say_nothing(caplog: pytest.LogCaptureFixture, mon
         notices.say_once("kind", "said")
         notices.say_once("kind", "not said again")
     assert caplog.messages == ["said"]
+
+
+@pytest.mark.parametrize(
+    ("content", "cure"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><title>404</title>", "download it again"),
+    ],
+)
+def test_files_that_came_instead_of_an_image(content: bytes, cure: str, tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"photo\.jpg to be an image, .*; do {cure}|photo\.jpg .*; {cure}"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("values", [(0, 2), (0, 1, 7), (3,), (0, 1), (0, 255)])
+def test_masks_that_were_saved_as_gif(values: tuple[int, ...], tmp_path: Path) -> None:
+    """Pillow then numbers the values in use from 0 on, and keeps them as shades of the palette."""
+    labels = np.resize(np.array(values, dtype=np.uint8), (4, 6))
+    Image.fromarray(labels).save(tmp_path / "a.gif")
+    expected = labels if max(values) < 255 else (labels > 0).astype(np.uint8)
+    found = read_labels(tmp_path / "a.gif").numpy()
+    assert (found == expected).all() or (max(values) == 255 and (found == labels).all())

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.layouts import drawn, image, photo, read, text
+from support.layouts import coco, drawn, image, photo, read, tags_by_name, text
 
 from decomprec.data import TaggedFolder
 from decomprec.data.names import empty_tags
@@ -166,3 +166,45 @@ def test_names_that_deny_a_class(names: tuple[str, ...], nothing: str, tmp_path:
 )
 def test_names_that_only_look_like_denials(names: tuple[str, ...]) -> None:
     assert not empty_tags(names)
+
+
+@pytest.mark.parametrize("name", ["empty", "Blank", "nil", "undefined", "no data"])
+def test_more_names_of_folders_for_nothing(name: str, tmp_path: Path) -> None:
+    """Camera traps call images without an animal empty or blank."""
+    for folder in ("deer", name):
+        for i in range(5):
+            image(tmp_path / folder / f"{folder}{i}.jpg")
+    assert read(tmp_path, "train").class_names == ("deer",)
+    assert set(read(tmp_path, "train", classes=("deer", name)).class_names) == {"deer", name}
+
+
+@pytest.mark.parametrize("cell", ["?", "#N/A", "<NA>", "\\N", "n/a", "NULL", "undefined"])
+def test_cells_of_spreadsheets_and_data_bases_for_nothing(cell: str, tmp_path: Path) -> None:
+    for i in range(6):
+        image(tmp_path / f"{i}.jpg")
+    text(tmp_path / "tags.csv", "image,tags\n" + "".join(f"{i}.jpg,{(cell, 'deer')[i % 2]}\n" for i in range(6)))
+    for split in ("train", "val"):
+        data = read(tmp_path, split)
+        assert data.class_names == ("deer",)
+        assert all(bool(tags) == int(name) % 2 for name, tags in tags_by_name(data).items())
+
+
+def test_a_category_of_coco_for_nothing(tmp_path: Path) -> None:
+    """Even if it has objects, as CVAT and Supervisely write where the background is drawn."""
+    categories = [{"id": 1, "name": "Background"}, {"id": 2, "name": "deer"}]
+    shown = {f"{i}.jpg": ["Background", *["deer"] * (i % 2)] for i in range(6)}
+    file = coco(tmp_path, shown, categories, "instances.json")
+    for place in (file, tmp_path):
+        for split in ("train", "val"):
+            data = read(place, split)
+            assert data.class_names == ("deer",)
+            assert all(bool(tags) == int(name) % 2 for name, tags in tags_by_name(data).items())
+    assert set(read(file, "train", classes=("Background", "deer")).class_names) == {"Background", "deer"}
+
+
+def test_categories_of_coco_in_two_spellings(tmp_path: Path) -> None:
+    categories = [{"id": 1, "name": "Deer"}, {"id": 2, "name": "deer"}]
+    file = coco(tmp_path, {"a.jpg": ["deer"], "b.jpg": ["Deer"]}, categories, "instances.json")
+    with pytest.raises(ValueError, match=r"one spelling of each class in .*instances\.json, but got 'Deer' and 'deer'"):
+        read(file, "train")
+    assert read(file, "train", classes=("Deer", "deer")).class_names == ("Deer", "deer")

@@ -268,3 +268,14 @@ def test_equal_sizes_are_no_equal_images_and_large_files_are_read_to_the_end(tmp
         (tmp_path / name).write_bytes(content)
     found = equal_files([tmp_path / "a", tmp_path / "d"], [tmp_path / name for name in "bce"])
     assert found == [(tmp_path / "a", tmp_path / "c")]  # that d and e are empty is another fault
+
+
+def test_folders_of_splits_by_other_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for split in ("Training", "Validierung", "holdout"):
+        for name in ("cat", "dog"):
+            for i in range(5):
+                image(tmp_path / split / name / f"{i}.jpg")
+    with caplog.at_level("INFO"):
+        assert [len(read(tmp_path, split)) for split in ("train", "val")] == [8, 2]
+    assert "'Validierung', 'holdout' mean no usual split, and are not used, unless `splits` names them" in caplog.text
+    assert len(read(tmp_path, "val", splits=("Training", "Validierung"))) == 10

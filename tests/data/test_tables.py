@@ -178,3 +178,37 @@ def test_columns_that_cannot_be_told(header: str, words: str, tmp_path: Path) ->
     line = ",".join(["0.jpg", "1.jpg" if "photo" in header else "dog", "cat"][: header.count(",") + 1])
     with pytest.raises(ValueError, match=words):
         TaggedCSV(table(tmp_path, f"{header}\n{line}\n"))
+
+
+@pytest.mark.parametrize("sign", ["\uff0c", "\uff1b", "\u3001"])
+def test_commas_of_chinese_and_japanese(sign: str) -> None:
+    assert split_tags([f"traffic light{sign}car", "dog"]) == [("traffic light", "car"), ("dog",)]
+
+
+@pytest.mark.parametrize("sign", [":", "~", "\\", r"\n"])
+def test_more_signs_that_separate_tags_that_stand_alone(sign: str) -> None:
+    assert split_tags([f"dog{sign}cat", "dog", "cat"]) == [("dog", "cat"), ("dog",), ("cat",)]
+    assert split_tags([f"dog{sign}big", "dog", "cat"]) == [(f"dog{sign}big",), ("dog",), ("cat",)]
+
+
+@pytest.mark.parametrize("cells", [["dog:0.9", "cat:0.1"], ["dog=1 cat=0", ""], ["hot dog: 1, cat: 0"]])
+def test_tags_with_numbers_are_refused(cells: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"but got '.*'; list the classes in the image, without numbers"):
+        split_tags(cells)
+
+
+def test_classes_may_end_with_numbers() -> None:
+    assert split_tags(["grade:1", "grade:2", ""]) == [("grade:1",), ("grade:2",), ()]
+
+
+def test_numbers_with_a_point(tmp_path: Path) -> None:
+    """pandas writes 1.0 for 1 where a cell of the column is empty; 0.9 is no class."""
+    numbers = ["1.0", "2.0", "3.0", "", "1.0", "2.0"]
+    path = table(tmp_path, rows("image,label", numbers))
+    text(tmp_path / "classes.txt", "none\ncat\ndog\ncow\n")
+    names = {"": set(), "1.0": {"cat"}, "2.0": {"dog"}, "3.0": {"cow"}}
+    for split in ("train", "val"):
+        assert all(tags == names[numbers[int(name)]] for name, tags in tags_by_name(read(path, split)).items())
+    table(tmp_path, rows("image,label", ["0.9", "0.1", "0.5", "1", "0.25", "1"]))
+    with pytest.raises(ValueError, match=r"'label' of .*tags\.csv to hold the names of classes, but got numbers"):
+        read(path, "train")

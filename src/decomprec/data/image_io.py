@@ -204,6 +204,8 @@ def read_labels(path: Path | ImageBytes, colours: Colours | None = None) -> Tens
         mode, steps, lossy = mask.mode, _steps(mask), mask.format in ("JPEG", "MPO")
         coloured = colours is not None and mode in ("RGB", "RGBA", "P")
         values = np.array(upright(mask).convert("RGB")) if coloured else np.array(upright(mask)) // steps
+        if mask.format == "GIF" and mode == "P" and not coloured:
+            values = _before_gif(np.array(upright(mask).convert("RGB")), values)
     if colours is not None and coloured:
         return torch.from_numpy(values_of_colours(values, colours, path))
     if mode in ("RGB", "RGBA", "LA") and (grey := _grey(values)) is not None:
@@ -227,6 +229,12 @@ def _grey(pixels: NDArray[Any]) -> NDArray[Any] | None:
     shades, alpha = (pixels, None) if pixels.shape[2] == 3 else (pixels[..., :-1], pixels[..., -1])
     plain = (shades == shades[..., :1]).all() and (alpha is None or (alpha == 255).all())
     return np.ascontiguousarray(shades[..., 0]) if plain else None
+
+
+def _before_gif(shades: NDArray[Any], indices: NDArray[Any]) -> NDArray[Any]:
+    """The values of a mask before it became a GIF, which numbers those in use anew: its shades, if nearly black."""
+    grey = _grey(shades)
+    return grey if grey is not None and 0 < grey.max() <= _MOST_BLACK else indices
 
 
 def _exact(values: NDArray[Any], path: Path | ImageBytes) -> NDArray[Any]:

@@ -18,7 +18,8 @@ _SPLITS_BY_WORD = {word: split for split, words in _SPLIT_WORDS.items() for word
 _NOTHING = {
     *("background", "backgrounds", "bg", "none", "other", "others", "negative", "negatives", "neg", "nothing"),
     *("noclass", "nolabel", "notag", "noobject", "unlabeled", "unlabelled", "unlabeledimages", "nan", "na", "null"),
-    *("void", "unannotated"),
+    *("void", "unannotated", "empty", "blank", "nil", "undefined", "nodata"),
+    *("?", "#na", "<na>", "\\n"),  # of spreadsheets and data bases
 }
 _INTACT = {
     *("good", "ok", "okay", "normal", "healthy", "intact", "clean", "undamaged", "flawless", "nodefect", "nodefects"),

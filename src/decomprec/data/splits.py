@@ -13,6 +13,7 @@ HELD_OUT = 0.2
 """Share of the images that are kept for validation if a data set has no split for that."""
 
 
+_SPLIT = re.compile(r"train|(?<![a-z])(val|test)(?![a-z])", re.IGNORECASE)
 _NUMBERS = dict(zip("012", SPLITS, strict=True))
 
 
@@ -53,6 +54,8 @@ def choose_part(available: Collection[str], split: str, where: object) -> Part:
         by_meaning[_meaning(name, available)].append(name)
     if split not in by_meaning and split in available:
         return Part(split, "all")
+    if by_meaning["train"] and (odd := [name for name in by_meaning[None] if name and not _SPLIT.search(name)]):
+        say(f"{where}: {', '.join(map(repr, odd))} mean no usual split, and are not used, unless `splits` names them.")
     for names in (by_meaning[split], by_meaning["train"]):
         if len(names) > 1:
             raise ValueError(

@@ -27,6 +27,10 @@ def why_unidentified(image: Path | io.BytesIO) -> str | None:
             return "it is HEIC or HEIF; do pip install pillow-heif, or save it as JPEG"
         if start[4:8] == b"ftyp" and start[8:12] in (b"avif", b"avis"):
             return "it is AVIF, which this Pillow can't decode; do pip install -U pillow, or save it as JPEG"
+        if start.startswith(b"version https://git-lfs"):
+            return "it only points to a file of Git LFS; do git lfs pull"
+        if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+            return "it is a web page, as failed downloads are; download it again"
         if start[:12] == b"\0\0\0\x0cJXL \r\n\x87\n" or start[:2] == b"\xff\x0a":
             return "it is JPEG XL; save it as JPEG or PNG"
         if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):

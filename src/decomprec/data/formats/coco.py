@@ -74,7 +74,7 @@ class CocoInstances(TaggedImages):
     ) -> None:
         path = Path(annotations)
         file = CocoFile.read(path)
-        class_names = choose_classes(classes, file.names, path)
+        class_names = choose_classes(classes, file.classes(classes), path)
         self._labels_by_category = file.labels(class_names)
         if masks:
             mask_api()  # raises now, before any training

@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from decomprec.data.class_lists import classes_in
 from decomprec.data.names import is_nothing
 from decomprec.data.notices import say, say_once
 from decomprec.data.paths import read_text
@@ -36,8 +37,8 @@ class CocoFile:
     """The images and categories of a COCO file.
 
     Ids may be numbers or text. Categories of one name are one class. A category that no object has is left out if it is
-    only the `supercategory` of others, or called "background" or the like. Annotations of images that are not listed
-    are left out and counted.
+    only the `supercategory` of others, or called "background" or the like; `classes` leaves out the latter in any case.
+    Annotations of images that are not listed are left out and counted.
 
     Attributes:
         images: in the file's order.
@@ -51,6 +52,14 @@ class CocoFile:
     def names(self) -> tuple[str, ...]:
         """The classes, in the order of their ids."""
         return tuple(dict.fromkeys(self.categories.values()))
+
+    def classes(self, chosen: Collection[str] | None = None) -> list[str]:
+        """Return the names that are classes: not "background" and the like, unless the user has chosen them.
+
+        Raises:
+            ValueError: if two names differ only in case or spaces, and `chosen` does not say which are classes.
+        """
+        return classes_in(self.names, chosen, self.images[0].path if self.images else "the file", _nothing)
 
     def labels(self, class_names: Sequence[str]) -> dict[str, int]:
         """Return the label of each category that is a class."""
@@ -84,6 +93,10 @@ class CocoFile:
             say(f"{path}: {', '.join(repr(categories[key]) for key in sorted(unused))} has no object and is no class.")
         kept = {key: name for key, name in categories.items() if key not in unused}
         return cls(list(images.values()), dict(sorted(kept.items(), key=lambda pair: id_order(pair[0]))))
+
+
+def _nothing(names: Collection[str]) -> list[str]:
+    return [name for name in names if is_nothing(name)]
 
 
 def id_of(value: Any) -> str | None:

@@ -120,5 +120,7 @@ def _images_of(file: Path, split: str) -> Path | None:
 
 def _classes(files: Collection[Path]) -> tuple[str, ...]:
     """The classes of any file, in the order of their ids."""
-    ids = {name: key for file in files for key, name in reversed(CocoFile.read(file).categories.items())}
-    return tuple(sorted(ids, key=lambda name: id_order(ids[name])))
+    read = [CocoFile.read(file) for file in files]
+    ids = {name: key for file in read for key, name in reversed(file.categories.items())}
+    known = {name for file in read for name in file.classes()}
+    return tuple(sorted(known, key=lambda name: id_order(ids[name])))

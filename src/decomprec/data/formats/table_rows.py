@@ -1,5 +1,6 @@
 """The rows of tables that list images with their tags."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -115,6 +116,13 @@ def _read(path: Path, part: str, columns: Columns, named: Collection[str]) -> _R
             f"{' and '.join(sorted(set(table[tags])))}; if these say whether a class is in the image, call the column "
             "like the class, else write the names."
         )
+    if tags is not None and (numbers := _numbers(table[tags])) and not set(table[tags]) & set(named):
+        if fraction := next((cell for cell in numbers if not float(cell).is_integer()), None):
+            raise ValueError(
+                f"Expected {tags!r} of {path} to hold the names of classes, but got numbers such as {fraction}; write "
+                "the names of what is in the image."
+            )
+        table[tags] = [cell and str(int(float(cell))) for cell in table[tags]]
     if all(map(str.isdecimal, splits)) and (meaning := meaning_of_values(set(splits), split or "")):
         say_meaning(meaning, f"{path}, column {split!r}")
         splits = [meaning[cell] for cell in splits]
@@ -125,6 +133,13 @@ def _read(path: Path, part: str, columns: Columns, named: Collection[str]) -> _R
             "in the image, join those of an image into one with ';' between tags, and leave out the column."
         )
     return _Read(path, part, table, image, splits if split else None, (image, split), tags, masks)
+
+
+def _numbers(cells: Sequence[str]) -> list[str]:
+    """The cells of a column that holds nothing but numbers, some with a point, as pandas writes them."""
+    filled = [cell for cell in cells if cell]
+    decimal = all(re.fullmatch(r"\d*\.?\d+", cell) for cell in filled) and any("." in cell for cell in filled)
+    return filled if decimal else []
 
 
 def _flagged(read: _Read) -> list[tuple[str, ...]]:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Sequence
 
-_SIGNS = (",", ";", "|", "\t", "\n")
-_JOINING = ("+", "/", "&")
+_SIGNS = (",", ";", "|", "\t", "\n", "\uff0c", "\uff1b", "\u3001")  # the last three are those of Chinese and Japanese
+_JOINING = ("+", "/", "&", ":", "~", "\\n", "\\")
+_SCORES = re.compile(r"(?:[^\W\d][^:=,;|]*[:=]\s*[-+]?\d+(?:\.\d+)?[\s,;|]*)+")
 _BETWEEN = {"and", "&", "+", "/"}
 _QUOTED = re.compile(r'"[^"]*"')
 
@@ -13,7 +14,8 @@ def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
     """Split the cells of a column into tags, at what `find_separator` finds; without repeats and quotes around them.
 
     Raises:
-        ValueError: if a cell is a list in the notation of Python or JSON, or cells have different separators.
+        ValueError: if a cell is a list in the notation of Python or JSON, all are names with numbers such as "dog:0.9",
+            or cells have different separators.
 
     Examples:
         >>> split_tags(["dog; traffic light", "", "dog"])
@@ -24,6 +26,12 @@ def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
     lists = [cell for cell in cells if re.fullmatch(r"\s*[\[({].*[\])}]\s*", cell, re.DOTALL)]
     if lists:
         raise ValueError(f"Expected tags such as 'dog, cat', but got {lists[0]!r}; leave out brackets and quotes.")
+    if all(_SCORES.fullmatch(cell) for cell in cells if cell) and (
+        scores := next((cell for cell in cells if "." in cell or len(re.findall("[:=]", cell)) > 1), None)
+    ):
+        raise ValueError(
+            f"Expected tags such as 'dog, cat', but got {scores!r}; list the classes in the image, without numbers."
+        )
     separator = find_separator(cells)
     return [tuple(dict.fromkeys(part for part in _parts(cell, separator) if part)) for cell in cells]
 
@@ -34,8 +42,8 @@ def find_separator(cells: Sequence[str]) -> str | None:
     A comma, semicolon, bar, tab or line break in any cell, outside quotes, separates the tags of all cells. Without
     one, a cell is one tag, of one word or several ("traffic light"), unless the words are seen to be tags themselves:
     at least half of the cells of several words have only words that also stand alone, or one that
-    stands first in one cell and later in another, or alone and before another. A plus, slash or ampersand separates
-    tags if at least half of the cells that hold it have only tags that also stand alone.
+    stands first in one cell and later in another, or alone and before another. A plus, slash, ampersand, colon, tilde
+    or backslash separates tags if at least half of the cells that hold it have only tags that also stand alone.
 
     Returns:
         The sign, " " for white space, or None if each cell is one tag.
