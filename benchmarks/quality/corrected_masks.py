@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from benchmarks.files import save
 from benchmarks.quality.measure import Networks
 from benchmarks.quality.photographs import evaluation_images, of_half, training_images, transforms
-from benchmarks.tables.markdown import markdown
+from benchmarks.tables.corrected_masks import corrected_masks_table
 from decomprec.cli.config import parse_settings
 from decomprec.data import Record, TaggedImages, collate, eval_transform
 from decomprec.data.image_io import read_mask
@@ -50,12 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, required=True)
     args = parser.parse_args(arguments)
 
-    rows: list[dict[str, Any]] = json.loads(args.json.read_text(encoding="utf-8"))["rows"] if args.json.exists() else []
+    rows: list[dict[str, Any]] = (
+        json.loads(args.json.read_text(encoding="utf-8"))["corrected_masks"] if args.json.exists() else []
+    )
     for folder in args.sets:
         for row in measured(args, folder, {(row["set"], row["seed"], row["masks"]) for row in rows}):
             rows.append(row)
-            save({"rows": rows}, args.json)
-    print(table(rows))
+            save({"corrected_masks": rows}, args.json)
+    print(corrected_masks_table([{"corrected_masks": rows}]))
 
 
 def measured(args: argparse.Namespace, folder: Path, known: set[tuple[str, int, int | None]]) -> Any:
@@ -127,31 +129,6 @@ def machine() -> dict[str, str]:
     """What a reader needs to know about the machine."""
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return {"machine": name, "torch": torch.__version__}
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """One line for each set, one column for each number of masks: IoU with the tags / without.
-
-    Examples:
-        >>> row = {"set": "dogs", "seed": 0, "iou": {"tags": 0.5, "no tags": 0.4}}
-        >>> print(table([{**row, "masks": None}, {**row, "masks": 5}]))
-        | set  | seed | tags alone    | 5 masks       |
-        | ---- | ---- | ------------- | ------------- |
-        | dogs | 0    | 0.500 / 0.400 | 0.500 / 0.400 |
-    """
-    counts = sorted({row["masks"] for row in rows}, key=lambda count: -1 if count is None else count)
-    cells = {(row["set"], row["seed"], row["masks"]): row["iou"] for row in rows}
-    lines = [
-        [name, str(seed), *(_cell(cells.get((name, seed, count))) for count in counts)]
-        for name, seed in dict.fromkeys((row["set"], row["seed"]) for row in rows)
-    ]
-    return markdown(["set", "seed", *("tags alone" if c is None else f"{c} masks" for c in counts)], lines)
-
-
-def _cell(iou: dict[str, float | None] | None) -> str:
-    if iou is None:
-        return "-"
-    return " / ".join("-" if iou[name] is None else f"{iou[name]:.3f}" for name in ("tags", "no tags"))
 
 
 if __name__ == "__main__":

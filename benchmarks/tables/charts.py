@@ -17,7 +17,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.files import ROOT
-from benchmarks.tables.domains import SETS, scores_of_sets
+from benchmarks.tables.corrected_masks import RESULTS, counts_of, way
+from benchmarks.tables.domains import SETS, scores_of_sets, title
 from benchmarks.tables.headlines import DOGS, MACHINES, compared, load, scores
 from decomprec._files import written_whole
 
@@ -29,7 +30,7 @@ MODES = {
     "#a0a1a2": ("--grid", "#d0d7de", "#444c56"),
 }
 INK, PAPER, GRID = MODES
-COLOURS = ("#009688", "#e08a1e", "#7a68c4")  # teal first, as the site
+COLOURS = ("#009688", "#e08a1e", "#7a68c4", "#c2185b", "#5c7cfa")  # teal first, as the site
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,16 @@ def _best(runs: Sequence[dict[str, Any]], methods: Sequence[str]) -> tuple[float
     return max(filter(None, map(mean_and_spread, found)), default=None)
 
 
+def corrected_masks(results: Path) -> Chart:
+    """IoU by the number of corrected masks that a segmenter was trained on with."""
+    (run,) = load(results, RESULTS)
+    rows = run["corrected_masks"]
+    sets = tuple(dict.fromkeys(row["set"] for row in rows))
+    found = {(row["masks"], row["set"]): (round(row["iou"]["tags"], 4), 0.0) for row in rows}
+    series = {way(count): tuple(found.get((count, name)) for name in sets) for count in counts_of(rows)}
+    return Chart("foreground IoU, tags given", tuple(map(title, sets)), series)
+
+
 def speed(results: Path) -> Chart:
     """How many times as fast as the loop each step is."""
     found = compared(results)
@@ -219,5 +230,5 @@ def reliability(results: Path) -> Chart:
 
 
 CHARTS: dict[Path, Callable[[Path], Chart]] = {
-    FOLDER / f"{make.__name__}.svg": make for make in (masks, standing, speed, scale, reliability)
+    FOLDER / f"{make.__name__}.svg": make for make in (masks, standing, corrected_masks, speed, scale, reliability)
 }

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from benchmarks.files import RESULTS, ROOT
 from benchmarks.tables.charts import CHARTS, draw, is_fresh
+from benchmarks.tables.corrected_masks import corrected_masks_table
 from benchmarks.tables.domains import domains_table, trials_table
 from benchmarks.tables.gpu import stages_table, timed_trainings_table
 from benchmarks.tables.headlines import HEADLINES
@@ -110,6 +111,7 @@ def render(files: Sequence[Path]) -> str:
         "trials": trials_table,
         "backbones": backbones_table,
         "companions": companions_table,
+        "corrected_masks": corrected_masks_table,
         "pseudo_labels": pseudo_labels_table,
         "precision_curves": precision_table,
         "savings": savings_table,

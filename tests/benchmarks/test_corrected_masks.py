@@ -44,12 +44,12 @@ def test_the_base_and_every_number_of_masks_is_a_row(folder: Path, monkeypatch: 
         *tiny_words({"segmenter.seeds": 1}),
     ]
     corrected_masks.main(words)
-    rows = json.loads((root / "rows.json").read_text())["rows"]
+    rows = json.loads((root / "rows.json").read_text())["corrected_masks"]
     assert [row["masks"] for row in rows] == [None, 0, 3]
     assert all(0 <= row["iou"][name] <= 1 for row in rows for name in ("tags", "no tags"))
     monkeypatch.setattr(corrected_masks, "train", None)  # nothing is trained again
     corrected_masks.main(words)
-    assert json.loads((root / "rows.json").read_text())["rows"] == rows
+    assert json.loads((root / "rows.json").read_text())["corrected_masks"] == rows
 
 
 def test_masks_are_of_the_half_that_is_not_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
