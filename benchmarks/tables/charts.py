@@ -79,7 +79,13 @@ def draw(chart: Chart, path: Path) -> None:
         axes.set_xlabel(chart.axis)
         if len(chart.series) > 1:
             figure.legend(
-                loc="upper right", ncols=len(chart.series), frameon=False, bbox_to_anchor=(0.98, 1.0), borderaxespad=0.2
+                loc="upper right",
+                ncols=len(chart.series),
+                frameon=False,
+                bbox_to_anchor=(0.98, 1.0),
+                borderaxespad=0.2,
+                columnspacing=1.2,
+                handlelength=1.2,
             )
         text = io.StringIO()
         figure.savefig(text, format="svg", facecolor=PAPER, metadata={"Date": None, "Creator": None})
