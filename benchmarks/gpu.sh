@@ -19,6 +19,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python="${PYTHON:-python3}"
+if ! "$python" -c "import torch" 2>/dev/null; then
+    echo "error: Expected $python to have torch, but it has not; name another, such as PYTHON=.venv/bin/python." >&2
+    exit 1
+fi
 if compgen -G ".whl/*.whl" >/dev/null; then
     site="$(mktemp -d)"
     trap 'rm -rf "$site"' EXIT
