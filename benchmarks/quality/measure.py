@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,9 @@ class Networks:
         """Name of the row whose images are drawn."""
         return f"{self.name}, PAMR"
 
-    @property
+    @cached_property
     def guide(self) -> ScaledLocaliser | None:
-        """The classifier, to which images are shown as large as our model's encoder sees them."""
+        """The classifier, to which images are shown as large as our model's encoder sees them: one, so only once."""
         if self.classifier is None:
             return None
         return ScaledLocaliser(self.classifier, self.scale, self.ours.enlarge)
