@@ -8,8 +8,9 @@ Both sides are called by their command lines, in turns, with this environment's 
 - `small`: the same on 332 of its images and 161 for validation, drawn by the seed;
 - `predict`: the masks of DIR/val by the model of `train`.
 
-The time of a training is split at the files that its stages write. What has been measured in --out is not run again;
-results of a working tree with changes are kept apart by its `git diff`.
+With `--preset fast` the working tree trains that preset. The time of a training is split at the files that its stages
+write. What has been measured in --out is not run again; results of a working tree with changes are kept apart by its
+`git diff`.
 """
 
 from __future__ import annotations
@@ -58,11 +59,12 @@ NAMES: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Side:
-    """A version of the code: its name in the results, its checkout, and the settings of its trainings."""
+    """A version of the code: its name in the results, its checkout, and what its trainings are set to."""
 
     name: str
     version: str
     root: Path
+    preset: str
     settings: tuple[str, ...]
 
     def command(self, *words: str | Path) -> list[str]:
@@ -70,7 +72,10 @@ class Side:
 
     def train(self, data: Path, run: Path, seed: int) -> list[str]:
         changes = [word for setting in self.settings for word in ("--set", setting)]
-        return self.command("train", data, "--out", run, "--seed", str(seed), *changes)
+        return self.command("train", data, "--out", run, "--preset", self.preset, "--seed", str(seed), *changes)
+
+    def folder(self, out: Path, part: str, seed: int) -> Path:
+        return out / f"{self.name}-{self.version}-{self.preset}-{part}-{seed}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = [*([f"guide.encoder_weights={args.weights.resolve()}"] if args.weights else []), *args.set]
     then = renamed(settings, NAMES.get(commit, {})) if args.set_before is None else args.set_before
     sides = (
-        Side("before", commit, checkout(commit, out / commit), tuple(then)),
-        Side("after", working_tree(), ROOT, tuple(settings)),
+        Side("before", commit, checkout(commit, out / commit), "robust", tuple(then)),
+        Side("after", working_tree(), ROOT, args.preset, tuple(settings)),
     )
     rows: list[dict[str, Any]] = []
     for seed in args.seeds:
@@ -99,6 +104,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="train/CLASS, val/CLASS and val_masks")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="weights of the guide's encoder")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--preset", default="robust", help="of the working tree; the commit trains robust")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes of the preset, on both sides"
@@ -146,7 +152,7 @@ def described(args: argparse.Namespace, commit: str) -> dict[str, Any]:
     run = {
         "before": commit,
         "after": working_tree(),
-        "preset": "robust",
+        "preset": args.preset if args.preset == "robust" else f"robust before, {args.preset} after",
         "settings": " ".join(args.set) or "as they are",
     }
     return {**run, "machine": f"{os.cpu_count()} CPU cores", "torch": torch.__version__}
@@ -154,7 +160,7 @@ def described(args: argparse.Namespace, commit: str) -> dict[str, Any]:
 
 def measured(side: Side, part: str, seed: int, data: Path, out: Path, limit: int | None) -> dict[str, Any]:
     """Run a part, or read what an earlier call measured."""
-    folder = out / f"{side.name}-{side.version}-{part}-{seed}"
+    folder = side.folder(out, part, seed)
     file = folder / "measured.json"
     if file.is_file():
         known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -167,7 +173,7 @@ def measured(side: Side, part: str, seed: int, data: Path, out: Path, limit: int
         data = subset(data, out / f"data-{seed}-{most['train']}-{most['val']}", most, seed)
     result = folder / "run"
     if part == "predict":
-        model = out / f"{side.name}-{side.version}-train-{seed}" / "run"
+        model = side.folder(out, "train", seed) / "run"
         if not model.is_dir():
             raise ValueError(f"Expected the part train before predict, but found no {model}.")
         command = side.command("predict", model, data / "val", "--out", result)

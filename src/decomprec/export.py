@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_shapes
 
 from decomprec._files import written_whole
-from decomprec.models.borders import RepeatingConv2dSame
+from decomprec.models.borders import RepeatingConv2d
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.trained_model import TrainedModel
 
@@ -97,18 +97,13 @@ class _MaskBranch(nn.Module):
 
 
 def _pad_statically(module: nn.Module) -> None:
-    """Make the padding of timm's "same" convolutions a constant, as it is where sizes are multiples of the stride."""
+    """Make padding a constant: that of timm's "same" convolutions is one where sizes are multiples of the stride."""
     for name, child in module.named_children():
-        if not isinstance(child, Conv2dSame | RepeatingConv2dSame):
+        if not isinstance(child, Conv2dSame | RepeatingConv2d):
             _pad_statically(child)
             continue
         same: Any = child  # timm has no types
-        padding = []
-        for kernel, dilation, stride in zip(
-            same.kernel_size[::-1], same.dilation[::-1], same.stride[::-1], strict=True
-        ):
-            total = max((kernel - 1) * dilation + 1 - stride, 0)
-            padding += [total // 2, total - total // 2]
+        padding = (*_padding(same, 1), *_padding(same, 0))
         plain = nn.Conv2d(
             same.in_channels,
             same.out_channels,
@@ -119,8 +114,17 @@ def _pad_statically(module: nn.Module) -> None:
             bias=same.bias is not None,
         )
         plain.weight, plain.bias = same.weight, same.bias
-        pad = nn.ReplicationPad2d if isinstance(child, RepeatingConv2dSame) else nn.ZeroPad2d
-        setattr(module, name, nn.Sequential(pad(tuple(padding)), plain))
+        pad = nn.ReplicationPad2d if isinstance(child, RepeatingConv2d) else nn.ZeroPad2d
+        setattr(module, name, nn.Sequential(pad(padding), plain))
+
+
+def _padding(convolution: Any, side: int) -> tuple[int, int]:
+    """How much a convolution adds before and after its input's height (0) or width (1)."""
+    if isinstance(convolution, RepeatingConv2d) and not convolution.same:
+        return convolution.padding[side], convolution.padding[side]
+    kernel, dilation, stride = (getattr(convolution, name)[side] for name in ("kernel_size", "dilation", "stride"))
+    total = max((kernel - 1) * dilation + 1 - stride, 0)
+    return total // 2, total - total // 2
 
 
 def _traced(branch: _MaskBranch) -> ExportedProgram:

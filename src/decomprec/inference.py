@@ -129,8 +129,6 @@ def _masks_of_one_size(seen: Tensor, tags: Tensor | None, way: _Way) -> Tensor:
     An image in which no class occurs is all background; what finds the masks of the others does not see it.
     """
     segmenter, classifier = way.segmenter, way.classifier
-    # The layout in which convolutions are fastest, which features keep through the network, not through `pamr`.
-    seen = seen.contiguous(memory_format=torch.channels_last)
     known = None
     if tags is not None:
         tags = tags.to(seen.device)

@@ -75,6 +75,7 @@ def test_the_grade_is_about_what_the_usual_answer_gets_wrong(accuracy: float, us
         ({"accuracy": 0.5}, ["check its tags"]),
         ({"area": 0.0}, ["nothing is drawn"]),
         ({"area": 0.01}, ["larger image_size"]),
+        ({"area": 0.96}, ["all is drawn"]),
     ],
 )
 def test_advice_names_what_would_help(values: dict[str, object], words: list[str]) -> None:

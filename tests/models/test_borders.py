@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+from unittest import mock
+
+import numpy as np
 import pytest
 import timm
 import torch
 from torch import nn
 
-from decomprec.models import TimmEncoder
+from decomprec.models import TimmEncoder, borders
 from decomprec.models.borders import repeat_in_convolutions
 
 
@@ -32,10 +36,24 @@ def test_far_from_the_border_nothing_changes(name: str, options: dict[str, int])
         torch.testing.assert_close(new[..., 12:-12, 12:-12], old)
 
 
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"dilation": 2, "padding": 2, "groups": 2}, {"padding": 0}])
 @torch.no_grad()
-def test_a_convolution_sees_the_border_go_on() -> None:
-    convolution = nn.Conv2d(2, 3, kernel_size=3, padding=1)
-    wider = nn.functional.pad(images := torch.rand(1, 2, 6, 7), (1, 1, 1, 1), mode="replicate")
-    expected = nn.functional.conv2d(wider, convolution.weight, convolution.bias)
-    repeat_in_convolutions(convolution)
-    torch.testing.assert_close(convolution(images), expected)
+def test_a_convolution_sees_the_border_go_on(options: dict[str, Any]) -> None:
+    convolution = nn.Conv2d(2, 4, kernel_size=3, **{"padding": 1, **options})
+    left, top = convolution.padding[1], convolution.padding[0]
+    wider = np.pad(images := torch.rand(1, 2, 6, 7), [(0, 0), (0, 0), (top, top), (left, left)], mode="edge")
+    outside = {name: options[name] for name in ("stride", "dilation", "groups") if name in options}
+    expected = nn.functional.conv2d(torch.from_numpy(wider), convolution.weight, convolution.bias, **outside)
+    network = nn.Sequential(convolution)
+    repeat_in_convolutions(network)
+    torch.testing.assert_close(network(images), expected)
+
+
+@torch.no_grad()
+def test_bfloat16_stays_bfloat16_at_the_border() -> None:
+    network = nn.Sequential(nn.Conv2d(2, 4, 1), nn.Conv2d(4, 3, 3, padding=1))
+    repeat_in_convolutions(network)
+    with torch.autocast("cpu", torch.bfloat16), mock.patch.object(borders.F, "pad", wraps=nn.functional.pad) as pad:
+        network(torch.rand(1, 2, 8, 8))
+    seen = [call.args[0].dtype for call in pad.call_args_list]
+    assert seen == [torch.bfloat16]

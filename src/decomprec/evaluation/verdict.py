@@ -17,6 +17,8 @@ FEW_IMAGES = 40
 """Fewer validation images with a class, or without it, say little about it."""
 SMALL_AREA = 0.02
 """A class that covers a smaller share of its images than this may be too small at the size of the network's input."""
+LARGE_AREA = 0.95
+"""Of a class that covers more of its images than this, masks say nothing that the tags do not."""
 GOOD, FAIR = 0.6, 0.3
 """Of the images that the usual answer gets wrong, the share that a guide must get right for each grade."""
 
@@ -62,6 +64,7 @@ class Verdict:
             "add images with it": self.images_with == 0 or (not known and self.images_with < FEW_IMAGES),
             "check its tags": self.grade == "poor" and min(self.images_with, self.images_without) >= FEW_IMAGES,
             "nothing is drawn: look at its images": self.area == 0,
+            "all is drawn: look at its images": self.area is not None and self.area > LARGE_AREA,
             "it is small: try a larger image_size": self.area is not None and 0 < self.area < SMALL_AREA,
         }
         return tuple(sentence for sentence, applies in rules.items() if applies)

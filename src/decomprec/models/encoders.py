@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decomprec._modes import in_eval_mode
+from decomprec.models.channels import channels_last
 from decomprec.models.weights import clear_download_error, load_imagenet, load_local
 
 MAX_CHANNELS = 2**16
@@ -74,7 +75,7 @@ class SmallEncoder(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Features of images (B, 3, H, W), from fine to coarse, at strides 2, 4, ..."""
         features = []
-        x = images - 0.5
+        x = channels_last(images - 0.5)
         for stage in self.stages:
             x = stage(x)
             features.append(x)
@@ -152,7 +153,7 @@ class TimmEncoder(nn.Module):
         """Features of images (B, 3, H, W), from fine to coarse, at the strides that `strides` says."""
         if self._detail:  # patches of other sizes are refused or cut off
             images = pad_to_multiples(images, self.strides[len(self._detail)])
-        images = (images - self.mean) / self.std
+        images = channels_last((images - self.mean) / self.std)
         features = [F.pixel_unshuffle(images, stride) for stride in self._detail]
         options = {"indices": self._stages, "norm": True, "output_fmt": "NLC" if self._plain else "NCHW"}
         stages = self.network.forward_intermediates(images, intermediates_only=True, **options)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from decomprec.models.channels import some_channels
+from decomprec.models.channels import channels_last, some_channels
 
 WIDTHS = (64, 128, 256, 512)
 BOTTLENECK = 1024
@@ -48,7 +48,7 @@ class PaperEncoder(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Features of images (B, 3, H, W), from fine to coarse: after each block, then the bottleneck."""
         features = []
-        x = images
+        x = channels_last(images)
         for block in self.blocks:
             x = block(x)
             features.append(x)
