@@ -11,8 +11,7 @@ from torch import Tensor, nn
 def channels_last(images: Tensor) -> Tensor:
     """Images whose channels lie next to each other in memory, pixel by pixel; their values and shape stay.
 
-    Convolutions keep this order, and in bfloat16 on a CPU they are up to twice as fast with it, see
-    docs/results/speed.md.
+    Convolutions keep this order, and are faster with it on CPUs, above all in bfloat16.
 
     Args:
         images: shape (B, C, H, W).
