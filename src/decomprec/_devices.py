@@ -1,4 +1,4 @@
-"""Where networks run, in the words of Lightning's accelerators: auto, cpu, gpu and mps."""
+"""Where networks run and in which precision, in Lightning's words."""
 
 from __future__ import annotations
 
@@ -28,6 +28,28 @@ def torch_device(device: str = "auto") -> str:
         kind = "a GPU of a Mac" if device == "mps" else "a GPU"
         raise ValueError(f"Expected {kind} for `device` {device}, but torch finds none; use cpu.")
     return gpu
+
+
+def precision_of(device: str, precision: str = "auto") -> str:
+    """Lightning's name of the precision that networks are trained in.
+
+    Args:
+        device: as torch names it.
+        precision: a name of Lightning's, which stays; or "auto", which is "bf16-mixed" where the hardware multiplies
+            matrices of bfloat16 faster than those of float32, and "32-true" elsewhere.
+
+    Examples:
+        >>> precision_of("cpu", "64-true"), precision_of("mps")
+        ('64-true', '32-true')
+    """
+    if precision != "auto":
+        return precision
+    if device == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        can = torch.cpu.get_capabilities()
+        fast = device == "cpu" and any(can.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return "bf16-mixed" if fast else "32-true"
 
 
 def check_count(device: str, devices: int) -> None:

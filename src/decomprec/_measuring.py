@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,11 @@ from decomprec.evaluation.baselines import ScaledLocaliser
 from decomprec.evaluation.comparison import DRAWN
 from decomprec.evaluation.diagnostics import Diagnostics
 from decomprec.evaluation.verdict import Verdict, VerdictAccumulator
-from decomprec.evidence import class_evidence
+from decomprec.evidence import class_evidence, shares_features
+from decomprec.models import PooledClassifier
+from decomprec.protocols import Localiser
 from decomprec.refine import (
     RefinedPredictor,
-    at_scale,
     guided_filter,
     half_pamr,
     once,
@@ -49,6 +50,20 @@ class Measured:
     verdicts: tuple[Verdict, ...]
 
 
+class _SharingLocaliser:
+    """A guide that judges the features of its segmenter, so that their encoder sees the images once."""
+
+    def __init__(self, guide: PooledClassifier, features: Callable[[Tensor], list[Tensor]]) -> None:
+        self.guide = guide
+        self.features = features
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.guide.judge(self.features(images))
+
+    def activation_maps(self, images: Tensor) -> Tensor:
+        return self.guide.scores(self.guide.gather(self.features(images)))
+
+
 def measure(model: TrainedModel, images: Any, device: str, *, masks: bool, scale: float) -> Measured:
     """Measure a model on a data set. Each process takes a share of the images; all get the same.
 
@@ -61,34 +76,41 @@ def measure(model: TrainedModel, images: Any, device: str, *, masks: bool, scale
     """
     share = Subset(images, range(rank(), len(images), number_of_processes()))
     loader = DataLoader(share, batch_size=1, collate_fn=collate)  # of various shapes
-    decompose = once(lambda images: model.segmenter(rescale(images, scale)))
-    seen_masks = once(at_scale(model.segmenter.mask_logits, scale))
+    segmenter = model.segmenter
+    seen = once(lambda images: rescale(images, scale))
+    features = once(segmenter.features)  # of seen images
+    decompose = once(lambda images: segmenter(seen(images), features=features(seen(images))))
+    seen_masks = once(lambda images: segmenter.mask_logits(seen(images), features(seen(images))))
+    guide: Localiser = ScaledLocaliser(model.guide, scale, segmenter.enlarge)
+    if isinstance(model.guide, PooledClassifier) and shares_features(segmenter, model.guide):
+        guide = _SharingLocaliser(model.guide, lambda images: features(seen(images)))
     diagnostics = None if model.masks_only else Diagnostics(model.guide)
     verdicts = VerdictAccumulator(model.class_names)
-    guide = ScaledLocaliser(model.guide, scale, model.segmenter.enlarge)
 
     def described() -> Iterator[dict[str, Any]]:
         for batch in tqdm(loader, "evaluating", disable=True if rank() else None):
             images, tags = batch["image"].to(device), batch["tags"].to(device)
             if diagnostics is not None:
-                diagnostics.update(decompose(images), rescale(images, scale), tags)
+                diagnostics.update(decompose(images), seen(images), tags)
             drawn = labels_from_logits(mask_logits(images), tags)
             verdicts.update(tags, guide(images), drawn)
             yield {**batch, "image": images}
 
     def mask_logits(images: Tensor) -> Tensor:
-        if model.masks_only:
-            return seen_masks(images)
-        return resize(decompose(images).mask_logits, images.shape[-2:])
+        logits = seen_masks(images) if model.masks_only else decompose(images).mask_logits
+        return resize(logits, images.shape[-2:])
 
-    evidence = class_evidence(model.segmenter, model.guide)
+    evidence = class_evidence(segmenter, model.guide, features)
     ours = "evidence" if model.masks_only else "decomprec"
     predictors = {
         ours: RefinedPredictor(mask_logits),
         f"{ours}, guided filter": RefinedPredictor(mask_logits, guided_filter),
         # What `decomprec predict` draws.
         f"{ours}, {DRAWN}": RefinedPredictor(
-            mask_logits, half_pamr, once(guide), evidence and at_scale(evidence, scale)
+            mask_logits,
+            half_pamr,
+            once(guide),
+            evidence and (lambda images: resize(evidence(seen(images)), images.shape[-2:])),
         ),
     }
     results = None

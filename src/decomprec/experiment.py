@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
-from decomprec._devices import machine_name, torch_device
+from decomprec._devices import machine_name, precision_of, torch_device
 from decomprec._files import write_text
 from decomprec._measuring import Measured, measure
 from decomprec._processes import number_of_processes
@@ -26,7 +26,7 @@ from decomprec.data.samples import Transform
 from decomprec.data.transforms import crop_transforms
 from decomprec.evaluation.comparison import text_table
 from decomprec.evaluation.verdict import verdict_table, verdicts_as_json
-from decomprec.figures import PREDICTIONS, draw_figures, has_masks, pick
+from decomprec.figures import PREDICTIONS, as_seen, draw_figures, has_masks, pick
 from decomprec.models.card import CARD, EVIDENCE_ONLY, model_card
 from decomprec.protocols import LoadData
 from decomprec.trained_model import TrainedModel
@@ -86,17 +86,19 @@ def run_experiment(
             (`TaggedImages.in_memory`).
         start: a trained model to start from, see `train`.
         loggers: further logs, see `train`.
-        trainer_options: as for `train`; one device by default, also in a job of several processes.
+        trainer_options: as for `train`; one device by default, also in a job of several processes. The precision is
+            bf16-mixed by default where the hardware is fast in bfloat16, and can be "auto", too.
         evidence_only: train no segmenter, see `train`.
 
     Raises:
         ValueError, StoppedRunError, OSError, KeyboardInterrupt: see `train`.
     """
     started = time.monotonic()
-    options: dict[str, Any] = {"accelerator": "auto", "devices": 1, "precision": "32-true", **(trainer_options or {})}
+    options: dict[str, Any] = {"accelerator": "auto", "devices": 1, "precision": "auto", **(trainer_options or {})}
     if options["devices"] == 1 and options.get("num_nodes", 1) == 1:
         options.setdefault("plugins", [LightningEnvironment()])
     device = torch_device(options["accelerator"])
+    options["precision"] = precision_of(device, options["precision"])
     if workers is None:
         workers = _workers(device, options["devices"])
     whole = load("train", transform=eval_transform(None), masks=False)
@@ -109,7 +111,9 @@ def run_experiment(
         raise ValueError("Expected image files with `in_memory`, but the images are rows or shards; leave it out.")
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
-    panels = PanelEveryEpoch(pick(unseen, 4, 4), unseen.class_names, run_dir / "progress")
+    panels = PanelEveryEpoch(
+        as_seen(pick(unseen, 4, 4), preset.segmenter_size), unseen.class_names, run_dir / "progress"
+    )
     measured = len(unseen) if has_masks(unseen) else 0
     progress = RunProgress(preset, len(train_set), len(unseen), measured, guide_only=evidence_only)
     model = train(

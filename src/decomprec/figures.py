@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -17,6 +19,7 @@ from decomprec.data.tags import tag_table
 from decomprec.decomposition import Decomposition
 from decomprec.guide import FrozenGuide
 from decomprec.models.segmenter import DecompositionSegmenter
+from decomprec.refine import rescale
 from decomprec.slots import places_of
 from decomprec.trained_model import TrainedModel
 from decomprec.viz import contact_sheet, figure_pairs, overlay, panel, save_image
@@ -39,6 +42,26 @@ def pick(dataset: Any, with_class: int, without: int) -> dict[str, Any]:
     order = torch.randperm(len(present), generator=torch.Generator().manual_seed(0))
     chosen = order[present[order]][:with_class].tolist() + order[~present[order]][:without].tolist()
     return collate([dataset[i] for i in chosen])
+
+
+def as_seen(batch: dict[str, Any], size: int) -> dict[str, Any]:
+    """A batch with its images, and masks if there are any, as large as a segmenter sees them.
+
+    Args:
+        batch: with "image" (B, 3, H, W) and perhaps "mask" (B, H, W), int64.
+        size: side of a square with as many pixels.
+
+    Examples:
+        >>> batch = {"image": torch.rand(2, 3, 20, 5), "mask": torch.zeros(2, 20, 5).long()}
+        >>> [tensor.shape for tensor in as_seen(batch, 30).values()]
+        [torch.Size([2, 3, 60, 15]), torch.Size([2, 60, 15])]
+    """
+    images = batch["image"]
+    images = rescale(images, size / math.sqrt(images.shape[-2] * images.shape[-1]))
+    if "mask" not in batch:
+        return {**batch, "image": images}
+    masks = F.interpolate(batch["mask"][:, None].float(), images.shape[-2:], mode="nearest-exact")[:, 0]
+    return {**batch, "image": images, "mask": masks.long()}
 
 
 def predictions(model: TrainedModel, unseen: Any) -> Tensor:
@@ -69,15 +92,15 @@ def draw_figures(folder: Path, model: TrainedModel, seen: Any, unseen: Any) -> N
         unseen: validation images of one size.
     """
     save_image(predictions(model, unseen), folder / PREDICTIONS)
-    segmenter, device = model.segmenter, model.device
+    segmenter, device, size = model.segmenter, model.device, model.image_size
     for title, dataset in (("figure2_training", seen), ("figure3_validation", unseen)):
-        batch = pick(dataset, 50, 50)
-        labels = torch.cat([segmenter.predict(images.to(device)) for images in batch["image"].split(8)])
-        save_image(figure_pairs(batch["image"], labels.cpu()), folder / f"{title}.png")
+        images = as_seen(pick(dataset, 50, 50), size)["image"]
+        labels = torch.cat([segmenter.predict(part.to(device)) for part in images.split(4)])
+        save_image(figure_pairs(images, labels.cpu()), folder / f"{title}.png")
 
     if model.masks_only:
         return
-    batch = pick(unseen, 4, 1)
+    batch = as_seen(pick(unseen, 4, 1), size)
     batch["image"] = batch["image"].to(device)
     save_image(draw_panel(segmenter, batch, unseen.class_names, FrozenGuide(model.guide)), folder / "panel.png")
 

@@ -20,6 +20,7 @@ from support.cli_run import SETTINGS, call, data, run, sentence, weights
 from typer.main import get_command
 
 from decomprec import experiment
+from decomprec._devices import precision_of
 from decomprec.cli import app
 from decomprec.cli.common import Format
 from decomprec.data.loading import FORMATS
@@ -163,18 +164,17 @@ def test_ctrl_c_that_python_drops(then: str, monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.mark.parametrize(
-    ("given", "precision", "on_a_gpu", "on_a_cpu"),
+    ("given", "on_a_gpu", "on_a_cpu"),
     [
-        ([], "32-true", 6, 0),
-        (["--workers", "2", "--precision", "32-true"], "32-true", 2, 2),
-        (["--workers", "0", "--precision", "bf16-mixed"], "bf16-mixed", 0, 0),
+        ([], ("bf16-mixed", 6), ("32-true", 0)),
+        (["--workers", "2", "--precision", "32-true"], ("32-true", 2), ("32-true", 2)),
+        (["--workers", "0", "--precision", "bf16-mixed"], ("bf16-mixed", 0), ("bf16-mixed", 0)),
     ],
 )
 def test_how_training_is_run(
     given: list[str],
-    precision: str,
-    on_a_gpu: int,
-    on_a_cpu: int,
+    on_a_gpu: tuple[str, int],
+    on_a_cpu: tuple[str, int],
     data: Path,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -187,11 +187,32 @@ def test_how_training_is_run(
 
     monkeypatch.setattr(experiment, "train", stop)
     monkeypatch.setattr("os.cpu_count", lambda: 6)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True})
     for there in (True, False):
         monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
         assert call("train", data, "--out", tmp_path / "run", "--preset", "demo", *given).exit_code == 130
     assert call("train", data, "--out", tmp_path / "run", "--device", "cpu", *given).exit_code == 130
-    assert calls == [(precision, on_a_gpu), (precision, on_a_cpu), (precision, on_a_cpu)]
+    assert calls == [on_a_gpu, on_a_cpu, on_a_cpu]
+
+
+@pytest.mark.parametrize(
+    ("device", "hardware", "expected"),
+    [
+        ("cpu", {"avx512_f": True, "avx512_bf16": False}, "32-true"),
+        ("cpu", {"avx512_f": True, "avx512_bf16": True}, "bf16-mixed"),
+        ("cpu", {"amx_bf16": True}, "bf16-mixed"),
+        ("cpu", {"neon": True}, "32-true"),
+        ("cuda", {"avx512_bf16": True}, "32-true"),  # a GPU that only emulates bfloat16
+        ("mps", {"avx512_bf16": True}, "32-true"),
+    ],
+)
+def test_bfloat16_is_for_hardware_that_computes_in_it(
+    device: str, hardware: dict[str, bool], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: hardware)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda *, including_emulation: including_emulation)
+    assert precision_of(device) == expected
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_train_is_repeated(run: Path, data: Path, tmp_path: Path) -> None:
         "workers": 0,
         "logger": "csv",
     }
-    kept |= {"precision": "32-true", "devices": 1, "nodes": 1, "strategy": "auto"}
+    kept |= {"precision": "auto", "devices": 1, "nodes": 1, "strategy": "auto"}
     kept |= dict.fromkeys(("skip-unreadable", "in-memory", "download", "compile"), False)
     assert {**kept, "out": str(run), "preset": config["preset"]} == config
     again = tmp_path / "again"

@@ -23,6 +23,7 @@ from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, best_cam_
 from decomprec.evaluation.comparison import Row
 from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.evaluation.metrics import image_iou
+from decomprec.evidence import class_evidence
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.refine import RefinedPredictor, at_scale, guided_filter, half_pamr, rescale
 from decomprec.trained_model import TrainedModel
@@ -316,6 +317,33 @@ def test_a_run_is_measured_in_one_pass_as_by_many():
             assert len(set(expected.iou)) > 2
     smaller = [{**batch, "image": rescale(batch["image"], 0.75)} for batch in loader]
     assert measured.diagnostics == pytest.approx(decomposition_diagnostics(segmenter, classifier, smaller), rel=1e-4)
+
+
+def test_networks_that_share_an_encoder_are_measured_by_it_once():
+    torch.manual_seed(0)
+    scenes = SyntheticScenes(7, size=32, seed=2, masks=True)
+    classifier = PooledClassifier(SmallEncoder((8, 8)), num_classes=5, standardise=True).eval()
+    segmenter = DecompositionSegmenter(5, classifier.encoder, decoder_widths=(8, 8), enlarge=2).eval()
+    images = torch.stack([scene["image"] for scene in scenes])
+    with torch.no_grad():
+        classifier.head.bias -= classifier(images).median(dim=0).values
+    model, asked = TrainedModel(segmenter, scenes.class_names, 21, classifier), []
+    hook = segmenter.encoder.register_forward_hook(lambda *_: asked.append(1))
+    measured = measure(model, scenes, "cpu", masks=True, scale=21 / 32)  # no multiple of the stride
+    assert len(asked) == 2 * 7  # the second time, the guide sees the components
+    hook.remove()
+
+    def judge(images):
+        return classifier.judge(segmenter.features(rescale(images, 21 / 32)))
+
+    evidence = at_scale(class_evidence(segmenter, classifier), 21 / 32)
+    predictor = RefinedPredictor(at_scale(segmenter.mask_logits, 21 / 32), half_pamr, judge, evidence)
+    loader = DataLoader(scenes, batch_size=4, collate_fn=collate)
+    rows = {(row.method, row.tags): row.scores for row in measured.results.rows}
+    for use_tags in (True, False):
+        expected = evaluate(predictor, loader, 5, use_tags)
+        assert rows["decomprec, PAMR, guide's tags", use_tags].iou == pytest.approx(expected.iou, rel=1e-3, nan_ok=True)
+        assert max(expected.iou) > 0
 
 
 @pytest.mark.parametrize("processes", [2, 3, 5])

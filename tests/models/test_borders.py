@@ -57,3 +57,21 @@ def test_bfloat16_stays_bfloat16_at_the_border() -> None:
         network(torch.rand(1, 2, 8, 8))
     seen = [call.args[0].dtype for call in pad.call_args_list]
     assert seen == [torch.bfloat16]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradients_in_bfloat16_are_those_of_float64(stride: int) -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv2d(6, 6, kernel_size=3, stride=stride, padding=1, groups=6)
+    network = nn.Sequential(convolution)
+    repeat_in_convolutions(network)
+    images = torch.rand(2, 6, 9, 8).bfloat16()
+    near = images.clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = network(near)
+    weights = torch.rand(out.shape).bfloat16()
+    (out * weights).sum().backward()
+    assert (out.dtype, near.grad.dtype) == (torch.bfloat16, torch.bfloat16)
+    exact = images.double().requires_grad_()
+    (network.double()(exact) * weights.double()).sum().backward()
+    torch.testing.assert_close(near.grad.double(), exact.grad, rtol=0.02, atol=0.02)

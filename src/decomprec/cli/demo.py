@@ -33,7 +33,7 @@ def demo(
     resume: ResumeOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = Device.auto,
-    precision: PrecisionOption = Precision.float32,
+    precision: PrecisionOption = Precision.auto,
     config: ConfigOption = None,
 ) -> None:
     """Learn to segment synthetic scenes: minutes on a CPU, no data.

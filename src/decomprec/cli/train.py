@@ -105,7 +105,7 @@ def train(
     strategy: Annotated[
         str, typer.Option(metavar="NAME", help="How processes share the work: Lightning's name, of the ddp family.")
     ] = "auto",
-    precision: PrecisionOption = Precision.float32,
+    precision: PrecisionOption = Precision.auto,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -133,7 +133,7 @@ def train(
     decomprec train --config runs/mine/config.yaml --out runs/again --seed 1
     decomprec train images --out runs/short --set segmenter.epochs=1
     decomprec train images --out runs/look --evidence-only
-    decomprec train images --out runs/four --devices 4 --precision bf16-mixed
+    decomprec train images --out runs/four --devices 4
     torchrun --nproc-per-node=4 -m decomprec train images --out runs/four --devices 4
     decomprec train images --out runs/better --start runs/mine --masks corrected
 

@@ -101,7 +101,9 @@ class DecompositionSegmenter(nn.Module):
             self.mask_decoder = mask_decoder or UnetDecoder(channels, num_classes, decoder_widths)
             self.image_decoder = image_decoder or UnetDecoder(channels, 3 * num_classes, decoder_widths)
 
-    def forward(self, images: Tensor, slots: Tensor | None = None) -> Decomposition:
+    def forward(
+        self, images: Tensor, slots: Tensor | None = None, features: list[Tensor] | None = None
+    ) -> Decomposition:
         """Decompose images.
 
         Args:
@@ -111,13 +113,14 @@ class DecompositionSegmenter(nn.Module):
                 as `decomprec.slots.choose_slots` gives. Memory then grows with S instead of K, and the masks sum to one
                 over these slots, as if the other classes were known to be absent. None computes all. Decoders of your
                 own compute all channels, of which these are taken.
+            features: of these images, as `features` gives them, if they are known.
 
         Raises:
             ValueError: if shape, dtype or range are not these.
         """
         if slots is not None:
             check_slots(slots, len(images), self.num_classes)
-        features = self.features(images)
+        features = self.features(images) if features is None else features
         height, width = images.shape[-2:]
         colours = None if slots is None else channels_of_slots(slots, 3)
         mask_logits = _decode(self.mask_decoder, features, slots)[..., :height, :width]

@@ -141,7 +141,8 @@ class ComputeSeeds(Callback):
                 evidence = self.evidence.to(trainer.strategy.root_device)
                 found = seeds_of_images(evidence, self.images, self.size)
                 bar = tqdm(found, "seeds", len(self.images), unit="image", leave=False, disable=None)
-                self.file.write(iter(bar), key.hexdigest())
+                with trainer.precision_plugin.forward_context():
+                    self.file.write(iter(bar), key.hexdigest())
         trainer.strategy.barrier()
         pl_module.seed_weights = class_weights(self.file.counts(len(self.images.class_names) + 1))
 
