@@ -322,8 +322,10 @@ def test_a_run_is_measured_in_one_pass_as_by_many():
 def test_networks_that_share_an_encoder_are_measured_by_it_once():
     torch.manual_seed(0)
     scenes = SyntheticScenes(7, size=32, seed=2, masks=True)
-    classifier = PooledClassifier(SmallEncoder((8, 8)), num_classes=5, standardise=True).eval()
+    classifier = PooledClassifier(SmallEncoder((8, 8, 8)), num_classes=5, standardise=True).eval()
     segmenter = DecompositionSegmenter(5, classifier.encoder, decoder_widths=(8, 8), enlarge=2).eval()
+    for parameter in segmenter.mask_decoder.head.parameters():
+        parameter.data.mul_(30)  # no pixel is undecided
     images = torch.stack([scene["image"] for scene in scenes])
     with torch.no_grad():
         classifier.head.bias -= classifier(images).median(dim=0).values
