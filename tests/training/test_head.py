@@ -1,6 +1,9 @@
 """The guide's head on features that are kept: against scikit-learn, and in a training that was stopped."""
 
+import errno
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import lightning as L
 import pytest
@@ -14,7 +17,7 @@ from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.models.features import rectified
 from decomprec.training import GuideModule, GuideSettings
-from decomprec.training.head import odds_of_best_f1, train_head
+from decomprec.training.head import KeptFeatures, odds_of_best_f1, train_head
 
 OPTIONS = {
     "accelerator": "cpu",
@@ -153,6 +156,39 @@ def test_no_more_features_are_kept_than_there_is_room_for(
     monkeypatch.setattr("decomprec.training.head.train_head", watched)
     L.Trainer(max_epochs=2, enable_checkpointing=False, **OPTIONS).fit(guide_module(classifier), data)
     assert shapes == [(8, 8, 4, 4)] * 2
+
+
+def test_kept_features_come_back_in_half_precision_and_any_order() -> None:
+    kept = KeptFeatures(most=10**6)
+    batches = [(torch.randn(n, 3, 5, 4).bfloat16(), torch.rand(n, 2).round()) for n in (2, 4, 3)]
+    for features, tags in batches:
+        kept.append(features, tags)
+    for i in (2, 0, 1, 0):
+        features, tags = kept[i]
+        assert torch.equal(features, batches[i][0].half())
+        assert torch.equal(tags, batches[i][1])
+    kept.clear()
+    assert list(kept) == []
+    kept.append(*batches[1])
+    assert torch.equal(kept[0][0], batches[1][0].half())
+
+
+@pytest.mark.parametrize(
+    "disk", [{"side_effect": OSError(errno.ENOSPC, "No space left on device")}, {"return_value": 8}]
+)
+def test_features_that_the_disk_has_no_room_for_are_left_out(
+    disk: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = KeptFeatures(most=10**6)
+    batch = torch.ones(2, 3, 4, 4), torch.ones(2, 1)
+    kept.append(*batch)
+    full = mock.Mock(wraps=kept._file, write=mock.Mock(**disk))
+    monkeypatch.setattr(kept, "_file", full)
+    kept.append(*batch)
+    kept.append(*batch)
+    assert full.write.call_count == 1
+    assert len(kept) == 1
+    assert torch.equal(kept[0][0], batch[0].half())
 
 
 class StopAfterOneEpoch(Callback):

@@ -3,16 +3,70 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from decomprec import functional as DF
 from decomprec.evidence import floor_of
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.training.settings import GuideSettings
+
+
+class KeptFeatures(Sequence[tuple[Tensor, Tensor]]):
+    """Batches of features, in half precision, and tags; the features lie in a temporary file, not in memory.
+
+    Args:
+        most: bytes of the file at most. Further batches, and those that the disk has no room for, are left out.
+
+    Examples:
+        >>> kept = KeptFeatures(most=100)
+        >>> for _ in range(3):
+        ...     kept.append(torch.ones(2, 3, 2, 2), torch.tensor([[1.0], [0.0]]))
+        >>> len(kept), kept[1][0].shape, kept[1][0].dtype
+        (2, torch.Size([2, 3, 2, 2]), torch.float16)
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed with this object
+        self._end = 0
+        self._batches: list[tuple[int, torch.Size, Tensor]] = []
+
+    def append(self, features: Tensor, tags: Tensor) -> None:
+        """Keep features (N, C, h, w) and tags (N, K-1), if there is room."""
+        values = features.half().cpu().contiguous().numpy()
+        if self._end + values.nbytes > self.most:
+            return
+        self._file.seek(self._end)
+        try:
+            written = self._file.write(values.data) or 0
+        except OSError:
+            written = 0
+        if written < values.nbytes:  # the disk is full
+            self.most = self._end
+            return
+        self._batches.append((self._end, features.shape, tags.cpu()))
+        self._end += values.nbytes
+
+    def clear(self) -> None:
+        """Forget all batches."""
+        self._batches.clear()
+        self._end = 0
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # no slices
+        start, shape, tags = self._batches[index]
+        features = torch.empty(shape, dtype=torch.float16)
+        self._file.seek(start)
+        self._file.readinto(features.numpy().data)
+        return features, tags
 
 
 def fit_head(
@@ -47,7 +101,8 @@ def fit_head(
     generator = torch.Generator().manual_seed(seed)
     rounds = range(math.ceil(steps / len(kept)))
     order = [i for _ in rounds for i in torch.randperm(len(kept), generator=generator).tolist()]
-    train_head(classifier, [kept[i] for i in order[:steps]], settings.learning_rate, settings.weight_decay, mean)
+    batches: Any = Subset(kept, order[:steps])  # type: ignore[arg-type]  # read one after the other
+    train_head(classifier, batches, settings.learning_rate, settings.weight_decay, mean)
     with torch.no_grad():
         classifier.floor.copy_(mean(floor_of(classifier, kept)))
         classifier.head.bias.sub_(mean(odds_of_best_f1(classifier, (features for features, _ in kept))))

@@ -23,12 +23,12 @@ from decomprec.refine import rescale, resize
 from decomprec.slots import choose_slots
 from decomprec.training.augment import FILLS, occlude
 from decomprec.training.collapse import Diagnostics
-from decomprec.training.head import fit_head
+from decomprec.training.head import KeptFeatures, fit_head
 from decomprec.training.settings import GuideSettings, SegmenterSettings
 
 Batch = dict[str, Any]
 
-_MOST_KEPT = 2**30  # bytes of features, in each process
+_MOST_KEPT = 2**30  # bytes of features on disk, of each process
 
 
 class Stage(L.LightningModule):
@@ -115,8 +115,7 @@ class GuideModule(Stage):
         self.settings = settings
         self.classifier = classifier
         self.accuracy = BinaryAccuracy()
-        self._kept: list[tuple[Tensor, Tensor]] = []  # features in half precision and tags, a pair for each batch
-        self._room = 0
+        self._kept = KeptFeatures(_MOST_KEPT)
         if encoder is not None and isinstance(classifier.norm, nn.modules.batchnorm._BatchNorm):
             classifier.norm.momentum = None  # plain means, as the features stay the same
 
@@ -132,7 +131,8 @@ class GuideModule(Stage):
             assert isinstance(self.classifier, PooledClassifier)
             with torch.no_grad():
                 features = self.classifier.gather(self.classifier.encoder(images))
-            self._keep(features, batch["tags"])
+            # The first ones, as many as there is room for, are a sample: the images are shuffled.
+            self._kept.append(features, batch["tags"])
             logits = self.classifier.classify(features)
         else:
             logits = self.classifier(images)
@@ -147,13 +147,6 @@ class GuideModule(Stage):
     def on_train_epoch_start(self) -> None:
         """Make room for the features of this epoch."""
         self._kept.clear()
-        self._room = _MOST_KEPT
-
-    def _keep(self, features: Tensor, tags: Tensor) -> None:
-        """Keep a batch if there is room: as they are shuffled, the first ones are a sample."""
-        self._room -= 2 * features.numel()
-        if self._room >= 0:
-            self._kept.append((features.half().cpu(), tags.cpu()))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """After an epoch's last batch, fit the head: before the validation, which judges it, and the checkpoint."""
