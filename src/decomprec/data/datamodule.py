@@ -21,7 +21,7 @@ _FEWEST = 64  # images in a validation
 
 
 class TaggedDataModule(LightningDataModule):
-    """Serves batches of a training set (tags only) and, after each epoch, of a part of a validation set.
+    """Serves batches of a training set (tags only) and of a part of a validation set, for validations between epochs.
 
     The training set is shuffled by `seed`, and its last, incomplete batch is dropped. With R processes, each takes
     every R-th image of the same order. Their batches together are the batch of a single process at R times the batch
@@ -130,11 +130,16 @@ class TaggedDataModule(LightningDataModule):
         Raises:
             ValueError: if there are fewer images than processes.
         """
+        return self._loader(self.validated, train=False)
+
+    @property
+    def validated(self) -> TaggedDataset:
+        """The part of the validation set that is used."""
         count, most = len(self.val_set), max(_FEWEST, len(self.train_set) // 8)
         if count <= most:
-            return self._loader(self.val_set, train=False)
+            return self.val_set
         part: Any = Subset(self.val_set, [i * count // most for i in range(most)])  # type: ignore[arg-type]  # no base needed
-        return self._loader(part, train=False)
+        return part
 
     def _shares(self) -> dict[str, int]:
         return (self.trainer and self.trainer.distributed_sampler_kwargs) or {"num_replicas": 1, "rank": 0}

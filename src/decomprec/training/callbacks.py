@@ -43,7 +43,7 @@ class SeedEveryEpoch(Callback):
 
 
 class PanelEveryEpoch(Callback):
-    """Draw the decomposition of the same few images after every epoch, to watch the model learn.
+    """Draw the decomposition of the same few images after every validation, to watch the model learn.
 
     Args:
         batch: collated items of a data set: "image", "tags" and, if known, "mask".

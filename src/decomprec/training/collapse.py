@@ -203,7 +203,7 @@ class CollapsedRunError(StoppedRunError):
 class StopCollapsed(Callback):
     """Stop a segmenter's training once its diagnostics can only mean a collapse.
 
-    It looks at the validation after every epoch for a class whose masks cover less than 0.1 % or more than
+    It looks at every validation for a class whose masks cover less than 0.1 % or more than
     99.9 % of the images that have one, a background of less than 0.1 %, masks that are undecided everywhere
     after 1000 steps, and losses or masks that are not finite. A class of fewer than eight images is not judged.
     How often each has been found is part of the checkpoint.

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from decomprec._files import remove_partials
+from decomprec._memory import release_freed_memory
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.models.weights import load_local
 from decomprec.training.callbacks import SeedEveryEpoch
@@ -26,6 +27,7 @@ from decomprec.training.collapse import StopCollapsed
 from decomprec.training.interruptions import clear_stops
 from decomprec.training.nonfinite import StopNonFinite
 from decomprec.training.presets import Preset
+from decomprec.training.progress import epochs_between_validations
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +108,10 @@ def fit_stage(
         )
         steps = len(data.train_set) // (data.batch_size * trainer.world_size)
         trainer.fit_loop.max_epochs = max(epochs, math.ceil(min_steps / max(1, steps)))
+        if "check_val_every_n_epoch" not in options:
+            trainer.check_val_every_n_epoch = epochs_between_validations(
+                trainer.fit_loop.max_epochs, len(data.train_set), len(data.validated)
+            )
         start = last if last.exists() else None
         log.info("%s %s: %d epochs", "resuming" if start else "training", folder.name, trainer.max_epochs)
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True if start else None)
@@ -115,6 +121,7 @@ def fit_stage(
         if not trainer.is_global_zero:  # what BatchNorm has recorded can differ
             load_local(network, weights)
     convert_conv2d_weight_memory_format(module, torch.contiguous_format)
+    release_freed_memory()  # what comes next takes other sizes
 
 
 def check_loggers(names: Sequence[str]) -> None:

@@ -34,6 +34,26 @@ _KEPT = 0.98  # of what has been measured, at each further batch: about the last
 _BAR_EVERY, _LINE_EVERY = 0.5, 60.0  # seconds
 
 
+def epochs_between_validations(epochs: int, train_images: int, validated: int) -> int:
+    """How many epochs pass from one validation to the next, so that of many short ones not half is validation.
+
+    As a validation is to see an eighth of the images that were trained on, more epochs pass if it sees more; but a run
+    of ten epochs or more has at least five.
+
+    Args:
+        epochs: of the stage.
+        train_images: of an epoch.
+        validated: images in a validation.
+
+    Examples:
+        >>> epochs_between_validations(10, 332, 64), epochs_between_validations(67, 60, 64)
+        (2, 9)
+        >>> epochs_between_validations(10, 3000, 375), epochs_between_validations(4, 16, 8)
+        (1, 1)
+    """
+    return max(1, min(round(8 * validated / max(1, train_images)), epochs // 5))
+
+
 def planned_images(
     preset: Preset, train_images: int, val_images: int, processes: int = 1, table_images: int = 0
 ) -> dict[str, int]:
@@ -42,7 +62,7 @@ def planned_images(
     Args:
         preset: epochs and batch sizes.
         train_images: size of the training set.
-        val_images: size of the validation set, which is seen after each epoch.
+        val_images: size of the validation set, see `epochs_between_validations`.
         processes: that train together.
         table_images: that are measured after the training.
 
@@ -59,7 +79,7 @@ def planned_images(
         if name == "segmenter":
             epochs = max(epochs, math.ceil(preset.segmenter.min_steps / max(1, steps)))
         plan[name] = epochs * steps * at_once
-        plan[f"{name} validation"] = epochs * val_images
+        plan[f"{name} validation"] = epochs // epochs_between_validations(epochs, train_images, val_images) * val_images
     return {**plan, "table": table_images}
 
 
@@ -178,8 +198,9 @@ class RunProgress(ProgressBar):
             (self._stage, int(trainer.num_training_batches) * at_once),
             (f"{self._stage} validation", validation),
         ):
-            self.planned[kind] = images * (trainer.max_epochs or 0)
-            self.done[kind] = images * trainer.current_epoch
+            every = (trainer.check_val_every_n_epoch or 1) if kind != self._stage else 1
+            self.planned[kind] = images * ((trainer.max_epochs or 0) // every)
+            self.done[kind] = images * (trainer.current_epoch // every)
         self._clock = time.monotonic()
 
     def on_train_batch_end(
