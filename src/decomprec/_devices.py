@@ -31,7 +31,7 @@ def torch_device(device: str = "auto") -> str:
 
 
 def precision_of(device: str, precision: str = "auto") -> str:
-    """Lightning's name of the precision that networks are trained in.
+    """Lightning's name of the precision that networks compute in.
 
     Args:
         device: as torch names it.
@@ -50,6 +50,11 @@ def precision_of(device: str, precision: str = "auto") -> str:
         can = torch.cpu.get_capabilities()
         fast = device == "cpu" and any(can.get(name) for name in ("avx512_bf16", "amx_bf16"))
     return "bf16-mixed" if fast else "32-true"
+
+
+def autocast(device: str, precision: str = "auto") -> torch.autocast:
+    """The context in which networks are used in a precision of `precision_of`; what is not mixed changes nothing."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision_of(device, precision) == "bf16-mixed")
 
 
 def check_count(device: str, devices: int) -> None:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from decomprec._processes import number_of_processes, rank
+from decomprec._tensors import full_precision
 from decomprec.data import collate
 from decomprec.decomposition import labels_from_logits
 from decomprec.evaluation import Results, compare
@@ -98,7 +99,7 @@ def measure(model: TrainedModel, images: Any, device: str, *, masks: bool, scale
 
     def mask_logits(images: Tensor) -> Tensor:
         logits = seen_masks(images) if model.masks_only else decompose(images).mask_logits
-        return resize(logits, images.shape[-2:])
+        return resize(full_precision(logits), images.shape[-2:])
 
     evidence = class_evidence(segmenter, model.guide, features)
     ours = "evidence" if model.masks_only else "decomprec"

@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
-from decomprec._devices import machine_name, precision_of, torch_device
+from decomprec._devices import autocast, machine_name, precision_of, torch_device
 from decomprec._files import write_text
 from decomprec._measuring import Measured, measure
 from decomprec._processes import number_of_processes
@@ -136,7 +136,8 @@ def run_experiment(
     model.to(device)
     draw_figures(run_dir / "figures", model, seen, unseen)
     minutes = round((time.monotonic() - started) / 60, 1)
-    found = _measured(model, load, preset.image_size, device, run_dir)
+    with autocast(device, options["precision"]):
+        found = _measured(model, load, preset.image_size, device, run_dir)
     described = _description(preset, data, seed, options["precision"], minutes)
     results = found.results and dataclasses.replace(found.results, run=described)
     facts = [EVIDENCE_ONLY] if evidence_only else []

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from decomprec._tensors import full_precision
 from decomprec.batching import Shape, by_seen_size, resized, scaled, seen_images
 from decomprec.checks import check_tags
 from decomprec.evidence import class_evidence, shares_features
@@ -148,7 +149,7 @@ def _masks_of_one_size(seen: Tensor, tags: Tensor | None, way: _Way) -> Tensor:
     features = once(lambda view: segmenter.features(view) if known is None else known)
 
     def mask_logits(view: Tensor) -> Tensor:
-        return segmenter.mask_logits(view, features(view)).contiguous()
+        return full_precision(segmenter.mask_logits(view, features(view))).contiguous()
 
     evidence = class_evidence(segmenter, classifier, features)
     masks[shown] = RefinedPredictor(mask_logits, way.refine, evidence=evidence).masks(seen, tags)

@@ -38,7 +38,7 @@ def test_the_batch_size_changes_no_result(model: Path, images: Path, tmp_path: P
 
 
 def test_components_rebuild_the_image(model: Path, images: Path, tmp_path: Path) -> None:
-    assert call("predict", model, images, "--out", tmp_path, "--components", "--batch", "3").exit_code == 0
+    assert call("predict", model, images, "--out", tmp_path, "--components", "--precision", "32-true").exit_code == 0
     loaded = load(model)
     for file in sorted(images.iterdir()):
         parts = [read(tmp_path / "components" / file.stem / f"{label}.png").astype(float) for label in range(3)]

@@ -96,13 +96,24 @@ def test_the_classifier_decides_unless_tags_are_given(run: Path, data: Path, tmp
 
 def test_size_is_the_short_side_that_the_model_sees(run: Path, data: Path, tmp_path: Path) -> None:
     path = data / "val" / "red" / "1.png"
-    masks = probabilities(run, path, tmp_path, "--tags", "red", "--size", "16")
+    masks = probabilities(run, path, tmp_path, "--tags", "red", "--size", "16", "--precision", "32-true")
     model, image = load(run / "model"), read_image(path)
     seen = []
     model.segmenter.encoder.register_forward_pre_hook(lambda _, images: seen.append(tuple(images[0].shape)))
     expected = model(image, ["red"], size=16).masks
     assert seen == [(1, 3, 16, 20)]  # 36 x 48 at 16 x 21, in multiples of the stride, 4
     assert np.array_equal(masks, expected.half().numpy())
+
+
+def test_masks_in_bfloat16_are_nearly_those_in_float32(run: Path, data: Path, tmp_path: Path) -> None:
+    path = data / "val" / "red" / "1.png"
+    exact, near = (
+        probabilities(run, path, tmp_path / precision, "--precision", precision).astype(float)
+        for precision in ("32-true", "bf16-mixed")
+    )
+    assert not np.array_equal(near, exact)
+    np.testing.assert_allclose(near, exact, atol=0.03)
+    np.testing.assert_allclose(near.sum(axis=0), 1, atol=2e-3)  # in float16
 
 
 def test_a_image_that_cannot_be_read_stops_no_other(run: Path, tmp_path: Path) -> None:

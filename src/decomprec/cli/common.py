@@ -37,7 +37,7 @@ class Device(StrEnum):
 
 
 class Precision(StrEnum):
-    """Number format of training: Lightning's words, and auto."""
+    """Number format of the networks: Lightning's words, and auto."""
 
     auto = "auto"
     float32 = "32-true"
@@ -67,7 +67,7 @@ class Format(StrEnum):
 
 DeviceOption = Annotated[Device, typer.Option(help="auto uses the GPU if there is one; mps is a Mac's.")]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="Of training; auto: bf16-mixed if the hardware is fast in bfloat16, else 32-true.")
+    Precision, typer.Option(help="Of the networks; auto: bf16-mixed if the hardware is fast in bfloat16, else 32-true.")
 ]
 RunOption = Annotated[
     Path, typer.Option("--out", metavar="RUN", help="Run folder; must be new unless the run is resumed.")

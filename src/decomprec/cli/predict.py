@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from decomprec.cli.common import Device, DeviceOption, fail, printable
+from decomprec.cli.common import Device, DeviceOption, Precision, PrecisionOption, fail, printable
 from decomprec.cli.config import CONFIG, ConfigOption, plain_arguments, save_config
 from decomprec.cli.predict_inputs import find_images, share, tags_of
 from decomprec.cli.predict_outputs import (
@@ -91,6 +91,7 @@ def predict(
         str | None, typer.Option(metavar="I/N", help="Draw only the I-th of N shares of the images: for array jobs.")
     ] = None,
     device: DeviceOption = Device.auto,
+    precision: PrecisionOption = Precision.auto,
     config: ConfigOption = None,
 ) -> None:
     """Draw the masks of images of any size.
@@ -119,13 +120,13 @@ def predict(
     The same call again draws only what is not there yet, or has changed since. --shard 3/8 is the third of 8 jobs that
     share DIR. `decomprec export-labels DIR` writes the masks as a COCO file, or for a labelling tool.
     """
-    from decomprec._devices import torch_device
+    from decomprec._devices import autocast, torch_device
     from decomprec._files import write_text
     from decomprec.trained_model import load
 
     every = find_images(images, out)
     named = share(every, shard)
-    loaded = load(model, torch_device(device))
+    loaded = load(model, found_device := torch_device(device))
     if components and loaded.masks_only:
         raise ValueError(f"Expected a model with an image decoder for --components, but {model} has masks only.")
     given = tags_of(tags, list(named.values()), loaded.class_names)
@@ -137,7 +138,8 @@ def predict(
     outputs = Outputs(out, overlay, probabilities, confidence, len(loaded.classes) if components else 0)
     work = Work.of(named, given, outputs, {"weights": weights, **settings})
     options = {"size": size, "refine": refine.function(), "ignore_below": ignore_below}
-    found, failed = draw(loaded, work, outputs, {**options, "batch": batch})
+    with autocast(found_device, precision):
+        found, failed = draw(loaded, work, outputs, {**options, "batch": batch})
     counts = ", ".join(f"{class_name} in {found[class_name]}" for class_name in loaded.class_names)
     if work.earlier:
         counts = f"{len(work.earlier)} earlier; now {counts}"

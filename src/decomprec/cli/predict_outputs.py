@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LARGE = 1 << 24  # pixels
 MASKS, CLASSES = "masks", "classes.txt"
-MASK_SETTINGS = ("weights", "size", "refine", "ignore-below")
+MASK_SETTINGS = ("weights", "size", "refine", "ignore-below", "precision")
 """Keys of a config on which all masks depend."""
 
 
