@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from decomprec._devices import autocast, machine_name, precision_of, torch_device
 from decomprec._files import write_text
 from decomprec._measuring import Measured, measure
+from decomprec._memory import release_freed_memory
 from decomprec._processes import number_of_processes
 from decomprec.data import SyntheticScenes, eval_transform
 from decomprec.data.findings import tag_findings
@@ -133,10 +134,11 @@ def run_experiment(
     )
     if getattr(rank_zero_only, "rank", 0) and number_of_processes() == 1:
         return model  # both stages were finished, so the processes have not met: the first measures alone
-    model.to(device)
-    draw_figures(run_dir / "figures", model, seen, unseen)
     minutes = round((time.monotonic() - started) / 60, 1)
+    model.to(device)
     with autocast(device, options["precision"]):
+        draw_figures(run_dir / "figures", model, seen, unseen)
+        release_freed_memory()
         found = _measured(model, load, preset.image_size, device, run_dir)
     described = _description(preset, data, seed, options["precision"], minutes)
     results = found.results and dataclasses.replace(found.results, run=described)
