@@ -83,8 +83,8 @@ def normalised(images: Tensor, family: str) -> Tensor:
 @pytest.mark.parametrize("size", [(64, 64), (50, 70)])
 @torch.no_grad()
 def test_maps_are_those_of_timm(family: str, size: tuple[int, int]) -> None:
-    encoder, images = encoder_of(family), torch.rand(2, 3, *size)
-    network, shown = of_timm(family, encoder), normalised(images, family)
+    encoder, images = copy.deepcopy(encoder_of(family)).double(), torch.rand(2, 3, *size, dtype=torch.float64)
+    network, shown = of_timm(family, encoder).double(), normalised(images, family)
     got, end = encoder(images), network.forward_features(shown)
     stages = network.forward_intermediates(shown, norm=True, output_fmt="NCHW", intermediates_only=True)
     if family.startswith("efficientnet"):  # a convolution follows the last stage
