@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -47,7 +48,12 @@ class KeptFeatures(Sequence[tuple[Tensor, Tensor]]):
             written = self._file.write(values.data) or 0
         except OSError:
             written = 0
-        if written < values.nbytes:  # the disk is full
+        if written < values.nbytes:
+            warnings.warn(
+                f"Expected room for {self.most / 1e9:.1f} GB of features in {tempfile.gettempdir()}, but it is full: "
+                f"the guide learns from {len(self)} batches of them; set TMPDIR to another folder, and train anew.",
+                stacklevel=2,
+            )
             self.most = self._end
             return
         self._batches.append((self._end, features.shape, tags.cpu()))
