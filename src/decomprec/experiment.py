@@ -32,7 +32,7 @@ from decomprec.models.card import CARD, EVIDENCE_ONLY, model_card
 from decomprec.protocols import LoadData
 from decomprec.trained_model import TrainedModel
 from decomprec.training import Preset, StoppedRunError, train
-from decomprec.training.callbacks import PanelEveryEpoch
+from decomprec.training.callbacks import ValidationPanels
 from decomprec.training.interruptions import lost_process
 from decomprec.training.progress import RunProgress
 
@@ -112,7 +112,7 @@ def run_experiment(
         raise ValueError("Expected image files with `in_memory`, but the images are rows or shards; leave it out.")
     if in_memory:
         train_set = train_set.in_memory(most_pixels=(2 * preset.image_size) ** 2)
-    panels = PanelEveryEpoch(
+    panels = ValidationPanels(
         as_seen(pick(unseen, 4, 4), preset.segmenter_size), unseen.class_names, run_dir / "progress"
     )
     measured = len(unseen) if has_masks(unseen) else 0

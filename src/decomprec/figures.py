@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
@@ -19,7 +17,7 @@ from decomprec.data.tags import tag_table
 from decomprec.decomposition import Decomposition
 from decomprec.guide import FrozenGuide
 from decomprec.models.segmenter import DecompositionSegmenter
-from decomprec.refine import rescale
+from decomprec.refine import rescale_to, resize_labels
 from decomprec.slots import places_of
 from decomprec.trained_model import TrainedModel
 from decomprec.viz import contact_sheet, figure_pairs, overlay, panel, save_image
@@ -56,12 +54,9 @@ def as_seen(batch: dict[str, Any], size: int) -> dict[str, Any]:
         >>> [tensor.shape for tensor in as_seen(batch, 30).values()]
         [torch.Size([2, 3, 60, 15]), torch.Size([2, 60, 15])]
     """
-    images = batch["image"]
-    images = rescale(images, size / math.sqrt(images.shape[-2] * images.shape[-1]))
-    if "mask" not in batch:
-        return {**batch, "image": images}
-    masks = F.interpolate(batch["mask"][:, None].float(), images.shape[-2:], mode="nearest-exact")[:, 0]
-    return {**batch, "image": images, "mask": masks.long()}
+    images = rescale_to(batch["image"], size)
+    masks = {"mask": resize_labels(batch["mask"], images.shape[-2:])} if "mask" in batch else {}
+    return {**batch, "image": images, **masks}
 
 
 def predictions(model: TrainedModel, unseen: Any) -> Tensor:

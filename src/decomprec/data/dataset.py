@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -28,6 +27,7 @@ from decomprec.data.paths import check_once
 from decomprec.data.record import MaskDecoder, MaskValues, Record
 from decomprec.data.samples import IGNORE, ImageError, Transform, make_item
 from decomprec.data.tags import TagTable
+from decomprec.refine import resize_labels
 
 _STRIDE = 16
 
@@ -89,7 +89,7 @@ class TaggedRecords(Dataset[dict[str, Any]], Generic[R]):
         if self.seeds is None:
             return make_item(image, tags, name, mask=mask, transform=self.transform)
         # As large as the image, they take part in its transform like a mask.
-        seeds = F.interpolate(self.seeds[index][None, None].float(), image.shape[1:], mode="nearest-exact")[0, 0]
+        seeds = resize_labels(self.seeds[index][None], image.shape[1:])[0]
         item = make_item(image, tags, name, mask=seeds.short(), transform=self.transform)
         return {**item, "seeds": item.pop("mask")}
 

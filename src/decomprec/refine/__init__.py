@@ -4,7 +4,7 @@ from decomprec.refine.caching import once, remembering
 from decomprec.refine.filters import guided_filter, half_pamr, pamr
 from decomprec.refine.foreground import divide_foreground
 from decomprec.refine.predictor import RefinedPredictor
-from decomprec.refine.scales import at_scale, rescale, resize
+from decomprec.refine.scales import at_scale, rescale, rescale_to, resize, resize_labels
 
 __all__ = [
     "RefinedPredictor",
@@ -16,5 +16,7 @@ __all__ = [
     "pamr",
     "remembering",
     "rescale",
+    "rescale_to",
     "resize",
+    "resize_labels",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -53,3 +54,23 @@ def rescale(images: Tensor, scale: float) -> Tensor:
     """
     resized = resize(images, [max(1, round(scale * side)) for side in images.shape[-2:]])
     return images if resized is images else resized.clamp(0, 1)
+
+
+def rescale_to(images: Tensor, side: float) -> Tensor:
+    """Images (B, C, H, W) in [0, 1] with as many pixels as a square of `side`, in their own shape, see `resize`.
+
+    Examples:
+        >>> rescale_to(torch.rand(1, 3, 20, 5), 30).shape
+        torch.Size([1, 3, 60, 15])
+    """
+    return rescale(images, side / math.sqrt(images.shape[-2] * images.shape[-1]))
+
+
+def resize_labels(labels: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize label maps (B, H, W), integers, to `size` (height, width) by nearest neighbour.
+
+    Examples:
+        >>> resize_labels(torch.tensor([[[0, 0, 7, 255]]]), (1, 2))
+        tensor([[[  0, 255]]])
+    """
+    return F.interpolate(labels[:, None].float(), tuple(size), mode="nearest-exact")[:, 0].to(labels.dtype)

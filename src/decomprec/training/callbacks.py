@@ -42,7 +42,7 @@ class SeedEveryEpoch(Callback):
             raise ValueError(f"Expected to resume with the run's `seed` {state_dict['seed']}, but got {self.seed}.")
 
 
-class PanelEveryEpoch(Callback):
+class ValidationPanels(Callback):
     """Draw the decomposition of the same few images after every validation, to watch the model learn.
 
     Args:

@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import BinaryAccuracy, MulticlassJaccardIndex
 
@@ -19,7 +18,7 @@ from decomprec.guide import Frozen
 from decomprec.losses import ClsLoss, DecompositionLoss
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
-from decomprec.refine import rescale, resize
+from decomprec.refine import rescale, rescale_to, resize, resize_labels
 from decomprec.slots import choose_slots
 from decomprec.training.augment import FILLS, occlude
 from decomprec.training.collapse import Diagnostics
@@ -220,7 +219,7 @@ class SegmenterModule(Stage):
         images, tags = self._shown(batch["image"]), batch["tags"]
         seeds = batch.get("seeds")
         if seeds is not None:
-            seeds = F.interpolate(seeds[:, None].float(), images.shape[-2:], mode="nearest-exact")[:, 0].long()
+            seeds = resize_labels(seeds, images.shape[-2:]).long()
         elif self._evidence is not None:
             seeds = self._evidence.module.seeds(images, tags)
         out = self._decompose(images, tags)
@@ -237,7 +236,7 @@ class SegmenterModule(Stage):
     def _shown(self, images: Tensor) -> Tensor:
         """The images as large as the segmenter is to see them."""
         size = self.settings.image_size
-        return images if size is None else rescale(images, size / math.sqrt(images.shape[-2] * images.shape[-1]))
+        return images if size is None else rescale_to(images, size)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step of Eq. 8; known areas in the batch, "areas" (B, K), are what L_mask aims at."""
