@@ -38,7 +38,6 @@ from benchmarks.tables.quality import (
     precision_table,
     pseudo_labels_table,
     question_table,
-    savings_table,
     scores_table,
 )
 from benchmarks.tables.robustness import fuzz_table, kills_table, processes_table, robustness_table, versions_table
@@ -114,7 +113,6 @@ def render(files: Sequence[Path]) -> str:
         "corrected_masks": corrected_masks_table,
         "pseudo_labels": pseudo_labels_table,
         "precision_curves": precision_table,
-        "savings": savings_table,
         "how_many": how_many_table,
         "kills": kills_table,
         "robustness": robustness_table,

@@ -175,28 +175,18 @@ def precision_table(runs: Sequence[dict[str, Any]]) -> str:
     return f"{markdown(head, lines)}\n\n{describe([run['run']])}"
 
 
-def savings_table(runs: Sequence[dict[str, Any]]) -> str:
-    """What training costs and gives with single savings, from one file of `benchmarks.quality.fast_preset`."""
-    (run,) = runs
-    keys = {"saved": "name", "minutes": "minutes", "minutes of all cores": "core_minutes"}
-    return trainings(keys, run["savings"], run["run"])
-
-
 def how_many_table(runs: Sequence[dict[str, Any]]) -> str:
-    """What training gives on fewer images, from one file of `benchmarks.quality.training_set_size`."""
+    """What both presets give on fewer images, from one file of `benchmarks.quality.training_set_size`."""
     (run,) = runs
-    return trainings({"images": "images", "epochs": "epochs", "minutes": "minutes"}, run["how_many"], run["run"])
-
-
-def trainings(keys: dict[str, str], rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> str:
-    """A row for each training that `benchmarks.quality.fast_preset.row` measured: `keys`, then what it gives."""
     measures = ("guide_accuracy", "iou_with_tags", "iou_without", "area_where_absent")
     lines = [
         [
-            *(f"{value:.1f}" if isinstance(value := row[key], float) else str(value) for key in keys.values()),
-            *(f"{row[key]:.3f}" for key in measures),
+            f"{row['images']:,}",
+            f"`{row['preset']}`",
+            f"{row['core_minutes']:.1f}",
+            *("-" if row[key] is None else f"{row[key]:.3f}" for key in measures),
         ]
-        for row in rows
+        for row in run["how_many"]
     ]
-    head = [*keys, "guide accuracy", "IoU, tags", "IoU, no tags", "area where absent"]
-    return f"{markdown(head, lines)}\n\n{describe([run])}"
+    head = ["images", "preset", "processor minutes", "guide accuracy", "IoU, tags", "IoU, no tags", "area where absent"]
+    return f"{markdown(head, lines)}\n\n{describe([run['run']])}"

@@ -371,42 +371,31 @@ def test_single_changes_with_the_guide_of_a_run(
     assert str(tmp_path) not in (tmp_path / "table.json").read_text()
 
 
-def test_what_savings_cost(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.quality import fast_preset, training_set_size
-    from benchmarks.tables.quality import how_many_table, savings_table
+def test_how_many_images_it_takes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.quality import training_set_size
+    from benchmarks.tables.quality import how_many_table
 
-    assert fast_preset.ROBUST.override({**fast_preset.SAVINGS["all (`fast`)"], "name": "fast"}) == fast_preset.FAST
-    changes = {"none": {}, "one epoch": {"segmenter.epochs": 1}}
-    monkeypatch.setattr(fast_preset, "SAVINGS", changes)
-    monkeypatch.setattr(fast_preset, "ROBUST", tiny({"segmenter.epochs": 2}))
-    monkeypatch.setattr(fast_preset, "SIZE", SIZE)
-    arguments = ["--train", str(folder), "--eval", str(folder), "--workers=0", "--out", str(tmp_path / "runs")]
-    fast_preset.main([*arguments, "--json", str(tmp_path / "table.json")])
+    total = len(training_images(folder, None, eval_transform(SIZE)))
+    preset = tmp_path / "tiny.yaml"
+    tiny().save(preset)
+    arguments = ["--train", str(folder), "--eval", str(folder), "--images", str(total // 2), "--presets", str(preset)]
+    out, file = tmp_path / "runs", tmp_path / "how_many.json"
+    training_set_size.main([*arguments, "--out", str(out), "--json", str(file)])
 
-    table = json.loads((tmp_path / "table.json").read_text())
-    assert [row["name"] for row in table["savings"]] == list(changes)
-    for row, epochs in zip(table["savings"], (2, 1), strict=True):
-        run = tmp_path / "runs" / row["name"].replace(" ", "_")
-        assert json.loads((run / "measured.json").read_text()) == row
-        assert runs.Preset.load(run / "preset.yaml").segmenter.epochs == epochs
-        trained = load(run)
-        images = of_half(evaluation_images(folder, trained.class_names), "report", eval_transform(SIZE))
-        loader = DataLoader(images, batch_size=8, collate_fn=collate)
-        seen, enlarge = trained.image_size / SIZE, trained.segmenter.enlarge
+    table = json.loads(file.read_text())
+    assert [row["images"] for row in table["how_many"]] == [total // 2, total]
+    for row, run in zip(table["how_many"], (f"{tiny().name}_{total // 2}", f"{tiny().name}_all"), strict=True):
+        assert json.loads((out / run / "measured.json").read_text()) == row
+        trained = load(out / run)
+        whole = eval_transform(runs.Preset.load("robust").image_size, crop=False)
+        images = of_half(evaluation_images(folder, trained.class_names), "report", whole)
+        loader = DataLoader(images, batch_size=1, collate_fn=collate)
+        seen, enlarge = trained.image_size / runs.Preset.load("robust").image_size, trained.segmenter.enlarge
         larger = [{**batch, "image": rescale(rescale(batch["image"], seen), enlarge)} for batch in loader]
         assert row["guide_accuracy"] == guide_accuracy(trained.guide, larger)["mean"]
         assert 0 < row["core_minutes"] < 60
-    cells = [line.split("|") for line in savings_table([table]).splitlines() if line.startswith("| one epoch")]
+    cells = [line.split("|") for line in how_many_table([table]).splitlines() if line.startswith(f"| {total} ")]
     assert [cell.strip() for cell in cells[0]][4:6] == [
-        f"{row[key]:.3f}" for key in ("guide_accuracy", "iou_with_tags")
+        f"{table['how_many'][1][key]:.3f}" for key in ("guide_accuracy", "iou_with_tags")
     ]
-    assert str(tmp_path) not in (tmp_path / "table.json").read_text()
-
-    total = len(training_images(folder, None, eval_transform(SIZE)))
-    monkeypatch.setattr(training_set_size, "FAST", tiny())
-    monkeypatch.setattr(training_set_size, "COUNTS", (total // 2, 10 * total))
-    training_set_size.main([*arguments, "--json", str(tmp_path / "how_many.json")])
-    table = json.loads((tmp_path / "how_many.json").read_text())
-    found = [(row["images"], row["epochs"]) for row in table["how_many"]]
-    assert found == [(total // 2, 1), (total // 2, 2), (total, 1)]
-    assert f"| {total // 2} " in how_many_table([table])
+    assert str(tmp_path) not in file.read_text()

@@ -217,12 +217,14 @@ PRESETS = {
         ),
     ),
     "robust": _ROBUST,
-    # Like "robust" on smaller images: minutes on a laptop's CPU.
+    # Like "robust" on smaller images, in fewer and larger steps: minutes on a laptop's CPU.
     "fast": _ROBUST.override(
         {
             "name": "fast",
             "image_size": 160,
             "segmenter.image_size": 112,
+            "segmenter.learning_rate": 2e-3,
+            "segmenter.min_steps": 100,
         }
     ),
 }
