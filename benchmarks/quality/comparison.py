@@ -41,6 +41,7 @@ from decomprec.evaluation import Results, guide_accuracy
 from decomprec.models import DecompositionSegmenter
 from decomprec.trained_model import load
 from decomprec.training import PRESETS, Preset, StoppedRunError
+from decomprec.training.progress import planned_images
 
 log = logging.getLogger("quality")
 
@@ -89,7 +90,8 @@ def train_all(
         collapsed |= {"paper's recipe": message} if message else {}
     if not args.no_supervised and args.half == "report":
         with stage("supervised", args.out):
-            masked, seen = of_half(held_out, "tune", train_set.transform), preset.segmenter.epochs * len(train_set)
+            masked = of_half(held_out, "tune", train_set.transform)
+            seen = planned_images(preset, len(train_set), len(tune))["segmenter"]
             others[SUPERVISED] = train_supervised(
                 preset, ours.guide, masked, seen, args.out / "supervised", args.seed, args.workers, options
             )

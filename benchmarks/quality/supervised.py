@@ -1,4 +1,4 @@
-"""The ceiling of the table: a segmenter of the same architecture, trained on masks."""
+"""The ceiling of the table: a segmenter of the same architecture, trained as long on masks."""
 
 from __future__ import annotations
 
@@ -10,25 +10,22 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from decomprec.data import IGNORE, TaggedImages, collate
+from decomprec.data import TaggedImages, collate
 from decomprec.data.datamodule import EpochShuffle
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.models.weights import load_local
+from decomprec.seeds import seed_loss
 from decomprec.training import Preset
 from decomprec.training.build import build_segmenter, start_from_guide
 from decomprec.training.callbacks import SeedEveryEpoch
 from decomprec.training.checkpoints import FINISHED, save_finished
 
 log = logging.getLogger(__name__)
-
-LEARNING_RATE = 3e-4
-MOST_EPOCHS = 30
 
 # What Lightning warns of and what is meant to be so here.
 _INTENDED = (
@@ -39,36 +36,21 @@ _INTENDED = (
 )
 
 
-def mask_cross_entropy(mask_logits: Tensor, truth: Tensor) -> Tensor:
-    """Mean cross-entropy over the pixels whose class is known; 0 if there is none.
-
-    Args:
-        mask_logits: (B, K, H, W).
-        truth: (B, H, W), integers in 0 to K-1, or 255 for pixels that are left out.
-
-    Examples:
-        >>> mask_cross_entropy(torch.zeros(1, 2, 1, 2), torch.tensor([[[1, 255]]]))
-        tensor(0.6931)
-    """
-    total = F.cross_entropy(mask_logits, truth, ignore_index=IGNORE, reduction="sum")
-    return total / (truth != IGNORE).sum().clamp(min=1)
-
-
 class SupervisedModule(L.LightningModule):
-    """Trains the mask branch of a segmenter on masks, by Adam with one cycle of the learning rate.
+    """Trains the mask branch of a segmenter on masks as on seeds, by Adam with one cycle of the learning rate.
 
     Args:
         segmenter: maps images to a `Decomposition`.
         learning_rate: the cycle's highest.
     """
 
-    def __init__(self, segmenter: DecompositionSegmenter, learning_rate: float = LEARNING_RATE) -> None:
+    def __init__(self, segmenter: DecompositionSegmenter, learning_rate: float) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.learning_rate = learning_rate
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = mask_cross_entropy(self.segmenter.mask_logits(batch["image"]), batch["mask"])
+        loss = seed_loss(self.segmenter.mask_logits(batch["image"]), batch["mask"])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss
 
@@ -92,10 +74,10 @@ def train_supervised(
     """A segmenter like the preset's, trained on masks, or the one that a finished training left in the folder.
 
     Args:
-        preset: gives architecture and batch size.
+        preset: gives architecture, batch size and learning rate.
         classifier: the guide, from whose encoder it starts where the preset's segmenter does.
         images: with masks.
-        images_seen: how many images it should see, repeats counted, unless these are more than 30 epochs.
+        images_seen: how many images it should see, repeats counted.
         folder: for checkpoints, log and weights.
         seed: of initial weights and order.
         workers: processes that load images.
@@ -107,8 +89,9 @@ def train_supervised(
     segmenter = build_segmenter(preset, len(images.class_names) + 1, classifier)
     start_from_guide(preset, segmenter, classifier)
     loader = shuffled(images, min(preset.segmenter.batch_size, len(images)), seed, workers)
-    epochs = min(max(round(images_seen / len(images)), 1), MOST_EPOCHS)
-    fit(SupervisedModule(segmenter), segmenter, loader, folder, epochs, images.class_names, seed, trainer_options)
+    epochs = max(round(images_seen / len(images)), 1)
+    module = SupervisedModule(segmenter, preset.segmenter.learning_rate)
+    fit(module, segmenter, loader, folder, epochs, images.class_names, seed, trainer_options)
     return segmenter
 
 

@@ -269,15 +269,21 @@ def test_images_with_a_tag_and_without_a_mask_are_left_out(tmp_path: Path) -> No
     assert "val_002" not in {record.name for record in evaluation_images(root, ["square"]).records}
 
 
-def test_the_supervised_loss_is_cross_entropy_over_the_known_pixels() -> None:
+def test_the_supervised_loss_is_cross_entropy_and_dice_over_the_known_pixels() -> None:
     segmenter = DecompositionSegmenter(3, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
     images, truth = torch.rand(2, 3, 16, 16), torch.randint(3, (2, 16, 16))
     truth[0, :5] = 255
-    module = SupervisedModule(segmenter)
+    module = SupervisedModule(segmenter, learning_rate=1e-3)
     module.log = lambda *args, **options: None
     loss = module.training_step({"image": images, "mask": truth}, 0)
-    logits = segmenter.mask_logits(images).permute(0, 2, 3, 1)[truth != 255]
-    assert loss.item() == pytest.approx(F.cross_entropy(logits.double(), truth[truth != 255]).item(), rel=1e-5)
+    logits = segmenter.mask_logits(images).double()
+    cross_entropy = F.cross_entropy(logits, truth, ignore_index=255)
+    dice = []
+    for masks, labels in zip(logits.softmax(dim=1), truth, strict=True):
+        for k in (1, 2):  # both are in either image
+            mask, true = masks[k][labels != 255], labels[labels != 255] == k
+            dice.append(1 - 2 * mask[true].sum() / (mask.sum() + true.sum()))
+    assert loss.item() == pytest.approx((cross_entropy + torch.stack(dice).mean()).item(), rel=1e-5)
     loss.backward()
     assert all(p.grad is not None for p in segmenter.mask_decoder.parameters())
     assert module.training_step({"image": images, "mask": torch.full_like(truth, 255)}, 0).item() == 0
@@ -290,7 +296,7 @@ def test_supervised_training_learns_squares(tmp_path: Path) -> None:
         PRESETS["demo"].override(settings),
         PooledClassifier(SmallEncoder((8, 16)), 2),
         of_half(held_out, "tune", train_transform(SIZE)),
-        images_seen=10**6,
+        images_seen=1200,
         folder=tmp_path / "supervised",
         seed=0,
         workers=0,
