@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.files import save
 from benchmarks.quality import comparison
-from benchmarks.tables.domains import EVIDENCE, OURS, REFINED, domains_table
+from benchmarks.tables.domains import EVIDENCE, OURS, REFINED, domains_table, supervised_table
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--out", type=Path, default=Path("runs/domains"), help="folder of all runs")
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--supervised", action="store_true", help="train a ceiling with the masks of the half tune")
+    parser.add_argument("--supervised", action="store_true", help="also train on the masks of the half tune")
     args = parser.parse_args(arguments)
 
     measured = []
@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 options += [] if args.supervised else ["--no-supervised"]
                 comparison.main(["--train", str(folder), "--eval", str(folder), *options])
             measured.append(summary(folder.resolve().name, json.loads(results.read_text(encoding="utf-8"))))
-            save({"sets": measured}, args.json)
-    print(domains_table([{"sets": measured}]))
+            save({"supervised" if args.supervised else "sets": measured}, args.json)
+    print(supervised_table([{"supervised": measured}]) if args.supervised else domains_table([{"sets": measured}]))
 
 
 def summary(name: str, results: dict[str, Any]) -> dict[str, Any]:

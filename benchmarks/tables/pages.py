@@ -27,7 +27,7 @@ from pathlib import Path
 from benchmarks.files import RESULTS, ROOT
 from benchmarks.tables.charts import CHARTS, draw, is_fresh
 from benchmarks.tables.corrected_masks import corrected_masks_table
-from benchmarks.tables.domains import domains_table, trials_table
+from benchmarks.tables.domains import domains_table, supervised_table, trials_table
 from benchmarks.tables.gpu import stages_table, timed_trainings_table
 from benchmarks.tables.headlines import HEADLINES
 from benchmarks.tables.quality import (
@@ -107,6 +107,7 @@ def render(files: Sequence[Path]) -> str:
         "question": question_table,
         "ablation": ablation_table,
         "sets": domains_table,
+        "supervised": supervised_table,
         "trials": trials_table,
         "backbones": backbones_table,
         "companions": companions_table,
