@@ -25,7 +25,7 @@ from decomprec.seeds import class_weights
 
 log = logging.getLogger(__name__)
 
-_SHARE, _MOST_TIMES = 1 / 8, 16  # of an epoch, that images with a true label map are, and how often one is shown
+_MOST_TIMES = 16  # that an image with a true label map is shown in an epoch
 
 _AT_ONCE = 32
 """Images in memory; those of one size go through the guide together."""
@@ -197,18 +197,18 @@ def known_seeds(label_map: Tensor, num_classes: int) -> Tensor:
 def shown_more_often(count: int, known: Collection[int]) -> list[int]:
     """The images of an epoch by their indices: all of them, and those with a true label map several times.
 
-    Few masks among thousands of images would hardly be seen. Repeated, they are an eighth of the epoch, unless each
-    would be repeated more than 16 times.
+    Seeds outnumber the few true label maps and are wrong at the same places again and again. Repeated, the label maps
+    are half of the epoch, unless each would be shown more than 16 times.
 
     Args:
         count: of all images.
         known: indices of those with a true label map.
 
     Examples:
-        >>> shown_more_often(16, [3])
-        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 3]
-        >>> len(shown_more_often(3420, range(5))), len(shown_more_often(3420, range(100)))
-        (3495, 3720)
+        >>> shown_more_often(6, [3, 5])
+        [0, 1, 2, 3, 4, 5, 3, 5]
+        >>> len(shown_more_often(332, range(100))), len(shown_more_often(3420, range(100)))
+        (432, 4920)
     """
-    times = min(_MOST_TIMES, max(1, round(_SHARE * count / len(known)))) if known else 1
+    times = min(_MOST_TIMES, max(1, round((count - len(known)) / len(known)))) if known else 1
     return [*range(count), *(index for index in known for _ in range(times - 1))]
