@@ -4,8 +4,8 @@
 
 Each FOLDER is a data set with tags and masks. Its base is the run "ours" that `benchmarks.quality.domains` left in
 RUNS/NAME-seedN, or is trained there. Images of the half "tune" join the training images, with their tags; some of them,
-drawn by the seed, with their masks, as if these had been corrected. The base is trained on with every number of masks,
-also with none, and measured on the half "report". What is measured already is left as it is.
+drawn by the seed, with their masks, as if these had been corrected (all, if there are fewer). The base is trained on
+with every number of masks, also with none, and measured on the half "report". What is measured already stays as it is.
 """
 
 from __future__ import annotations
@@ -81,14 +81,17 @@ def measured(args: argparse.Namespace, folder: Path, known: set[tuple[str, int, 
     for count in [None, *args.masks]:
         if (name, args.seed, count) in known:
             continue
+        used = 0
         if count is not None:
             started = time.monotonic()
             out = args.out / f"{name}-seed{args.seed}-{count}"
             further = preset.override({"segmenter.epochs": args.epochs})
             seen = joined(images, tune, count, max(args.masks), args.seed)
+            used = len(seen.label_maps)
             model = run(further, seen, run_dir=out, start=load(base), resume=out.is_dir())
         minutes = round((time.monotonic() - started) / 60, 2)
-        yield {**shared, "masks": count, "iou": scores(model, preset, held_out), "minutes": minutes, **machine()}
+        found = {"masks": count, "used": used, "iou": scores(model, preset, held_out), "minutes": minutes}
+        yield {**shared, **found, **machine()}
 
 
 def joined(images: TaggedImages, tune: TaggedImages, count: int, most: int, seed: int) -> TaggedImages:

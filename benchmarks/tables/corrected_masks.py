@@ -24,22 +24,24 @@ def way(masks: int | None) -> str:
 def corrected_masks_table(runs: Sequence[dict[str, Any]]) -> str:
     """One line for each set, one column for each number of masks: IoU with the tags / without.
 
+    Where a set has fewer masks, their number follows.
+
     Examples:
         >>> row = {"set": "dogs", "seed": 0, "machine": "CPU", "torch": "2"}
-        >>> rows = [{**row, "masks": None, "iou": {"tags": 0.5, "no tags": 0.4}}]
+        >>> rows = [{**row, "masks": 20, "used": 13, "iou": {"tags": 0.5, "no tags": 0.4}}]
         >>> print(corrected_masks_table([{"corrected_masks": rows}]))
-        | set  | tags alone    |
-        | ---- | ------------- |
-        | dogs | 0.500 / 0.400 |
+        | set  | 20 masks           |
+        | ---- | ------------------ |
+        | dogs | 0.500 / 0.400 (13) |
         <BLANKLINE>
         seed: 0; machine: CPU; torch: 2
     """
     (run,) = runs
     rows = run["corrected_masks"]
-    cells = {(row["set"], row["masks"]): row["iou"] for row in rows}
+    cells = {(row["set"], row["masks"]): _cell(row) for row in rows}
     counts = counts_of(rows)
     lines = [
-        [title(name), *(_cell(cells.get((name, count))) for count in counts)]
+        [title(name), *(cells.get((name, count), "-") for count in counts)]
         for name in dict.fromkeys(row["set"] for row in rows)
     ]
     about = [{key: row[key] for key in ("seed", "machine", "torch")} for row in rows]
@@ -51,7 +53,7 @@ def counts_of(rows: Sequence[dict[str, Any]]) -> list[int | None]:
     return sorted({row["masks"] for row in rows}, key=lambda count: -1 if count is None else count)
 
 
-def _cell(iou: dict[str, float | None] | None) -> str:
-    if iou is None:
-        return "-"
-    return " / ".join("-" if iou[name] is None else f"{iou[name]:.3f}" for name in ("tags", "no tags"))
+def _cell(row: dict[str, Any]) -> str:
+    iou = row["iou"]
+    pair = " / ".join("-" if iou[name] is None else f"{iou[name]:.3f}" for name in ("tags", "no tags"))
+    return f"{pair} ({row['used']})" if row["used"] < (row["masks"] or 0) else pair

@@ -32,9 +32,10 @@ def folder(tmp_path: Path) -> Path:
 def test_the_base_and_every_number_of_masks_is_a_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
     from benchmarks.quality import corrected_masks
+    from benchmarks.quality.photographs import half
 
     root = folder.parent
-    words = [str(folder), "--preset", "demo", "--masks", "0", "3", "--json", str(root / "rows.json")]
+    words = [str(folder), "--preset", "demo", "--masks", "0", "100", "--json", str(root / "rows.json")]
     words += [
         "--runs",
         str(root / "runs"),
@@ -45,7 +46,9 @@ def test_the_base_and_every_number_of_masks_is_a_row(folder: Path, monkeypatch: 
     ]
     corrected_masks.main(words)
     rows = json.loads((root / "rows.json").read_text())["corrected_masks"]
-    assert [row["masks"] for row in rows] == [None, 0, 3]
+    assert [row["masks"] for row in rows] == [None, 0, 100]
+    names = [file.stem for file in (folder / "val_masks").iterdir()]
+    assert [row["used"] for row in rows] == [0, 0, sum(half(name) == "tune" for name in names)]
     assert all(0 <= row["iou"][name] <= 1 for row in rows for name in ("tags", "no tags"))
     monkeypatch.setattr(corrected_masks, "train", None)  # nothing is trained again
     corrected_masks.main(words)
