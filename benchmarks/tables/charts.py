@@ -17,7 +17,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.files import ROOT
-from benchmarks.tables.corrected_masks import RESULTS, counts_of, way
+from benchmarks.tables.corrected_masks import RESULTS, ways_of
 from benchmarks.tables.domains import SETS, scores_of_sets, title
 from benchmarks.tables.headlines import DOGS, MACHINES, compared, load, scores
 from decomprec._files import written_whole
@@ -192,7 +192,7 @@ def corrected_masks(results: Path) -> Chart:
     rows = run["corrected_masks"]
     sets = tuple(dict.fromkeys(row["set"] for row in rows))
     found = {(row["masks"], row["set"]): (round(row["iou"]["tags"], 4), 0.0) for row in rows}
-    series = {way(count): tuple(found.get((count, name)) for name in sets) for count in counts_of(rows)}
+    series = {way: tuple(found.get((count, name)) for name in sets) for count, way in ways_of(rows).items()}
     return Chart("foreground IoU, tags given", tuple(map(title, sets)), series)
 
 
