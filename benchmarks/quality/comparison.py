@@ -183,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "preset": preset.without_folders().model_dump(mode="json"),
             "minutes": minutes_of_stages(args.out),
             "collapsed": collapsed,
+            "trained_on": {"tags": len(train_set), "masks": len(of_half(held_out, "tune", None))},
         }
 
     log.info("== table: the half %r, %d of %d images", args.half, len(images), len(held_out))

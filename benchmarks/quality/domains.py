@@ -63,7 +63,7 @@ def summary(name: str, results: dict[str, Any]) -> dict[str, Any]:
         >>> guide = {"mean": 0.9}
         >>> run = {"seed": 0, "half": "report, 10 images", "machine": "2 CPU cores", "torch": "2"}
         >>> results = {"run": run, "class_names": ["dog"], "rows": rows, "guide_accuracy": guide}
-        >>> results["minutes"] = {"ours": 5}
+        >>> results |= {"minutes": {"ours": 5}, "trained_on": {"tags": 100, "masks": 20}}
         >>> summary("dogs", results)["iou"]
         {'ours': {'tags': 0.5, 'no tags': 0.4}}
     """
@@ -79,6 +79,7 @@ def summary(name: str, results: dict[str, Any]) -> dict[str, Any]:
     return {
         "set": name,
         **{key: results["run"][key] for key in ("seed", "half", "machine", "torch")},
+        "trained_on": results["trained_on"],
         "iou": iou,
         "per_class": per_class,
         "guide_accuracy": results["guide_accuracy"]["mean"],

@@ -19,7 +19,7 @@ from decomprec.data import TaggedImages, collate
 from decomprec.data.datamodule import EpochShuffle
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.models.weights import load_local
-from decomprec.seeds import seed_loss
+from decomprec.seeds import class_weights, seed_loss
 from decomprec.training import Preset
 from decomprec.training.build import build_segmenter, start_from_guide
 from decomprec.training.callbacks import SeedEveryEpoch
@@ -42,15 +42,17 @@ class SupervisedModule(L.LightningModule):
     Args:
         segmenter: maps images to a `Decomposition`.
         learning_rate: the cycle's highest.
+        weights: of the slots, shape (K,).
     """
 
-    def __init__(self, segmenter: DecompositionSegmenter, learning_rate: float) -> None:
+    def __init__(self, segmenter: DecompositionSegmenter, learning_rate: float, weights: Tensor) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.learning_rate = learning_rate
+        self.weights = weights
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = seed_loss(self.segmenter.mask_logits(batch["image"]), batch["mask"])
+        loss = seed_loss(self.segmenter.mask_logits(batch["image"]), batch["mask"], self.weights)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss
 
@@ -90,9 +92,17 @@ def train_supervised(
     start_from_guide(preset, segmenter, classifier)
     loader = shuffled(images, min(preset.segmenter.batch_size, len(images)), seed, workers)
     epochs = max(round(images_seen / len(images)), 1)
-    module = SupervisedModule(segmenter, preset.segmenter.learning_rate)
+    weights = class_weights(pixel_counts(images))
+    module = SupervisedModule(segmenter, preset.segmenter.learning_rate, weights)
     fit(module, segmenter, loader, folder, epochs, images.class_names, seed, trainer_options)
     return segmenter
+
+
+def pixel_counts(images: TaggedImages) -> Tensor:
+    """Pixels of the background and each class in all masks, shape (K,)."""
+    length = len(images.class_names) + 1
+    masks = (images[i]["mask"] for i in range(len(images)))
+    return torch.stack([torch.bincount(mask[mask < length], minlength=length) for mask in masks]).sum(dim=0)
 
 
 def shuffled(images: TaggedImages, batch_size: int, seed: int, workers: int) -> DataLoader[dict[str, Any]]:

@@ -85,17 +85,21 @@ def supervised_table(runs: Sequence[dict[str, Any]]) -> str:
     Examples:
         >>> iou = {m: {"tags": 0.5, "no tags": 0.4} for m in (REFINED, SUPERVISED, f"{SUPERVISED}, PAMR")}
         >>> one = {"set": "dogs", "iou": iou, "seed": 0, "machine": "m", "torch": "2"}
-        >>> supervised_table([{"supervised": [one]}]).splitlines()[2].split("|")[3:5]
-        [' 0.500 / 0.400 ', ' 0.500 / 0.400  ']
+        >>> one["trained_on"] = {"tags": 3420, "masks": 406}
+        >>> supervised_table([{"supervised": [one]}]).splitlines()[2].split("|")[2:4]
+        [' 3,420         ', ' 0.500 / 0.400       ']
     """
     (run,) = runs
-    methods = {"tags alone, refined": REFINED, "masks": SUPERVISED, "masks, refined": f"{SUPERVISED}, PAMR"}
-    rows = [
-        [title(one["set"]), *(_cell(*(one["iou"][method][way] for way in WAYS)) for method in methods.values())]
-        for one in run["supervised"]
-    ]
+    rows = []
+    for one in run["supervised"]:
+        ours, raw, refined = (
+            _cell(*(one["iou"][method][way] for way in WAYS)) for method in (REFINED, SUPERVISED, f"{SUPERVISED}, PAMR")
+        )
+        tagged, masked = (f"{one['trained_on'][what]:,}" for what in ("tags", "masks"))
+        rows.append([title(one["set"]), tagged, ours, masked, raw, refined])
     about = [{key: one[key] for key in ("seed", "machine", "torch")} for one in run["supervised"]]
-    return f"{markdown(['set', *methods], rows)}\n\n{describe(about)}"
+    head = ["set", "tagged images", "tags alone, refined", "masks", "trained on masks", "masks, refined"]
+    return f"{markdown(head, rows)}\n\n{describe(about)}"
 
 
 def trials_table(runs: Sequence[dict[str, Any]]) -> str:

@@ -22,7 +22,7 @@ from benchmarks.quality import runs
 from benchmarks.quality.diagnostics import TRUE
 from benchmarks.quality.measure import ranked
 from benchmarks.quality.photographs import evaluation_images, half, of_half, training_images
-from benchmarks.quality.supervised import SupervisedModule, train_supervised
+from benchmarks.quality.supervised import SupervisedModule, pixel_counts, train_supervised
 from benchmarks.tables.domains import SUPERVISED
 from support.tiny import QUIET, tiny, tiny_words
 
@@ -273,11 +273,12 @@ def test_the_supervised_loss_is_cross_entropy_and_dice_over_the_known_pixels() -
     segmenter = DecompositionSegmenter(3, SmallEncoder((4, 8)), decoder_widths=(8, 4)).eval()
     images, truth = torch.rand(2, 3, 16, 16), torch.randint(3, (2, 16, 16))
     truth[0, :5] = 255
-    module = SupervisedModule(segmenter, learning_rate=1e-3)
+    weights = torch.tensor([1.0, 0.5, 2.0])
+    module = SupervisedModule(segmenter, 1e-3, weights)
     module.log = lambda *args, **options: None
     loss = module.training_step({"image": images, "mask": truth}, 0)
     logits = segmenter.mask_logits(images).double()
-    cross_entropy = F.cross_entropy(logits, truth, ignore_index=255)
+    cross_entropy = F.cross_entropy(logits, truth, weights.double(), ignore_index=255)
     dice = []
     for masks, labels in zip(logits.softmax(dim=1), truth, strict=True):
         for k in (1, 2):  # both are in either image
@@ -287,6 +288,12 @@ def test_the_supervised_loss_is_cross_entropy_and_dice_over_the_known_pixels() -
     loss.backward()
     assert all(p.grad is not None for p in segmenter.mask_decoder.parameters())
     assert module.training_step({"image": images, "mask": torch.full_like(truth, 255)}, 0).item() == 0
+
+
+def test_pixels_are_counted_in_all_masks(tmp_path: Path) -> None:
+    images = of_half(evaluation_images(make_folder(tmp_path, {"val": 12}), ["square"]), "all", None)
+    masks = torch.stack([item["mask"] for item in images])
+    assert pixel_counts(images).tolist() == [(masks == 0).sum().item(), (masks == 1).sum().item()]
 
 
 def test_supervised_training_learns_squares(tmp_path: Path) -> None:

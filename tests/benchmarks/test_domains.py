@@ -20,8 +20,8 @@ def results(ours: float, seed: int = 0) -> dict[str, object]:
         for tags in (True, False)
     ]
     run = {"seed": seed, "half": "report, 9 images", "machine": "2 CPU cores", "torch": "2"}
-    guide = {"mean": 0.9}
-    return {"run": run, "class_names": ["crack"], "rows": rows, "guide_accuracy": guide, "minutes": {"ours": 4 + seed}}
+    more = {"guide_accuracy": {"mean": 0.9}, "minutes": {"ours": 4 + seed}, "trained_on": {"tags": 30, "masks": 7}}
+    return {"run": run, "class_names": ["crack"], "rows": rows, **more}
 
 
 @pytest.fixture
@@ -78,4 +78,5 @@ def test_masks_are_compared_with_where_they_are_asked_for(
     assert "--no-supervised" not in trained[1]
     assert list(json.loads(file.read_text())) == ["supervised"]
     row = capsys.readouterr().out.split("| cells")[-1]
-    assert [cell.strip() for cell in row.split("|")[1:4]] == ["0.750 / 0.650", "0.800 / 0.700", "0.850 / 0.750"]
+    found = [cell.strip() for cell in row.split("|")[1:6]]
+    assert found == ["30", "0.750 / 0.650", "7", "0.800 / 0.700", "0.850 / 0.750"]
