@@ -85,7 +85,7 @@ class Pace(Callback):
     Args:
         found: gets the counts.
         file: JSON that is written every few seconds.
-        panels: folder in which a picture appears after every epoch; the latest is copied next to `file`.
+        panels: folder in which an image appears after every epoch; the latest is copied next to `file`.
     """
 
     def __init__(self, found: dict[str, Any], file: Path, panels: Path) -> None:
@@ -121,12 +121,12 @@ class Pace(Callback):
         self._last = time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the latest validation and picture."""
+        """Keep the latest validation and image."""
         metrics = {name: round(value.item(), 4) for name, value in trainer.callback_metrics.items() if "val/" in name}
         self.row["val"] = {name: value for name, value in metrics.items() if value == value}  # no NaN in JSON
         self._write()
-        if pictures := sorted(self.panels.glob("*.png")):
-            shutil.copyfile(pictures[-1], self.file.with_suffix(".png"))
+        if images := sorted(self.panels.glob("*.png")):
+            shutil.copyfile(images[-1], self.file.with_suffix(".png"))
 
     def _write(self) -> None:
         save({"timed_training": self.found}, self.file)

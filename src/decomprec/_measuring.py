@@ -52,7 +52,7 @@ class Measured:
 
 
 class _SharingLocaliser:
-    """A guide that judges the features of its segmenter, so that their encoder sees the images once."""
+    """A guide that judges the features of its segmenter: their encoder sees each image once."""
 
     def __init__(self, guide: PooledClassifier, features: Callable[[Tensor], list[Tensor]]) -> None:
         self.guide = guide

@@ -35,10 +35,10 @@ _BAR_EVERY, _LINE_EVERY = 0.5, 60.0  # seconds
 
 
 def epochs_between_validations(epochs: int, train_images: int, validated: int) -> int:
-    """How many epochs pass from one validation to the next, so that of many short ones not half is validation.
+    """Number of epochs from one validation to the next.
 
-    As a validation is to see an eighth of the images that were trained on, more epochs pass if it sees more; but a run
-    of ten epochs or more has at least five.
+    A validation should see an eighth as many images as were trained on since the last one. If it sees more, more epochs
+    pass before it, but a run of ten epochs or more has at least five validations.
 
     Args:
         epochs: of the stage.
