@@ -95,6 +95,7 @@ def test_numbered_folders_that_may_be_classes(names: tuple[str, ...], tmp_path: 
     [
         ("list_attr.txt", "{} 1 -1\n"),
         ("labels.json", '"{}": "dog",\n'),
+        ("labels.json", '"{stem}": 1,\n'),
         ("annotations.xml", "<image name='{}'/>\n"),
         ("labels.csv", "{};dog\n"),
     ],
@@ -102,7 +103,7 @@ def test_numbered_folders_that_may_be_classes(names: tuple[str, ...], tmp_path: 
 def test_a_single_folder_of_images_that_a_file_lists(file: str, line: str, tmp_path: Path) -> None:
     photos(tmp_path, "img_align", count=20)
     names = [path.name for path in sorted((tmp_path / "img_align").iterdir())]
-    text(tmp_path / file, "".join(map(line.format, names)))
+    text(tmp_path / file, "".join(line.format(name, stem=Path(name).stem) for name in names))
     with pytest.raises(
         FileNotFoundError, match=rf"only img_align, and {file} lists its images; .* save it as tags\.csv"
     ):
@@ -208,3 +209,27 @@ def test_categories_of_coco_in_two_spellings(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"one spelling of each class in .*instances\.json, but got 'Deer' and 'deer'"):
         read(file, "train")
     assert read(file, "train", classes=("Deer", "deer")).class_names == ("Deer", "deer")
+
+
+@pytest.mark.parametrize("name", ["data", "Frames", "tiles_png"])
+def test_a_single_folder_whose_name_may_just_mean_images(name: str, tmp_path: Path) -> None:
+    photos(tmp_path, name)
+    with pytest.raises(FileNotFoundError, match=f"only {name}, which may just mean images; make a folder of each"):
+        read(tmp_path, "train")
+    assert read(tmp_path, "train", classes=[name]).class_names == (name,)
+    photos(tmp_path, "other")
+    assert read(tmp_path, "train").class_names == (name,)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("export.json", '[{"annotations": [{"result": [{"value": {"choices": ["dog"]}}]}]}]', "export as CSV"),
+        ("annotations.xml", "<annotations/>", 'or tags, one an image, as "ImageNet 1.0"'),
+    ],
+)
+def test_where_labelling_tools_keep_tags(file: str, content: str, words: str, tmp_path: Path) -> None:
+    photos(tmp_path, "images")
+    text(tmp_path / file, content)
+    with pytest.raises(FileNotFoundError, match=words):
+        read(tmp_path, "train")

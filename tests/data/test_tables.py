@@ -2,7 +2,9 @@
 
 import csv
 import io
+import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,28 @@ def test_what_separates_tags(cells: list[str], separator: str | None, tags: list
         tags = [set(cell.split()) if separator else {cell} for cell in cells]
     assert find_separator(cells) == separator
     assert [set(found) for found in split_tags(cells)] == tags
+
+
+@given(st.lists(st.lists(st.text(), max_size=4), min_size=1))
+@pytest.mark.parametrize("write", [json.dumps, repr, lambda tags: json.dumps({"choices": tags})])
+def test_lists_of_tags_in_any_notation(write: Callable[[list[str]], str], written: list[list[str]]) -> None:
+    expected = [{tag.strip() for tag in tags} - {""} for tags in written]
+    assert [set(tags) for tags in split_tags([*map(write, written), "dog"])] == [*expected, {"dog"}]
+
+
+@pytest.mark.parametrize("cell", ["[1, 2]", "{1: 2}", "('dog')", "[__import__('os')]", "[" * 10_000 + "]"])
+def test_brackets_that_hold_no_names(cell: str) -> None:
+    with pytest.raises(ValueError, match=r"but got .* leave out brackets and quotes"):
+        split_tags([cell])
+
+
+@pytest.mark.parametrize("path", ["/data/upload/1/0a1b2c3d-{}.jpg", "/data/local-files/?d=images/{}.jpg"])
+def test_table_of_label_studio(path: str, tmp_path: Path) -> None:
+    cells = ['"{""choices"": [""crack"", ""rust""]}"', "crack", "good"]
+    lines = [f"{i},{cell},{path.format(i)}\n" for i, cell in enumerate(cells)]
+    table(tmp_path, "annotation_id,choice,image\n" + "".join(lines), count=3, name="project-3.csv")
+    found = read(tmp_path, None)
+    assert tags_by_name(found) == {"0": {"crack", "rust"}, "1": {"crack"}, "2": set()}
 
 
 def test_two_separators_are_refused() -> None:

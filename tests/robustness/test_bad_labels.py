@@ -217,9 +217,14 @@ def _(folder: Path) -> None:
     assert table(folder, "image,tags\na,dog|big cat\nb,dog\n").class_names == ("big cat", "dog")
 
 
-@CASES("tags as a list in Python or JSON", "refused", r"tags such as 'dog, cat', but got .* leave out brackets")
+@CASES("tags as lists in Python or JSON")
 def _(folder: Path) -> None:
-    table(folder, "image,tags\na,\"['dog', 'cat']\"\n")
+    assert table(folder, "image,tags\na,\"['dog', 'big cat']\"\nb,[]\nc,dog\n").class_names == ("big cat", "dog")
+
+
+@CASES("brackets around what is no list of names", "refused", r"tags such as 'dog, cat', but got .* leave out brackets")
+def _(folder: Path) -> None:
+    table(folder, "image,tags\na,[dog; cat]\n")
 
 
 @CASES("Latin-1", "refused", r"tags\.csv to be text in UTF-8, but byte 16 is none; save it with that encoding")

@@ -8,9 +8,10 @@ from urllib.parse import unquote
 
 from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
 from decomprec.data.mask_files import normal_path, without_masks
-from decomprec.data.names import holds_masks, is_aside
+from decomprec.data.names import holds_masks, is_aside, uploaded_name
 from decomprec.data.paths import below
 
+_LOCAL = "/data/local-files/?d="  # before the path of a file that Label Studio reads from a folder
 _ENDINGS = ("", *IMAGE_SUFFIXES, ".JPEG", ".JPG", ".PNG")
 
 
@@ -18,8 +19,8 @@ class ImageFinder:
     r"""Finds images by their names in a list.
 
     A name may lack its ending, have backslashes, or differ in case or Unicode form from the file's. A path of another
-    machine counts by as many of its last parts as lead to an image. A name without folders may lie anywhere below a
-    folder, if only one image there has it.
+    machine or of Label Studio counts by as many of its last parts as lead to an image. A name without folders may lie
+    anywhere below a folder, if only one image there has it.
 
     Args:
         *folders: where names may start, the likeliest first.
@@ -98,8 +99,10 @@ class _Index:
 
 def _spellings(name: str) -> Iterator[str]:
     """A name and its last parts, which URLs may spell otherwise."""
-    parts = name.replace("\\", "/").split("/")
+    parts = name.rpartition(_LOCAL)[2].replace("\\", "/").split("/")
     tails = ["/".join(parts[i:]) for i in range(len(parts))]
+    if "upload" in parts:
+        tails.append(uploaded_name(parts[-1]))
     yield from dict.fromkeys(spelt for tail in tails for spelt in (tail, unquote(tail)) if spelt)
 
 

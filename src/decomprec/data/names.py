@@ -89,6 +89,7 @@ _ASIDE = {
 }
 _ABBREVIATED = {"lab", "labs", "anno", "annos"}
 _PLAINLY_MASKS = {"masks", "groundtruth", "groundtruths", "annotations", "annot", "annots", "anno", "annos"}
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 _ENDINGS = re.compile(r"(png|jpe?g|tiff?|bmp|gif|dirs?|\d+x\d+|(128|224|256|320|384|512|640|768|1024|2048)(px)?)$")
 _DOUBTFUL = {
     *("mask", "label", "target", "seg", "gt", "annotation", "image", "photo", "picture", "rgb", "vis", "meta"),
@@ -262,6 +263,16 @@ def has_role(name: str) -> bool:
 def may_be_class(name: str) -> bool:
     """Tell whether a name of a role is as good a name of a class, such as "mask" of faces with and without."""
     return plain(name) in _DOUBTFUL
+
+
+def uploaded_name(name: str) -> str:
+    """Return the name that a file had before it was uploaded to Label Studio.
+
+    Examples:
+        >>> uploaded_name("0a1b2c3d-tile_7.jpg"), uploaded_name("tile-7.jpg")
+        ('tile_7.jpg', 'tile-7.jpg')
+    """
+    return _UPLOADED.sub("", name)
 
 
 def subfolders(folder: Path) -> list[Path]:

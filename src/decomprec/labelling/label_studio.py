@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from decomprec._files import write_text, written_whole
+from decomprec.data.names import uploaded_name
 from decomprec.data.notices import say
 from decomprec.data.paths import read_text
 from decomprec.labelling import brush_rle
@@ -28,7 +28,6 @@ TASKS, CONFIG = "tasks.json", "label_config.xml"
 
 _LOCAL = "/data/local-files/?d="
 _CONTROL, _IMAGE = "label", "image"
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
 _OTHER = ("rectanglelabels", "ellipselabels", "keypointlabels", "bitmasklabels", "vectorlabels")
 
 
@@ -154,7 +153,7 @@ def _name(task: Mapping[str, Any], source: Path) -> str:
     path = PurePosixPath(parse_qs(url.query).get("d", [unquote(url.path)])[0])
     if not path.name:
         raise ValueError(f"Expected the tasks of {source} to name an image, but task {task.get('id')} has none.")
-    name = _UPLOADED.sub("", path.stem) if "upload" in path.parts else path.stem
+    name = uploaded_name(path.stem) if "upload" in path.parts else path.stem
     return name if url.netloc or "upload" in path.parts else path.with_name(name).as_posix().lstrip("/")
 
 

@@ -15,6 +15,7 @@ from decomprec.data.names import (
     holds_masks,
     looks_like_group,
     masks_of,
+    may_hold_images,
     split_of,
     subfolders,
 )
@@ -65,7 +66,7 @@ def check_drawn(root: Path, folders: Mapping[str, Sequence[Path]]) -> None:
 
 
 def check_single(root: Path, name: str, images: Sequence[Path]) -> None:
-    """Refuse a single folder of images if their tags are elsewhere: in masks of another name, or in a list."""
+    """Refuse a single folder if its images are tagged in masks of another name or a list, or its name is no class."""
     found = find_listings(root, images)
     listings = [file.name for file in found if not any(map(split_of, re.split(r"[\W_]+", file.stem)))]
     if listings:
@@ -81,6 +82,12 @@ def check_single(root: Path, name: str, images: Sequence[Path]) -> None:
             f"Expected {root} to hold a folder per class, but got only {name}, next to {others[0]}; if these are "
             "images and their masks, call the folders images and masks; else make a folder of each class, or list the "
             "images with their tags in tags.csv."
+        )
+    if may_hold_images(name):
+        raise FileNotFoundError(
+            f"Expected {root} to hold a folder per class, but got only {name}, which may just mean images; make a "
+            f"folder of each class, or list the images with their tags in tags.csv; if {name} is the only class, name "
+            "it as `classes`."
         )
 
 

@@ -25,8 +25,9 @@ class TaggedCSV(TaggedImages):
     r"""Images listed in a table with columns for the image, the split and the tags.
 
     The table is CSV in UTF-8 or UTF-16, with commas, semicolons, tabs or bars between cells, or JSON lines. The tags of
-    a cell are separated by commas, semicolons or bars. Without these signs in the column, a cell is one tag ("traffic
-    light"), unless other cells show that spaces separate tags ("dog person", "dog"). Cells such as ``none`` and
+    a cell are separated by commas, semicolons or bars, or are a list as pandas and Label Studio write it. Without these
+    signs in the column, a cell is one tag ("traffic light"), unless other cells show that spaces separate tags ("dog
+    person", "dog"). Cells such as ``none`` and
     ``background`` are no tags, unless `classes` has them. Columns of 0 and 1, one for each class, serve too. In a table
     with a row for each object, which a column such as ``xmin`` tells, an image has the tags of all its objects.
 

@@ -35,23 +35,40 @@ def cures(root: Path) -> str:
 
 
 def find_listings(root: Path, images: Sequence[Path]) -> list[Path]:
-    """Find the files in a folder that list images: that have the names, with endings, of most of a few of them."""
-    few = [image.name.encode() for image in images[:: max(1, len(images) // _LOOKED_AT)][:_LOOKED_AT]]
+    """Find the files in a folder that list images: that have the names of most of a few of them.
+
+    Names count with their endings; in JSON also without, in quotes.
+    """
+    few = images[:: max(1, len(images) // _LOOKED_AT)][:_LOOKED_AT]
     found = []
     for file in sorted(root.iterdir()):
-        if few and file.suffix.lower() in _LISTS and file.is_file() and not is_system(file.name):
-            with file.open("rb") as stream:
-                content = stream.read(_MOST_BYTES)
-            found += [file] if 2 * sum(name in content for name in few) > len(few) else []
+        suffix = file.suffix.lower()
+        if few and suffix in _LISTS and file.is_file() and not is_system(file.name):
+            content = _head(file)
+            named = (
+                image.name.encode() in content or (suffix == ".json" and f'"{image.stem}"'.encode() in content)
+                for image in few
+            )
+            found += [file] if 2 * sum(named) > len(few) else []
     return found
+
+
+def _head(file: Path) -> bytes:
+    """Read the first 4 MiB of a file."""
+    with file.open("rb") as stream:
+        return stream.read(_MOST_BYTES)
 
 
 def _of_tools(root: Path, names: list[str]) -> list[str]:
     found = []
     if (root / "annotations.xml").is_file():
-        found.append('For CVAT, export as "COCO 1.0" or "Segmentation mask 1.1".')
+        found.append(
+            'For CVAT, export as "COCO 1.0" or "Segmentation mask 1.1", or tags, one an image, as "ImageNet 1.0".'
+        )
     if (root / "meta.json").is_file():
         found.append("For Supervisely, export as COCO or Pascal VOC.")
+    elif any(b'"choices"' in _head(file) for file in root.glob("*.json")):
+        found.append("For tags of Label Studio, export as CSV.")
     elif any(root.glob("*.json")):
         found.append("JSON files are read if they are COCO: export as that, from labelme with labelme2coco.")
     if "SegmentationClass" in names and "JPEGImages" not in names:

@@ -16,7 +16,7 @@ from decomprec.data.formats.csv_table import (
     split_cells,
     tags_column,
 )
-from decomprec.data.formats.tag_cells import find_separator, split_tags
+from decomprec.data.formats.tag_cells import find_separator, has_lists, split_tags
 from decomprec.data.image_finder import ImageFinder
 from decomprec.data.image_io import image_files
 from decomprec.data.mask_files import normal_path
@@ -202,12 +202,13 @@ def _image_folders(table: Path, split: str, images: Path | None) -> list[Path]:
 
 def _separated(cells: Sequence[str], path: Path) -> list[tuple[str, ...]]:
     """The tags in the cells; says how they are separated."""
-    tags, separator = split_tags(cells), find_separator(cells)
+    tags = split_tags(cells)
+    separator = None if has_lists(cells) else find_separator(cells)
     several = next((cell for cell, found in zip(cells, tags, strict=True) if len(found) > 1), None)
     words = next((cell for cell in cells if len(cell.split()) > 1), None)
     if separator is not None and several is not None:
         sign = "spaces" if separator == " " else repr(separator)
         say(f"{path}: tags are separated by {sign}, as in {several!r}.")
-    elif separator is None and words is not None:
+    elif separator is None and words is not None and not has_lists(cells):
         say(f"{path}: each cell is one tag, such as {words!r}; separate several tags by ';'.")
     return tags

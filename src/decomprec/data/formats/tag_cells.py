@@ -1,31 +1,40 @@
 """The tags in the cells of a table, and the sign that separates them."""
 
+import ast
+import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 
 _SIGNS = (",", ";", "|", "\t", "\n", "\uff0c", "\uff1b", "\u3001")  # the last three are those of Chinese and Japanese
 _JOINING = ("+", "/", "&", ":", "~", "\\n", "\\")
 _SCORES = re.compile(r"(?:[^\W\d][^:=,;|]*[:=]\s*[-+]?\d+(?:\.\d+)?[\s,;|]*)+")
 _BETWEEN = {"and", "&", "+", "/"}
+_LIST = re.compile(r"\s*[\[({].*[\])}]\s*", re.DOTALL)
 _QUOTED = re.compile(r'"[^"]*"')
 
 
 def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
     """Split the cells of a column into tags, at what `find_separator` finds; without repeats and quotes around them.
 
+    If a cell is a list in the notation of Python or JSON, such as "['dog', 'cat']" of pandas or '{"choices": ["dog",
+    "cat"]}' of Label Studio, all others are such lists, one tag or none.
+
     Raises:
-        ValueError: if a cell is a list in the notation of Python or JSON, all are names with numbers such as "dog:0.9",
-            or cells have different separators.
+        ValueError: if a cell has brackets and is no list of names, all are names with numbers such as "dog:0.9", or
+            cells have different separators.
 
     Examples:
         >>> split_tags(["dog; traffic light", "", "dog"])
         [('dog', 'traffic light'), (), ('dog',)]
         >>> split_tags(['"tench, Tinca tinca", dog'])
         [('tench, Tinca tinca', 'dog')]
+        >>> split_tags(["['dog', 'traffic light']", "[]", "dog"])
+        [('dog', 'traffic light'), (), ('dog',)]
     """
-    lists = [cell for cell in cells if re.fullmatch(r"\s*[\[({].*[\])}]\s*", cell, re.DOTALL)]
-    if lists:
-        raise ValueError(f"Expected tags such as 'dog, cat', but got {lists[0]!r}; leave out brackets and quotes.")
+    if has_lists(cells):
+        found = [_list_of(cell) if _LIST.fullmatch(cell) else [cell.strip()] for cell in cells]
+        return [tuple(dict.fromkeys(filter(None, tags))) for tags in found]
     if all(_SCORES.fullmatch(cell) for cell in cells if cell) and (
         scores := next((cell for cell in cells if "." in cell or len(re.findall("[:=]", cell)) > 1), None)
     ):
@@ -34,6 +43,24 @@ def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
         )
     separator = find_separator(cells)
     return [tuple(dict.fromkeys(part for part in _parts(cell, separator) if part)) for cell in cells]
+
+
+def has_lists(cells: Sequence[str]) -> bool:
+    """Tell whether a cell is a list in the notation of Python or JSON."""
+    return any(map(_LIST.fullmatch, cells))
+
+
+def _list_of(cell: str) -> list[str]:
+    """The names in a list or tuple, or in Label Studio's dictionary with the key "choices"."""
+    value = None
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            value = read(cell.strip())
+            break
+    names = value.get("choices") if isinstance(value, dict) and len(value) == 1 else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"Expected tags such as 'dog, cat', but got {cell!r}; leave out brackets and quotes.")
+    return [name.strip() for name in names]
 
 
 def find_separator(cells: Sequence[str]) -> str | None:
