@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.tables.domains import EVIDENCE, MAPS, REFINED
 from benchmarks.tables.markdown import figure, markdown
 
 Runs = list[dict[str, Any]]
@@ -97,8 +98,24 @@ def scale(results: Path) -> str:
     return markdown(head, lines)
 
 
+def trained_backbones(results: Path) -> str:
+    """Dogs by `robust` with each backbone, seed 0: IoU with tags and without."""
+    head = ["backbone", "accuracy", "best map", "evidence", "`robust`", "minutes"]
+    lines = []
+    for name in ("lite2_seed0", "lite0", "resnet18"):
+        (run,) = runs = load(results, f"quality/dogs_{name}.json")
+        cells = []
+        for methods in ([f"{one} (best threshold)" for one in MAPS], [EVIDENCE], [REFINED]):
+            pair = [max(value for method in methods for value in scores(runs, method, tags)) for tags in (True, False)]
+            cells.append(" / ".join(f"{value:.3f}" for value in pair))
+        accuracy, minutes = run["guide_accuracy"]["mean"], run["minutes"]["ours"]
+        lines.append([f"`{run['preset']['guide']['encoder']}`", f"{accuracy:.3f}", *cells, f"{minutes:.0f}"])
+    return markdown(head, lines)
+
+
 HEADLINES: dict[str, Callable[[Path], str]] = {
     "speed": speed,
     "reliability": reliability,
     "scale": scale,
+    "trained_backbones": trained_backbones,
 }
