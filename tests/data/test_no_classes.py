@@ -1,5 +1,6 @@
 """Folders without classes that are laid out as if they had some: refused with the cure, or read as what they are."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,23 @@ def test_where_labelling_tools_keep_tags(file: str, content: str, words: str, tm
     text(tmp_path / file, content)
     with pytest.raises(FileNotFoundError, match=words):
         read(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["dog+cat", "cat & dog", "dog_and_cat", "Dog-Cat", "cat,dog", "traffic light+dog"])
+def test_a_folder_named_like_others_together(name: str, tmp_path: Path) -> None:
+    photos(tmp_path, "dog", "cat", "traffic light", name)
+    with pytest.raises(FileNotFoundError, match=rf"but {re.escape(name)} is named like .* and .* together; if its"):
+        read(tmp_path, "train")
+    classes = ["cat", "dog", name]
+    assert read(tmp_path, "train", classes=classes).class_names == tuple(classes)
+
+
+def test_words_that_folders_share_are_no_combination(tmp_path: Path) -> None:
+    names = ("black dog", "dog", "sand", "white dog")
+    photos(tmp_path, *names)
+    assert read(tmp_path, "train").class_names == names
+
+
+def test_folders_with_their_number_of_images(tmp_path: Path) -> None:
+    photos(tmp_path, "dog (12)", "other (3)")
+    assert read(tmp_path, "train").class_names == ("dog (12)",)

@@ -386,6 +386,28 @@ def _(folder: Path) -> None:
     read(folders(folder, "0", "1"), "train")
 
 
+@CASES(
+    "a folder named like two others together", "refused", r"dog\+cat is named like dog and cat together; if its images"
+)
+def _(folder: Path) -> None:
+    read(folders(folder, "cat", "dog", "dog+cat"), "train")
+
+
+@CASES("a single folder whose name may just mean images", "refused", "only data, which may just mean images; make a")
+def _(folder: Path) -> None:
+    read(folders(folder, "data"), "train")
+
+
+@CASES("a table of Label Studio")
+def _(folder: Path) -> None:
+    numbered(folder / "images")
+    both = '"{""choices"": [""cat"", ""dog""]}"'
+    lines = [f"{i},{both if i else 'dog'},/data/upload/1/0a1b2c3d-{i}.jpg" for i in range(5)]
+    text(folder / "project-1.csv", "\n".join(["id,choice,image", *lines]))
+    found = tags_by_name(read(folder, None))
+    assert found == {"0": {"dog"}, **{str(i): {"cat", "dog"} for i in range(1, 5)}}
+
+
 @CASES("splits by a word in half of the names", "refused", "seg_test, seg_train look like splits; call them train")
 def _(folder: Path) -> None:
     read(folders(folder, "seg_train/seg_train/sea", "seg_test/seg_test/sea", "seg_pred/seg_pred"), "train")

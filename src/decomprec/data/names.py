@@ -124,10 +124,11 @@ def is_nothing(name: str) -> bool:
     """Tell whether a tag or folder means that none of the classes is in the image.
 
     Examples:
-        >>> [is_nothing(name) for name in ("Other", "_background_", "no class", "N/A", " ", "dog")]
-        [True, True, True, True, True, False]
+        >>> [is_nothing(name) for name in ("Other", "_background_", "no class", "N/A", " ", "other (12)", "dog")]
+        [True, True, True, True, True, True, False]
     """
-    return plain(name) in _NOTHING or plain(name).startswith("background") or not plain(name)
+    word = plain(re.sub(r"\s*\(\d+\)$", "", name))  # a number of images, or of a copy
+    return word in _NOTHING or word.startswith("background") or not word
 
 
 def empty_tags(names: Collection[str]) -> set[str]:

@@ -16,10 +16,12 @@ from decomprec.data.names import (
     looks_like_group,
     masks_of,
     may_hold_images,
+    plain,
     split_of,
     subfolders,
 )
 
+_TOGETHER = (r"[+&,;]", r"(?<![^\W_])and(?![^\W_])", r"[\W_]+")  # between the names in a name
 _MOST_FOLDERS = 12  # whose images are looked at
 
 
@@ -37,6 +39,20 @@ def check_groups(root: Path, names: Collection[str]) -> None:
             "like parts of the data; list the images with their tags in tags.csv, or put the images of each class into "
             "a folder; if they are the classes, name them as `classes`."
         )
+
+
+def check_combined(root: Path, names: Collection[str]) -> None:
+    """Refuse a folder that is named like several others together, such as dog+cat: its images may show both."""
+    plain_names = {plain(name) for name in names}
+    for name in sorted(names):
+        for sign in _TOGETHER:
+            parts = [part for part in re.split(sign, name) if plain(part)]
+            if len(parts) > 1 and plain_names.issuperset(map(plain, parts)):
+                raise FileNotFoundError(
+                    f"Expected {root} to hold a folder per class, but {name} is named like {' and '.join(parts)} "
+                    "together; if its images show all of them, list the images with their tags in tags.csv; if it is "
+                    "a class, name the `classes`."
+                )
 
 
 def check_drawn(root: Path, folders: Mapping[str, Sequence[Path]]) -> None:

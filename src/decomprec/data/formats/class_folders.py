@@ -21,7 +21,7 @@ from decomprec.data.formats.class_checks import (
     check_trained,
     check_twins,
 )
-from decomprec.data.formats.class_doubts import check_drawn, check_groups, check_single
+from decomprec.data.formats.class_doubts import check_combined, check_drawn, check_groups, check_single
 from decomprec.data.formats.cures import cures
 from decomprec.data.formats.versions import check_versions
 from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
@@ -112,6 +112,7 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
     for folders in parts.values():
         unnamed = {name: images[folder] for name, folder in folders.items() if name not in classes}
         check_groups(root, unnamed)
+        check_combined(root, unnamed)
         check_versions(root, unnamed)
         check_drawn(root, unnamed)
     found = ClassFolders(root, parts, images, {part: list(_mask_folders(root, part)) for part in parts})
