@@ -277,8 +277,8 @@ def test_the_slider_shows_what_the_model_made_of_the_image(run: Path) -> None:
         assert [view.get("hidden") for view in views] == [None, *[""] * (len(views) - 1)]
         by_title = {view["data-title"]: pixels(view["src"]) for view in views}
         kinds = list(dict.fromkeys(view["data-kind"] for view in views))
-        assert kinds == ["photograph", "mask", "truth", "components", "reconstruction"]
-        assert np.array_equal(by_title["photograph"], photograph)
+        assert kinds == ["image", "mask", "truth", "components", "reconstruction"]
+        assert np.array_equal(by_title["image"], photograph)
         for title, drawn_labels in (("mask", labels), ("ground truth", item["mask"])):
             drawn = drawn_labels.numpy() > 0
             colours = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]])[drawn_labels.numpy()]
@@ -315,7 +315,7 @@ def test_a_few_pixels_are_not_called_a_class(count: int, found: tuple[int, ...])
     item = {"image": torch.rand(3, 40, 40), "tags": torch.ones(1), "name": "a"}
     card = draw(record, [item], Score(0, True, None, 0.0, 0.0))
     assert card.found == found  # from 0.5 % of the 1600 pixels
-    assert [view.kind for view in card.views] == ["photograph", "mask"]
+    assert [view.kind for view in card.views] == ["image", "mask"]
 
 
 def test_a_image_in_the_page_is_small() -> None:
@@ -625,7 +625,7 @@ def test_the_keyboard_reaches_and_moves_everything(run: Path, browser: Browser) 
     assert browser.run("document.querySelector('[data-sort=name]').ariaPressed") == "true"
     assert browser.run("document.querySelector('[data-sort=worst]').ariaPressed") == "false"
     assert "Name" in browser.run("document.querySelector('[role=status]').textContent")
-    for kind in ("photograph", "mask", "truth", "components", "reconstruction"):
+    for kind in ("image", "mask", "truth", "components", "reconstruction"):
         browser.press("Tab")
         assert browser.run(FOCUS) == kind
     for name in sorted(names)[:2]:  # as they are seen now
@@ -635,7 +635,7 @@ def test_the_keyboard_reaches_and_moves_everything(run: Path, browser: Browser) 
     images = "[...document.activeElement.closest('.card').querySelectorAll('img')]"
     seen = f"{images}.filter(image => image.checkVisibility({{checkOpacity: true}})).map(image => image.alt)"
     name = sorted(names)[1]
-    assert browser.run(seen) == [f"photograph of {name}"]
+    assert browser.run(seen) == [f"image of {name}"]
     for key, title in (
         ("ArrowRight", "mask"),
         ("ArrowRight", "ground truth"),
@@ -661,7 +661,7 @@ def test_sorting_sliding_and_showing(run: Path, browser: Browser) -> None:
     opacities = f"{images}.map(image => [image.dataset.title, +image.style.opacity])"
     move = "const s = document.querySelector('.card input'); s.value = 0.5; s.dispatchEvent(new Event('input'))"
     browser.run(f"{{ {move} }}")
-    assert browser.run(opacities)[:2] == [["photograph", 1], ["mask", 0.5]]
+    assert browser.run(opacities)[:2] == [["image", 1], ["mask", 0.5]]
     pressed = (
         "[...document.querySelectorAll('[data-show]')].filter(b => b.ariaPressed === 'true').map(b => b.textContent)"
     )

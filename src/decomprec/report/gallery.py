@@ -55,7 +55,7 @@ class View:
     """One stop of the slider.
 
     Attributes:
-        kind: "photograph", "mask", "truth", "components" or "reconstruction".
+        kind: "image", "mask", "truth", "components" or "reconstruction".
         title: caption.
         uri: the image as a data: URI.
     """
@@ -74,7 +74,7 @@ class Card:
         score: of the image.
         tags: labels of its classes.
         found: labels of the classes that cover at least 0.5 % of its predicted label map.
-        views: photograph, mask, truth (if known), and what the image decoder makes: components and reconstruction.
+        views: image, mask, truth (if known), and what the image decoder makes: components and reconstruction.
         problems: the largest confusions, in words.
         pixelated: whether the image is small and should be enlarged without interpolation.
     """
@@ -179,7 +179,7 @@ def draw(record: RunRecord, dataset: Any, score: Score) -> Card:
 
     tags = tuple((item["tags"].nonzero().flatten() + 1).tolist())
     found = tuple(k for k in range(1, len(shares)) if shares[k] >= _LEAST_SHARE)
-    views = [("photograph", "photograph", images[0]), ("mask", "mask", overlay(images, labels[None])[0])]
+    views = [("image", "image", images[0]), ("mask", "mask", overlay(images, labels[None])[0])]
     truth = item["mask"] if score.iou is not None else None
     if truth is not None:
         views.append(("truth", "ground truth", overlay(images, truth[None])[0]))

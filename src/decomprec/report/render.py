@@ -113,7 +113,7 @@ def page(
         measured=len(scores),
         median=statistics.median(ious) if ious else None,
         sorts=[*sorts, ("uncertain", "Least certain"), ("name", "Name")],
-        kinds=[kind for kind in ("photograph", "mask", "truth", "components", "reconstruction") if kind in kinds],
+        kinds=[kind for kind in ("image", "mask", "truth", "components", "reconstruction") if kind in kinds],
         facts=record.facts or preset,
         preset=yaml.safe_dump(
             record.preset.without_folders().model_dump(mode="json"), sort_keys=False, allow_unicode=True
