@@ -107,6 +107,56 @@ def test_signs_in_names_separate_nothing(name: str) -> None:
     assert split_tags(["cat", name, "dog", name]) == [("cat",), (name,), ("dog",), (name,)]
 
 
+def test_a_row_for_each_tag(tmp_path: Path) -> None:
+    """Bit j of an image's number says whether it has a row of class j; a row may come twice."""
+    names = ("cat", "traffic light", "dog")
+    expected = {str(i): {name for j, name in enumerate(names) if i >> j & 1} for i in range(1, COUNT)}
+    for i in expected:
+        image(tmp_path / "images" / f"{i}.jpg")
+    rows = [f"{i}.jpg,{tag}" for i, tags in expected.items() for tag in sorted(tags)]
+    text(tmp_path / "labels.csv", "\n".join(["image,label", *rows, rows[0]]))
+    assert both(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    "rows", ["0.jpg,cat\n0.jpg,none", "0.jpg,cat\n0.jpg,", "0.jpg,good\n0.jpg,cat", "0.jpg,cat;dog\n0.jpg,cat"]
+)
+def test_rows_of_an_image_that_contradict_each_other_are_refused(rows: str, tmp_path: Path) -> None:
+    table(tmp_path, "image,label", ("cat", "dog"))
+    text(tmp_path / "labels.csv", f"image,label\n{rows}\n1.jpg,dog\n2.jpg,cat")
+    with pytest.raises(ValueError, match=r"labels\.csv to list each image once, but got 0\.jpg 2 times; give all of"):
+        read(tmp_path, "train")
+
+
+def test_rows_of_zero_and_one_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    table(tmp_path, "image,cat,dog", (0, 1), (1, 0))
+    text(tmp_path / "labels.csv", "image,cat,dog\n0.jpg,1,0\n0.jpg,0,1\n1.jpg,1,1")
+    with pytest.raises(ValueError, match=r"to list each image once, but got 0\.jpg 2 times"):
+        read(tmp_path, "train")
+
+
+def test_objects_of_an_image_in_two_splits_are_refused(tmp_path: Path) -> None:
+    table(tmp_path, "image,label", ("cat", "dog"))
+    text(tmp_path / "labels.csv", "image,split,label,xmin\n0.jpg,train,cat,1\n0.jpg,val,dog,2\n1.jpg,train,dog,1")
+    with pytest.raises(ValueError, match=r"to list each image once, but got 0\.jpg 2 times"):
+        read(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    "header", ["image,tag1,tag2", "image,Label_1,Label_2", "image,class,class 2", "image,split,tag1,tag2"]
+)
+def test_numbered_columns_of_tags(header: str, tmp_path: Path) -> None:
+    splits = [("train", "train", "train", "val")] if "split" in header else []
+    table(tmp_path, header, *splits, ("cat", "traffic light"), ("", "dog", "none", "cat"))
+    tags = [{"cat"}, {"traffic light", "dog"}, {"cat"}, {"traffic light", "cat"}]
+    assert both(tmp_path) == {str(i): tags[i % 4] for i in range(COUNT)}
+
+
+def test_numbered_columns_of_zero_and_one_are_classes(tmp_path: Path) -> None:
+    table(tmp_path, "image,class1,class2", (0, 1), (1, 0))
+    assert both(tmp_path) == {str(i): {"class1"} if i % 2 else {"class2"} for i in range(COUNT)}
+
+
 def test_a_class_in_two_spellings(tmp_path: Path) -> None:
     table(tmp_path / "table", "image,label", ("cat", "Cat", "traffic light", "traffic_light"))
     for name in ("train/cat", "train/dog", "val/Cat", "val/Dog"):

@@ -98,6 +98,18 @@ def _(folder: Path) -> None:
     assert read(folder, "val").tags[:, 0].tolist() == [0, 1, 0, 1, 0]
 
 
+@CASES("rows and columns of tags")
+def _(folder: Path) -> None:
+    rows = {
+        "rows": ["image,label", *(f"{name}.jpg,{tag}" for name in numbered(folder / "rows") for tag in ("dog", "cat"))],
+        "columns": ["image,label1,label2", *(f"{name}.jpg,dog,cat" for name in numbered(folder / "columns"))],
+    }
+    for place, lines in rows.items():
+        text(folder / place / "labels.csv", "\n".join(lines))
+        assert read(folder / place, "train").class_names == ("cat", "dog")
+        assert read(folder / place, "train").tags.tolist() == [[1, 1]] * 4
+
+
 @CASES("COCO files of all splits in one folder")
 def _(folder: Path) -> None:
     for split in ("train", "val"):

@@ -28,8 +28,9 @@ class TaggedCSV(TaggedImages):
     a cell are separated by commas, semicolons or bars, or are a list as pandas and Label Studio write it. Without these
     signs in the column, a cell is one tag ("traffic light"), unless other cells show that spaces separate tags ("dog
     person", "dog"). Cells such as ``none`` and
-    ``background`` are no tags, unless `classes` has them. Columns of 0 and 1, one for each class, serve too. In a table
-    with a row for each object, which a column such as ``xmin`` tells, an image has the tags of all its objects.
+    ``background`` are no tags, unless `classes` has them. Columns of 0 and 1, one for each class, serve too, as do
+    numbered columns of tags, such as ``tag1`` and ``tag2``. In a table with a row for each tag, or for each object,
+    which a column such as ``xmin`` tells, an image has the tags of all its rows.
 
     Args:
         csv: the file, with a header; or a folder that holds one, or one for each split, as `find_tables` knows.
@@ -57,8 +58,8 @@ class TaggedCSV(TaggedImages):
     Raises:
         FileNotFoundError: if a file is missing, or a mask that the table names.
         ValueError: if the file is no such table, a column is missing, a row has too few or too many cells, cells have
-            different separators, an image is listed twice or lies outside its folder, the split is unknown,
-            or a class occurs in no row.
+            different separators, an image is listed twice, not with a tag in each row, or lies outside its folder, the
+            split is unknown, or a class occurs in no row.
 
     Examples:
         >>> import tempfile

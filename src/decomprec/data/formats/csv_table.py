@@ -10,6 +10,7 @@ from typing import Any
 
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.names import SPLITS, holds_masks, is_nothing, plain, split_of
+from decomprec.data.notices import say
 from decomprec.data.paths import read_text
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -80,7 +81,7 @@ def read_table(path: Path) -> Table:
             )
     if header and len(lines) == 1:
         raise ValueError(f"Expected {path} to list at least one image, but got none.")
-    return {name: [cells[i].strip() for _, cells in lines[1:]] for i, name in enumerate(header)}
+    return _with_tags({name: [cells[i].strip() for _, cells in lines[1:]] for i, name in enumerate(header)}, path)
 
 
 def _read_json_lines(path: Path) -> Table:
@@ -96,7 +97,20 @@ def _read_json_lines(path: Path) -> Table:
     if not rows:
         raise ValueError(f"Expected {path} to list at least one image, but got none.")
     columns = dict.fromkeys(name for row in rows for name in row)
-    return {name: [_cell(row.get(name)) for row in rows] for name in columns}
+    return _with_tags({name: [_cell(row.get(name)) for row in rows] for name in columns}, path)
+
+
+def _with_tags(table: Table, path: Path) -> Table:
+    """The table with a column "tags" of what its numbered columns hold, such as "tag1" and "tag2"."""
+    bases = [re.sub(r"\d+$", "", plain(name)) for name in table]
+    numbered = [
+        name for name, base in zip(table, bases, strict=True) if base in _USUAL["tags"] and bases.count(base) > 1
+    ]
+    if "tags" in table or not numbered or all(only_flags(table[name]) for name in numbered):
+        return table
+    say(f"{path}: the tags of an image are in the columns {', '.join(numbered)}.")
+    rows = zip(*(table[name] for name in numbered), strict=True)
+    return {**table, "tags": [_cell([cell for cell in row if cell]) for row in rows]}
 
 
 def _cell(value: Any) -> str:

@@ -1,7 +1,8 @@
 """The rows of tables that list images with their tags."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -16,11 +17,11 @@ from decomprec.data.formats.csv_table import (
     split_cells,
     tags_column,
 )
-from decomprec.data.formats.tag_cells import find_separator, has_lists, split_tags
+from decomprec.data.formats.tag_cells import find_separator, split_tags
 from decomprec.data.image_finder import ImageFinder
 from decomprec.data.image_io import image_files
 from decomprec.data.mask_files import normal_path
-from decomprec.data.names import is_nothing, plain, split_of, subfolders
+from decomprec.data.names import empty_tags, is_nothing, plain, split_of, subfolders
 from decomprec.data.notices import say
 from decomprec.data.paths import images_folder
 from decomprec.data.splits import meaning_of_values, say_meaning
@@ -72,7 +73,7 @@ class _Read(NamedTuple):
 
 
 def read_rows(tables: Mapping[str, Path], columns: Columns, images: Path | None, named: Collection[str]) -> list[Row]:
-    """Read the rows of tables; of a table with a row for each object, one for each image.
+    """Read the rows of tables; of a table with a row for each object or each tag, one for each image.
 
     Args:
         tables: by the split of their images, unless they have a column of splits.
@@ -89,7 +90,7 @@ def read_rows(tables: Mapping[str, Path], columns: Columns, images: Path | None,
     rows = []
     for one in read:
         tags = _flagged(one) if one.tags is None else [next(separated) for _ in one.table[one.tags]]
-        rows += _rows(one, tags, images)
+        rows += _by_image(one, _rows(one, tags, images), named)
     return rows
 
 
@@ -154,28 +155,45 @@ def _flagged(read: _Read) -> list[tuple[str, ...]]:
 
 
 def _rows(read: _Read, tags: Sequence[tuple[str, ...]], images: Path | None) -> list[Row]:
-    table, box = read.table, box_column(read.table)
-    names = table[read.image]
+    names = read.table[read.image]
     splits = [read.part] * len(names) if read.splits is None else read.splits
     of_split = {split: split if split_of(split) else read.part for split in set(splits)}
     finders = {split: ImageFinder(*_image_folders(read.path, of, images)) for split, of in of_split.items()}
     masks = [None] * len(names) if read.masks is None else ["" if is_nothing(cell) else cell for cell in read.masks]
     listed = zip(names, splits, tags, masks, strict=True)
-    rows = [Row(read.path, name, split, found, finders[split], mask) for name, split, found, mask in listed]
-    if box is None:
+    return [Row(read.path, name, split, found, finders[split], mask) for name, split, found, mask in listed]
+
+
+def _by_image(read: _Read, rows: list[Row], named: Collection[str]) -> list[Row]:
+    """One row for each image, of a table with a row for each object or each tag; other rows as they are."""
+    box = box_column(read.table)
+    if box is not None:
+        say(f"{read.path} lists objects: the tags of an image are those of all its objects.")
+        found = zip(rows, read.table[box], strict=True)
+        merged = _merged(row if place else row._replace(tags=()) for row, place in found)
+        _say_unlisted(read.path, merged)
+        return merged
+    counts = Counter((row.split, row.name) for row in rows)
+    repeated = [row for row in rows if counts[row.split, row.name] > 1]
+    nothing = empty_tags({tag for row in rows for tag in row.tags}) - set(named)
+    if read.tags is None or not repeated or any(len(row.tags) != 1 or row.tags[0] in nothing for row in repeated):
         return rows
-    say(f"{read.path} lists objects: the tags of an image are those of all its objects.")
-    merged: dict[str, Row] = {}
-    for row, place in zip(rows, table[box], strict=True):
-        known = merged.setdefault(row.name, row._replace(tags=()))
-        tags_now = dict.fromkeys([*known.tags, *(row.tags if place else ())])
+    say(f"{read.path} lists an image in several rows, such as {repeated[0].name}: it has the tags of all of them.")
+    return _merged(rows)
+
+
+def _merged(rows: Iterable[Row]) -> list[Row]:
+    """One row for each image of a split, with the tags of all its rows."""
+    merged: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        known = merged.setdefault((row.split, row.name), row)
         if known.mask and row.mask and known.mask != row.mask:
             raise ValueError(
-                f"Expected {read.path} to name one mask of {row.name}, but got {known.mask} and {row.mask}; merge them "
+                f"Expected {row.table} to name one mask of {row.name}, but got {known.mask} and {row.mask}; merge them "
                 "into one, with the number of each class."
             )
-        merged[row.name] = known._replace(tags=tuple(tags_now), mask=known.mask or row.mask)
-    _say_unlisted(read.path, list(merged.values()))
+        tags = tuple(dict.fromkeys([*known.tags, *row.tags]))
+        merged[row.split, row.name] = known._replace(tags=tags, mask=known.mask or row.mask)
     return list(merged.values())
 
 
@@ -202,13 +220,12 @@ def _image_folders(table: Path, split: str, images: Path | None) -> list[Path]:
 
 def _separated(cells: Sequence[str], path: Path) -> list[tuple[str, ...]]:
     """The tags in the cells; says how they are separated."""
-    tags = split_tags(cells)
-    separator = None if has_lists(cells) else find_separator(cells)
+    tags, separator = split_tags(cells), find_separator(cells)
     several = next((cell for cell, found in zip(cells, tags, strict=True) if len(found) > 1), None)
-    words = next((cell for cell in cells if len(cell.split()) > 1), None)
+    words = next((found[0] for found in tags if len(found) == 1 and len(found[0].split()) > 1), None)
     if separator is not None and several is not None:
         sign = "spaces" if separator == " " else repr(separator)
         say(f"{path}: tags are separated by {sign}, as in {several!r}.")
-    elif separator is None and words is not None and not has_lists(cells):
+    elif separator is None and several is None and words is not None:
         say(f"{path}: each cell is one tag, such as {words!r}; separate several tags by ';'.")
     return tags

@@ -32,7 +32,7 @@ def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
         >>> split_tags(["['dog', 'traffic light']", "[]", "dog"])
         [('dog', 'traffic light'), (), ('dog',)]
     """
-    if has_lists(cells):
+    if any(map(_LIST.fullmatch, cells)):
         found = [_list_of(cell) if _LIST.fullmatch(cell) else [cell.strip()] for cell in cells]
         return [tuple(dict.fromkeys(filter(None, tags))) for tags in found]
     if all(_SCORES.fullmatch(cell) for cell in cells if cell) and (
@@ -43,11 +43,6 @@ def split_tags(cells: Sequence[str]) -> list[tuple[str, ...]]:
         )
     separator = find_separator(cells)
     return [tuple(dict.fromkeys(part for part in _parts(cell, separator) if part)) for cell in cells]
-
-
-def has_lists(cells: Sequence[str]) -> bool:
-    """Tell whether a cell is a list in the notation of Python or JSON."""
-    return any(map(_LIST.fullmatch, cells))
 
 
 def _list_of(cell: str) -> list[str]:
@@ -73,7 +68,7 @@ def find_separator(cells: Sequence[str]) -> str | None:
     or backslash separates tags if at least half of the cells that hold it have only tags that also stand alone.
 
     Returns:
-        The sign, " " for white space, or None if each cell is one tag.
+        The sign, " " for white space, or None if each cell is one tag, or cells are lists.
 
     Raises:
         ValueError: if cells have different separators.
@@ -83,6 +78,8 @@ def find_separator(cells: Sequence[str]) -> str | None:
         (',', ' ')
         >>> find_separator(["golden retriever", "tabby cat", "dog"])
     """
+    if any(map(_LIST.fullmatch, cells)):
+        return None
     bare = [_QUOTED.sub("", cell) for cell in cells]
     found = [sign for sign in _SIGNS if any(sign in cell for cell in bare)]
     if len(found) > 1:
