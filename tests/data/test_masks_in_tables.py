@@ -7,7 +7,7 @@ import pytest
 from support.layouts import image, mask, masked, read, tags_by_name, text
 
 from decomprec.data import TaggedCSV
-from decomprec.data.formats.csv_table import mask_column
+from decomprec.data.formats.table_columns import mask_column
 
 COUNT = 8
 BAD = range(1, COUNT, 2)  # numbers of images with a defect

@@ -1,11 +1,14 @@
 """Tables as Kaggle, pandas, fastai and spreadsheets leave them; what is read is compared with how they were made."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.layouts import image, read, tags_by_name, text
 
-from decomprec.data.formats.csv_table import class_columns, split_cells
+from decomprec.data.formats.table_columns import class_columns, split_cells
+from decomprec.data.formats.tables import find_tables
 from decomprec.data.formats.tag_cells import split_tags
 
 COUNT = 8
@@ -157,6 +160,79 @@ def test_numbered_columns_of_zero_and_one_are_classes(tmp_path: Path) -> None:
     assert both(tmp_path) == {str(i): {"class1"} if i % 2 else {"class2"} for i in range(COUNT)}
 
 
+LISTS = {
+    "image and tag": lambda i, tag: f"{i}.jpg,{tag}",
+    "path and tag": lambda i, tag: f"/home/me/data/images/{i}.jpg;{tag}",
+    "tag and image": lambda i, tag: f"{tag}\t{i}.jpg",
+    "split of Google": lambda i, tag: f"{'VALIDATION' if i == 7 else 'TRAIN'},gs://bucket/images/{i}.jpg,{tag}",
+    "no split of Google": lambda i, tag: f"UNASSIGNED,gs://bucket/images/{i}.jpg,{tag}",
+}
+
+
+@pytest.mark.parametrize("line", LISTS.values(), ids=LISTS)
+def test_lists_without_a_header(line: Callable[[int, str], str], tmp_path: Path) -> None:
+    table(tmp_path, "image,label", ("cat", "dog"))
+    text(tmp_path / "labels.csv", "\n".join(line(i, "dog" if i % 2 else "traffic light") for i in range(COUNT)))
+    assert both(tmp_path) == {str(i): {"dog"} if i % 2 else {"traffic light"} for i in range(COUNT)}
+
+
+def test_a_list_without_a_header_has_as_many_tags_as_an_image_needs(tmp_path: Path) -> None:
+    table(tmp_path, "image,label", ("cat", "dog"))
+    tags = [["dog"], ["cat", "dog", "bird"], ["cat"], ["bird", "cat"]]
+    text(tmp_path / "labels.csv", "\n".join(",".join([f"{i}.jpg", *tags[i % 4]]) for i in range(COUNT)))
+    assert both(tmp_path) == {str(i): set(tags[i % 4]) for i in range(COUNT)}
+
+
+@pytest.mark.parametrize("rest", ["1,2,3,4,dog", "0.9,dog", "x.png", "x.png,dog"])
+def test_a_list_without_a_header_that_leaves_a_doubt_is_refused(rest: str, tmp_path: Path) -> None:
+    table(tmp_path, "image,label", ("cat", "dog"))
+    text(tmp_path / "labels.csv", "\n".join(f"{i}.jpg,{rest}" for i in range(COUNT)))
+    with pytest.raises((ValueError, FileNotFoundError), match=r"call that of the images image, that of the tags tags"):
+        read(tmp_path, "train")
+
+
+TAGS = [["dog"], ["cat", "traffic light"], [], ["cat"]]
+JSON = {
+    "objects": [{"image": f"{i}.jpg", "labels": TAGS[i % 4]} for i in range(COUNT)],
+    "tags by image": {f"{i}.jpg": TAGS[i % 4] for i in range(COUNT)},
+    "objects by image": {f"{i}.jpg": {"labels": TAGS[i % 4], "width": 8} for i in range(COUNT)},
+    "as one text": {f"{i}.jpg": "; ".join(TAGS[i % 4]) for i in range(COUNT)},
+    "Label Studio's short form": [
+        {"id": i, "image": f"/data/upload/1/0a1b2c3d-{i}.jpg", "choice": {"choices": TAGS[i % 4]}} for i in range(COUNT)
+    ],
+}
+
+
+@pytest.mark.parametrize("value", JSON.values(), ids=JSON)
+@pytest.mark.parametrize("by_file", [False, True])
+def test_tables_of_json(value: object, by_file: bool, tmp_path: Path) -> None:
+    table(tmp_path, "image,label", ("cat", "dog"))
+    (tmp_path / "labels.csv").unlink()
+    file = text(tmp_path / "labels.json", json.dumps(value, indent=2))
+    place = file if by_file else tmp_path
+    found = tags_by_name(read(place, "train")) | tags_by_name(read(place, "val"))
+    assert found == {str(i): set(TAGS[i % 4]) for i in range(COUNT)}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+        [{"id": 0, "label": "cat"}],
+        {"0": "cat", "1": "dog"},
+        [{"image_id": 1, "category_id": 2, "bbox": [0, 0, 1, 1], "score": 0.5}],
+        [{"data": {"image": "0.jpg"}, "annotations": []}],
+        ["0.jpg", "1.jpg"],
+        [],
+    ],
+)
+def test_json_that_lists_no_images_is_no_table(value: object, tmp_path: Path) -> None:
+    file = text(tmp_path / "labels.json", json.dumps(value))
+    assert find_tables(tmp_path) == {}
+    with pytest.raises(ValueError, match=r"labels\.json to (be COCO|list at least one image|hold COCO)"):
+        read(file, "train")
+
+
 def test_a_class_in_two_spellings(tmp_path: Path) -> None:
     table(tmp_path / "table", "image,label", ("cat", "Cat", "traffic light", "traffic_light"))
     for name in ("train/cat", "train/dog", "val/Cat", "val/Dog"):
@@ -182,18 +258,6 @@ def test_numbers_with_a_list_of_their_names(tmp_path: Path) -> None:
 def test_columns_of_images_by_other_names(column: str, tmp_path: Path) -> None:
     table(tmp_path, f"{column},labels,price", ("cat", "dog"), (3, 2.5))
     assert both(tmp_path) == {str(i): {("cat", "dog")[i % 2]} for i in range(COUNT)}
-
-
-def test_a_table_without_a_header_is_refused(tmp_path: Path) -> None:
-    """Its first image would be lost as a header."""
-    table(tmp_path, "a.jpg,dog", ("dog", "cat"))
-    with pytest.raises(
-        FileNotFoundError, match=r"labels\.csv has the columns a\.jpg, dog: call that of the images image"
-    ):
-        read(tmp_path, "train")
-    (tmp_path / "labels.csv").rename(tmp_path / "tags.csv")
-    with pytest.raises(ValueError, match=r"a column 'image', but got \['a\.jpg', 'dog'\]; name it in the first line"):
-        read(tmp_path, "train")
 
 
 def test_boxes_are_no_tags(tmp_path: Path) -> None:

@@ -110,6 +110,19 @@ def _(folder: Path) -> None:
         assert read(folder / place, "train").tags.tolist() == [[1, 1]] * 4
 
 
+@CASES("lists without a header")
+def _(folder: Path) -> None:
+    text(folder / "labels.csv", "\n".join(f"TRAIN,gs://bucket/{name}.jpg,dog,cat" for name in numbered(folder)))
+    assert read(folder, "train").tags.tolist() == [[1, 1]] * 4
+
+
+@CASES("lists in JSON")
+def _(folder: Path) -> None:
+    tags = {f"{name}.jpg": ["dog", "cat"] for name in numbered(folder)}
+    text(folder / "labels.json", json.dumps(tags))
+    assert read(folder, "train").tags.tolist() == [[1, 1]] * 4
+
+
 @CASES("COCO files of all splits in one folder")
 def _(folder: Path) -> None:
     for split in ("train", "val"):

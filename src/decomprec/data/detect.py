@@ -8,6 +8,7 @@ from decomprec.data.formats.hugging_face import is_hugging_face
 from decomprec.data.formats.named_splits import made_of
 from decomprec.data.formats.pairs import find_pairs
 from decomprec.data.formats.pets import is_pets
+from decomprec.data.formats.table_files import is_json_table
 from decomprec.data.formats.tables import SUFFIXES, find_tables
 from decomprec.data.formats.voc_devkit import find_devkit
 from decomprec.data.image_io import IMAGE_SUFFIXES
@@ -20,8 +21,8 @@ _ENDINGS = {**dict.fromkeys(SUFFIXES, "csv"), ".json": "coco", ".parquet": "hf",
 def detect_format(path: str | Path) -> str:
     """Detect the format of a data set.
 
-    A file is told by its ending: .csv, .tsv, .jsonl, .json (COCO), .parquet (hf) or .tar (webdataset). A folder is
-    told by the first of these that it holds:
+    A file is told by its ending: .csv, .tsv, .jsonl, .json (COCO, or csv if it is a list of images), .parquet (hf) or
+    .tar (webdataset). A folder is told by the first of these that it holds:
 
     - "voc": JPEGImages with ImageSets, masks or annotations, also below ``VOC2012`` or ``VOCdevkit``;
     - "pets": ``oxford-iiit-pet``, or its ``images`` and ``annotations/trimaps``;
@@ -63,7 +64,7 @@ def detect_format(path: str | Path) -> str:
                 f"Expected `path` to be a folder or end in .csv, .json, .parquet or .tar, but got {path}; name its "
                 "`format`."
             )
-        return format
+        return "csv" if format == "coco" and is_json_table(path) else format
     path = unwrapped(path)
     if find_devkit(path):
         return "voc"

@@ -24,7 +24,7 @@ from decomprec.data.splits import choose_part, in_part
 class TaggedCSV(TaggedImages):
     r"""Images listed in a table with columns for the image, the split and the tags.
 
-    The table is CSV in UTF-8 or UTF-16, with commas, semicolons, tabs or bars between cells, or JSON lines. The tags of
+    The table is CSV in UTF-8 or UTF-16, with commas, semicolons, tabs or bars between cells, or JSON. The tags of
     a cell are separated by commas, semicolons or bars, or are a list as pandas and Label Studio write it. Without these
     signs in the column, a cell is one tag ("traffic light"), unless other cells show that spaces separate tags ("dog
     person", "dog"). Cells such as ``none`` and

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from decomprec.data.formats.tables import SUFFIXES, unused_tables
+from decomprec.data.formats.tables import possible_tables, unused_tables
 from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
 from decomprec.data.names import holds_masks, in_system, is_system, subfolders
 
@@ -21,7 +21,7 @@ _PACKED = {
 
 
 _LISTS = (".txt", ".lst", ".csv", ".tsv", ".json", ".jsonl", ".xml")
-_SHEETS = (".xlsx", ".xls", ".ods")
+_SHEETS = (".xlsx", ".xls", ".ods", ".parquet")
 _LOOKED_AT = 8
 _MOST_BYTES = 2**22
 
@@ -70,7 +70,7 @@ def _of_tools(root: Path, names: list[str]) -> list[str]:
     elif any(b'"choices"' in _head(file) for file in root.glob("*.json")):
         found.append("For tags of Label Studio, export as CSV.")
     elif any(root.glob("*.json")):
-        found.append("JSON files are read if they are COCO: export as that, from labelme with labelme2coco.")
+        found.append("JSON is read if it is COCO or lists images and tags; for labelme, make COCO with labelme2coco.")
     if "SegmentationClass" in names and "JPEGImages" not in names:
         found.append("Put the images of SegmentationClass into JPEGImages; CVAT does with the option to save images.")
     if "leftImg8bit" in (root.name, *names):
@@ -85,10 +85,11 @@ def _of_lists(root: Path) -> list[str]:
         for file in sorted(root.iterdir())
         if file.suffix.lower() in _SHEETS and not is_system(file.name)
     ]
-    listings = [file.name for file in find_listings(root, image_files(root)) if file.suffix.lower() not in SUFFIXES]
+    tables = possible_tables(root)
+    listings = [file for file in find_listings(root, image_files(root)) if file not in tables]
     said += [
-        f"{name} lists the images: if it says their tags, save it as tags.csv, with the columns image and tags."
-        for name in listings[:1]
+        f"{file.name} lists the images: if it says their tags, save it as tags.csv, with the columns image and tags."
+        for file in listings[:1]
     ]
     return said
 

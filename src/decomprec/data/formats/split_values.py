@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from decomprec.data.formats.csv_table import find_column, read_table, split_cells
+from decomprec.data.formats.table_columns import find_column, split_cells
+from decomprec.data.formats.table_files import read_table
 from decomprec.data.paths import read_text
 from decomprec.data.splits import meaning_of_values
 

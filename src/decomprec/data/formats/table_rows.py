@@ -6,17 +6,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from decomprec.data.formats.csv_table import (
+from decomprec.data.formats.table_columns import (
     Table,
     box_column,
     class_columns,
     find_column,
     mask_column,
     only_flags,
-    read_table,
     split_cells,
     tags_column,
 )
+from decomprec.data.formats.table_files import read_table
 from decomprec.data.formats.tag_cells import find_separator, split_tags
 from decomprec.data.image_finder import ImageFinder
 from decomprec.data.image_io import image_files

@@ -3,21 +3,15 @@
 import re
 from pathlib import Path
 
-from decomprec.data.formats.csv_table import (
-    class_columns,
-    find_column,
-    mask_column,
-    read_table,
-    split_cells,
-    tags_column,
-)
+from decomprec.data.formats.table_columns import class_columns, find_column, mask_column, split_cells, tags_column
+from decomprec.data.formats.table_files import is_json_table, read_table
 from decomprec.data.names import has_role, is_system, split_of, subfolders
 
 TABLE = "tags.csv"
 """Name of a folder's table of tags."""
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
-"""Endings of tables."""
+"""Endings of tables, beside that of JSON."""
 
 _WORDS = re.compile(r"[\W_]*(labels?|tags?|classes|annotations?|metadata|data|list|df|v\d+)$", re.IGNORECASE)
 
@@ -66,7 +60,7 @@ def find_tables(folder: Path) -> dict[str, Path]:
 def unused_tables(folder: Path) -> list[str]:
     """Say why the tables in a folder do not list images with tags, in a sentence each."""
     said = []
-    for file in _files(folder):
+    for file in possible_tables(folder):
         try:
             columns = ", ".join(read_table(file))
         except (ValueError, OSError) as error:
@@ -76,14 +70,17 @@ def unused_tables(folder: Path) -> list[str]:
     return said
 
 
+def possible_tables(folder: Path) -> list[Path]:
+    """The files in a folder that may be tables, by their endings; JSON files by their beginning."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not is_system(file.name)]
+    files = [file for file in files if "submission" not in file.stem.casefold()]
+    json = {file for file in files if file.suffix.lower() == ".json" and is_json_table(file)}
+    return [file for file in files if file in json or file.suffix.lower() in SUFFIXES]
+
+
 def _tables(folder: Path) -> list[Path]:
     """The tables of images and tags in a folder."""
-    return [file for file in _files(folder) if _is_table(file)]
-
-
-def _files(folder: Path) -> list[Path]:
-    files = (file for file in sorted(folder.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file())
-    return [file for file in files if not is_system(file.name) and "submission" not in file.stem.casefold()]
+    return [file for file in possible_tables(folder) if _is_table(file)]
 
 
 def _is_table(path: Path) -> bool:

@@ -1,25 +1,18 @@
-"""Reading a table of images: its cells, and its columns under their usual names."""
+"""The columns of a table of images, under their usual names."""
 
-import csv
-import io
-import json
 import re
-from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path, PurePath
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import PurePath
 
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.names import SPLITS, holds_masks, is_nothing, plain, split_of
-from decomprec.data.notices import say
-from decomprec.data.paths import read_text
 
-_DELIMITERS = (",", ";", "\t", "|")
-_USUAL = {
+USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
     "image": ("image", "images", "filename", "file", "path", "filepath", "imagepath", "imagename", "imagefile", "img"),
     "split": ("split", "subset", "set", "partition", "usage", "fold"),
     "tags": ("tags", "tag", "labels", "label", "classes", "class", "categories", "category", "classname"),
 }
-_MORE = {
+MORE_NAMES: Mapping[str, tuple[str, ...]] = {
     "image": ("imgpath", "imgname", "imageid", "imageindex", "fname", "filepaths", "filenames", "name", "id"),
     "split": (),  # see `split_cells`
     "tags": ("species", "breed", "dx", "target", "choice", "diagnosis", "findinglabels", "labelname", "classid"),
@@ -38,86 +31,6 @@ _NUMBERS_OF_ROWS = re.compile(r"(unnamed:\d+|index)?")
 
 Table = dict[str, list[str]]
 """Cells by column."""
-
-
-def read_table(path: Path) -> Table:
-    r"""Read a table: CSV with a header, or JSON lines.
-
-    CSV is UTF-8 or UTF-16, its cells separated by commas, semicolons, tabs or bars.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it can't be read, two columns have one name, a row has too few or too many cells, or there is
-            none.
-
-    Examples:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "tags.csv"
-        >>> _ = path.write_text("image;tags\na.jpg;dog, cat\n")
-        >>> read_table(path)
-        {'image': ['a.jpg'], 'tags': ['dog, cat']}
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected `csv` to be a file, but got {path}.")
-    if path.suffix.lower() == ".jsonl":
-        return _read_json_lines(path)
-    text = read_text(path)
-    delimiter, text = _delimiter(text)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-        lines = [(reader.line_num, cells) for cells in reader if cells]
-    except csv.Error as error:
-        raise ValueError(f"Expected {path} to be a CSV file, but: {error}.") from error
-    header = [cell.strip() for cell in lines[0][1]] if lines else []
-    if repeated := [name for name in header if header.count(name) > 1]:
-        raise ValueError(f"Expected {path} to have a column {repeated[0]!r}, but got {header}; rename one.")
-    for number, cells in lines[1:]:
-        if len(cells) != len(header):
-            more = len(cells) > len(header)
-            cure = f"put a cell with {delimiter!r} in quotes" if more else "an empty cell needs its delimiter too"
-            raise ValueError(
-                f"Expected line {number} of {path} to have {len(header)} cells, {', '.join(header)}, but got {cells}; "
-                f"{cure}."
-            )
-    if header and len(lines) == 1:
-        raise ValueError(f"Expected {path} to list at least one image, but got none.")
-    return _with_tags({name: [cells[i].strip() for _, cells in lines[1:]] for i, name in enumerate(header)}, path)
-
-
-def _read_json_lines(path: Path) -> Table:
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        try:
-            row = json.loads(line) if line.strip() else {}
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"Expected line {number} of {path} to be JSON, but: {type(error).__name__}.") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"Expected line {number} of {path} to be a JSON object, but got {line[:80]!r}.")
-        rows += [row] if row else []
-    if not rows:
-        raise ValueError(f"Expected {path} to list at least one image, but got none.")
-    columns = dict.fromkeys(name for row in rows for name in row)
-    return _with_tags({name: [_cell(row.get(name)) for row in rows] for name in columns}, path)
-
-
-def _with_tags(table: Table, path: Path) -> Table:
-    """The table with a column "tags" of what its numbered columns hold, such as "tag1" and "tag2"."""
-    bases = [re.sub(r"\d+$", "", plain(name)) for name in table]
-    numbered = [
-        name for name, base in zip(table, bases, strict=True) if base in _USUAL["tags"] and bases.count(base) > 1
-    ]
-    if "tags" in table or not numbered or all(only_flags(table[name]) for name in numbered):
-        return table
-    say(f"{path}: the tags of an image are in the columns {', '.join(numbered)}.")
-    rows = zip(*(table[name] for name in numbered), strict=True)
-    return {**table, "tags": [_cell([cell for cell in row if cell]) for row in rows]}
-
-
-def _cell(value: Any) -> str:
-    """A value of JSON as a cell of CSV; names in a list are put in quotes."""
-    if isinstance(value, list) and all(isinstance(name, str | int) and '"' not in str(name) for name in value):
-        return ", ".join(f'"{name}"' for name in value)
-    return value.strip() if isinstance(value, str) else "" if value is None else json.dumps(value)
 
 
 def tags_column(table: Table, others: Iterable[str | None], name: str | None = None) -> str | None:
@@ -154,7 +67,7 @@ def mask_column(table: Table, others: Collection[str | None] = ()) -> str | None
         >>> mask_column({"image": ["a.jpg"], "mask": ["1"], "no_mask": ["0"]})
     """
     named = [name for name in table if name not in others and holds_masks(_FILE_WORDS.sub("", plain(name)))]
-    found = [name for name in named if _are_images([cell for cell in table[name] if not is_nothing(cell)])]
+    found = [name for name in named if are_images([cell for cell in table[name] if not is_nothing(cell)])]
     if len(found) > 1:
         raise ValueError(f"Expected one column of masks, but got {found}; leave out the one that is not meant.")
     rest = {name: cells for name, cells in table.items() if name not in found}
@@ -184,7 +97,7 @@ def find_column(table: Table, kind: str, name: str | None) -> str | None:
         return same[0]
     if kind in table:
         return kind
-    for usual in ((kind,), _USUAL[kind], _MORE[kind]):
+    for usual in ((kind,), USUAL_NAMES[kind], MORE_NAMES[kind]):
         found = [column for column in table if plain(column) in usual]
         if len(found) > 1:
             raise ValueError(
@@ -194,7 +107,7 @@ def find_column(table: Table, kind: str, name: str | None) -> str | None:
             return found[0]
     if kind != "image":
         return None
-    named = [column for column, cells in table.items() if _are_images(cells) and not _are_images([column])]  # no header
+    named = [column for column, cells in table.items() if are_images(cells) and not are_images([column])]  # no header
     return named[0] if len(named) == 1 else None
 
 
@@ -255,7 +168,8 @@ def only_flags(cells: Iterable[str]) -> bool:
     return {cell.casefold() for cell in cells} - {""} <= _NO | _YES
 
 
-def _are_images(cells: Sequence[str]) -> bool:
+def are_images(cells: Collection[str]) -> bool:
+    """Tell whether all cells end as image files do."""
     return bool(cells) and all(PurePath(cell).suffix.lower() in IMAGE_SUFFIXES for cell in cells)
 
 
@@ -271,18 +185,3 @@ def _flags(columns: Sequence[Sequence[str]]) -> list[list[bool]] | None:
 def box_column(table: Table) -> str | None:
     """Find a column that says where an object is: the table has a row for each object then, not for each image."""
     return next((column for column in table if plain(column) in _BOXES), None)
-
-
-def _delimiter(text: str) -> tuple[str, str]:
-    """The sign between cells, and the text without Excel's line that says it."""
-    if stated := re.match(r"sep=(.)\r?\n", text):
-        return stated[1], text[stated.end() :]
-    header = text.lstrip("\n\r").split("\n", 1)[0]
-    usual = [{*_USUAL[kind], *_MORE[kind]} for kind in _USUAL]
-    known = {
-        sign: sum(any(plain(c.strip('" ')) in names for c in header.split(sign)) for names in usual)
-        for sign in _DELIMITERS
-    }
-    best = max(known.values())
-    candidates = [sign for sign in _DELIMITERS if known[sign] == best and sign in header] or [","]
-    return max(candidates, key=header.count), text
