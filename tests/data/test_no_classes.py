@@ -98,7 +98,7 @@ def test_numbered_folders_that_may_be_classes(names: tuple[str, ...], tmp_path: 
         ("labels.json", '"{}": "dog",\n'),
         ("labels.json", '"{stem}": 1,\n'),
         ("annotations.xml", "<image name='{}'/>\n"),
-        ("labels.csv", "{};dog\n"),
+        ("labels.csv", "{};dog;0.9\n"),  # the number leaves a doubt about the columns
     ],
 )
 def test_a_single_folder_of_images_that_a_file_lists(file: str, line: str, tmp_path: Path) -> None:
