@@ -222,6 +222,7 @@ def test_tables_of_json(value: object, by_file: bool, tmp_path: Path) -> None:
         {"0": "cat", "1": "dog"},
         [{"image_id": 1, "category_id": 2, "bbox": [0, 0, 1, 1], "score": 0.5}],
         [{"data": {"image": "0.jpg"}, "annotations": []}],
+        [{"image": f"{i}.jpg", "objects": [{"label": "cat", "box": [1, 2]}][i % 2 :]} for i in range(4)],  # Create ML
         ["0.jpg", "1.jpg"],
         [],
     ],
@@ -229,7 +230,9 @@ def test_tables_of_json(value: object, by_file: bool, tmp_path: Path) -> None:
 def test_json_that_lists_no_images_is_no_table(value: object, tmp_path: Path) -> None:
     file = text(tmp_path / "labels.json", json.dumps(value))
     assert find_tables(tmp_path) == {}
-    with pytest.raises(ValueError, match=r"labels\.json to (be COCO|list at least one image|hold COCO)"):
+    with pytest.raises(
+        ValueError, match=r"labels\.json to (be COCO|list at least one image|hold COCO|have a column 'tags')"
+    ):
         read(file, "train")
 
 

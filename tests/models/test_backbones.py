@@ -24,7 +24,7 @@ class Family(NamedTuple):
     name: str
     strides: tuple[int, ...]
     patch: int = 1
-    options: dict[str, Any] = {}  # noqa: RUF012
+    options: dict[str, Any] = {}  # noqa: RUF012  # never changed
 
 
 PYRAMID, PATCHES = (2, 4, 8, 16, 32), (2, 4, 8, 16, 16, 16, 16)

@@ -24,20 +24,22 @@ from decomprec.data.splits import choose_part, in_part
 class TaggedCSV(TaggedImages):
     r"""Images listed in a table with columns for the image, the split and the tags.
 
-    The table is CSV in UTF-8 or UTF-16, with commas, semicolons, tabs or bars between cells, or JSON. The tags of
-    a cell are separated by commas, semicolons or bars, or are a list as pandas and Label Studio write it. Without these
+    The table is CSV in UTF-8 or UTF-16, with commas, semicolons, tabs or bars between cells, or JSON. The tags of a
+    cell are separated by commas, semicolons or bars, or are a list as pandas and Label Studio write it. Without these
     signs in the column, a cell is one tag ("traffic light"), unless other cells show that spaces separate tags ("dog
-    person", "dog"). Cells such as ``none`` and
-    ``background`` are no tags, unless `classes` has them. Columns of 0 and 1, one for each class, serve too, as do
-    numbered columns of tags, such as ``tag1`` and ``tag2``. In a table with a row for each tag, or for each object,
-    which a column such as ``xmin`` tells, an image has the tags of all its rows.
+    person", "dog"). Cells such as ``none`` and ``background`` are no tags, unless `classes` has them.
+
+    Columns of 0 and 1, one for each class, serve too, as do numbered columns of tags, such as ``tag1`` and ``tag2``. In
+    a table with a row for each tag, or for each object, which a column such as ``xmin`` tells, an image has the tags of
+    all its rows.
 
     Args:
-        csv: the file, with a header; or a folder that holds one, or one for each split, as `find_tables` knows.
+        csv: the file; or a folder that holds one, or one for each split, as `find_tables` knows. Without a header,
+            its columns are told by their cells.
         images: folder of the images; by default the folder of their split (``train``, ``train_images``) or ``images``
             next to the table, else its own folder.
         masks_dir: folder of the masks, named like the images as `MaskFiles` knows; by default ``masks`` next to the
-            CSV file. If a column such as ``mask`` or ``mask_path`` names image files, these are the masks instead, and
+            table. If a column such as ``mask`` or ``mask_path`` names image files, these are the masks instead, and
             an image with an empty cell has none. Opened only with ``masks=True``.
         split: "train", "val" or another value in the split column; None for all rows. If no row is meant for
             validation, a fifth of the training images is held out, the same in every run.

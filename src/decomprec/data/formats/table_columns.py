@@ -46,7 +46,8 @@ def tags_column(table: Table, others: Iterable[str | None], name: str | None = N
         words = set(table[rest[0]]) - {""}
         numbers = (sum(bool(re.fullmatch(r"[-+.\d]*", part)) for part in (word.split() or [""])) for word in words)
         boxes = any(count > 1 or re.fullmatch(r"[-+.\d]*", word) for count, word in zip(numbers, words, strict=True))
-        if 2 * len(words) <= len(table[rest[0]]) and not boxes:
+        objects = any(word.startswith(("{", "[{")) for word in words)
+        if 2 * len(words) <= len(table[rest[0]]) and not boxes and not objects:
             return rest[0]
     return column
 
