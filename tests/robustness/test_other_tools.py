@@ -123,6 +123,13 @@ def _(folder: Path) -> None:
     assert read(folder, "train").tags.tolist() == [[1, 1]] * 4
 
 
+@CASES("image twice in JSON", "refused", r"labels\.json to be JSON, but: the key '0\.jpg' comes 2 times; join")
+def _(folder: Path) -> None:
+    numbered(folder)
+    text(folder / "labels.json", '{"0.jpg": ["dog"], "1.jpg": [], "0.jpg": ["cat"]}')
+    read(folder, "train")
+
+
 @CASES("COCO files of all splits in one folder")
 def _(folder: Path) -> None:
     for split in ("train", "val"):

@@ -11,7 +11,7 @@ from decomprec.data.mask_files import normal_path, without_masks
 from decomprec.data.names import holds_masks, is_aside, uploaded_name
 from decomprec.data.paths import below
 
-_LOCAL = "/data/local-files/?d="  # before the path of a file that Label Studio reads from a folder
+LABEL_STUDIO_FOLDER = "/data/local-files/?d="  # before the path of a file that Label Studio reads from a folder
 _ENDINGS = ("", *IMAGE_SUFFIXES, ".JPEG", ".JPG", ".PNG")
 
 
@@ -99,7 +99,7 @@ class _Index:
 
 def _spellings(name: str) -> Iterator[str]:
     """A name and its last parts, which URLs may spell otherwise."""
-    parts = name.rpartition(_LOCAL)[2].replace("\\", "/").split("/")
+    parts = name.rpartition(LABEL_STUDIO_FOLDER)[2].replace("\\", "/").split("/")
     tails = ["/".join(parts[i:]) for i in range(len(parts))]
     if "upload" in parts:
         tails.append(uploaded_name(parts[-1]))

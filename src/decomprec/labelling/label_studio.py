@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from decomprec._files import write_text, written_whole
+from decomprec.data.image_finder import LABEL_STUDIO_FOLDER
 from decomprec.data.names import uploaded_name
 from decomprec.data.notices import say
 from decomprec.data.paths import read_text
@@ -26,7 +27,6 @@ from decomprec.viz import voc_palette
 
 TASKS, CONFIG = "tasks.json", "label_config.xml"
 
-_LOCAL = "/data/local-files/?d="
 _CONTROL, _IMAGE = "label", "image"
 _OTHER = ("rectanglelabels", "ellipselabels", "keypointlabels", "bitmasklabels", "vectorlabels")
 
@@ -77,7 +77,7 @@ def _task(
 ) -> dict[str, Any]:
     """A task; what else is in its data comes back with the export."""
     data = {
-        "image": _LOCAL + quote(item.image.as_posix().lstrip("/")),
+        "image": LABEL_STUDIO_FOLDER + quote(item.image.as_posix().lstrip("/")),
         "name": item.name,
         "classes": [*class_names],
         "size": [*size],

@@ -27,6 +27,7 @@ _SPLIT_FLAGS = {
 _BOXES = {"xmin", "bbox", "encodedpixels", "segmentation"}
 _SENTENCES = {"text", "caption", "captions", "description", "prompt", "comment", "title", "url"}
 _FILE_WORDS = re.compile(r"(file|path|name|url)+$")
+NUMBER = re.compile(r"[-+.\d]+")
 _NUMBERS_OF_ROWS = re.compile(r"(unnamed:\d+|index)?")
 
 Table = dict[str, list[str]]
@@ -44,8 +45,9 @@ def tags_column(table: Table, others: Iterable[str | None], name: str | None = N
     rest = [column for column in table if column not in others]
     if column is None and len(rest) == 1 and plain(rest[0]) not in _SENTENCES:
         words = set(table[rest[0]]) - {""}
-        numbers = (sum(bool(re.fullmatch(r"[-+.\d]*", part)) for part in (word.split() or [""])) for word in words)
-        boxes = any(count > 1 or re.fullmatch(r"[-+.\d]*", word) for count, word in zip(numbers, words, strict=True))
+        boxes = any(
+            NUMBER.fullmatch(word) or sum(bool(NUMBER.fullmatch(part)) for part in word.split()) > 1 for word in words
+        )
         objects = any(word.startswith(("{", "[{")) for word in words)
         if 2 * len(words) <= len(table[rest[0]]) and not boxes and not objects:
             return rest[0]

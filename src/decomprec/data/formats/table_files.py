@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import compress, zip_longest
 from pathlib import Path
 from typing import Any
 
-from decomprec.data.formats.table_columns import MORE_NAMES, USUAL_NAMES, Table, are_images, only_flags
+from decomprec.data.formats.table_columns import MORE_NAMES, NUMBER, USUAL_NAMES, Table, are_images, only_flags
 from decomprec.data.image_io import IMAGE_SUFFIXES
 from decomprec.data.names import plain, split_of
 from decomprec.data.notices import say
@@ -95,7 +96,7 @@ def _without_header(lines: Sequence[Sequence[str]]) -> Table | None:
     images = [column for column in columns if are_images(column)]
     splits = [column for column in columns if all(split_of(cell) or _is_unassigned(cell) for cell in column)]
     tags = [column for column in columns if column not in images + splits]
-    numbers = any(re.fullmatch(r"[-+.\d]+", cell) for column in tags for cell in column)
+    numbers = any(NUMBER.fullmatch(cell) for column in tags for cell in column)
     if len(images) != 1 or len(splits) > 1 or len(columns) == 1 or (numbers and len(tags) > 1):
         return None
     named = {"image": images[0]}
@@ -113,9 +114,9 @@ def _read_json_lines(path: Path) -> Table:
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         try:
-            row = json.loads(line) if line.strip() else {}
+            row = json.loads(line, object_pairs_hook=_object) if line.strip() else {}
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"Expected line {number} of {path} to be JSON, but: {type(error).__name__}.") from error
+            raise ValueError(f"Expected line {number} of {path} to be JSON, but: {error}.") from error
         if not isinstance(row, dict):
             raise ValueError(f"Expected line {number} of {path} to be a JSON object, but got {line[:80]!r}.")
         rows += [row] if row else []
@@ -124,7 +125,7 @@ def _read_json_lines(path: Path) -> Table:
 
 def _read_json(path: Path) -> Table:
     try:
-        value = json.loads(read_text(path))
+        value = json.loads(read_text(path), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"Expected {path} to be JSON, but: {error}.") from error
     if isinstance(value, dict) and are_images(value):
@@ -136,6 +137,14 @@ def _read_json(path: Path) -> Table:
             f"{f'the keys {list(table)}' if table else 'something else'}; export as COCO or, with tags, as CSV."
         )
     return table
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, of whose keys none is repeated: Python's reader would keep the last in silence."""
+    times = Counter(key for key, _ in pairs)
+    if repeated := [key for key, count in times.items() if count > 1]:
+        raise ValueError(f"the key {repeated[0]!r} comes {times[repeated[0]]} times; join its values")
+    return dict(pairs)
 
 
 def _of_objects(rows: Sequence[Mapping[str, Any]], path: Path) -> Table:
