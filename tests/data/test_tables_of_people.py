@@ -279,3 +279,26 @@ def test_a_table_of_splits_that_is_not_used(tmp_path: Path, caplog: pytest.LogCa
         assert len(read(tmp_path, "train")) == 6
     assert "list_eval_partition.csv may list the images of splits" in caplog.text
     assert "test.csv" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("label_list.txt", "0 cat\n1 dog\n2 cow\n"),
+        ("labels.txt", "cat\ndog\ncow\n"),
+        ("label_num_to_disease_map.json", '{"0": "cat", "1": "dog", "2": "cow"}'),
+        ("class_to_idx.json", '{"dog": 1, "cat": 0, "cow": 2}'),
+        ("idx_to_class.json", '{"2": "cow", "0": "cat", "1": "dog"}'),
+    ],
+)
+def test_numbers_are_named_by_the_list_next_to_the_table(file: str, content: str, tmp_path: Path) -> None:
+    table(tmp_path, "image_id,label", range(3))
+    text(tmp_path / file, content)
+    assert both(tmp_path) == {str(i): {("cat", "dog", "cow")[i % 3]} for i in range(COUNT)}
+
+
+def test_numbers_without_names_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table(tmp_path, "image_id,label", range(3))
+    with caplog.at_level("INFO"):
+        assert both(tmp_path) == {str(i): {str(i % 3)} for i in range(COUNT)}
+    assert "tags are numbers; classes.txt next to the table can name them" in caplog.text

@@ -14,7 +14,8 @@ from decomprec.data.paths import read_text
 
 LISTS = (
     *("class_names.txt", "classes.txt", "labelmap.txt", "labels.txt", "label_names.txt", "names.txt", "obj.names"),
-    *("class_dict.csv", "label_colors.txt", "codes.txt", "classes.json", "id2label.json", "label_map.json"),
+    *("label_list.txt", "class_dict.csv", "label_colors.txt", "codes.txt", "classes.json", "id2label.json"),
+    *("label_map.json", "idx_to_class.json", "class_to_idx.json", "label_num_to_disease_map.json"),
 )
 """Names of such files, the most telling first."""
 

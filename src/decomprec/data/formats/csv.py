@@ -27,7 +27,8 @@ class TaggedCSV(TaggedImages):
     The table is CSV in UTF-8 or UTF-16, with commas, semicolons, tabs or bars between cells, or JSON. The tags of a
     cell are separated by commas, semicolons or bars, or are a list as pandas and Label Studio write it. Without these
     signs in the column, a cell is one tag ("traffic light"), unless other cells show that spaces separate tags ("dog
-    person", "dog"). Cells such as ``none`` and ``background`` are no tags, unless `classes` has them.
+    person", "dog"). Cells such as ``none`` and ``background`` are no tags, unless `classes` has them. Tags that are
+    numbers get the names in ``classes.txt``, ``class_to_idx.json`` or a similar list next to the table.
 
     Columns of 0 and 1, one for each class, serve too, as do numbered columns of tags, such as ``tag1`` and ``tag2``. In
     a table with a row for each tag, or for each object, which a column such as ``xmin`` tells, an image has the tags of
@@ -135,8 +136,11 @@ class TaggedCSV(TaggedImages):
 def _named(rows: list[Row], folder: Path, chosen: Collection[str]) -> list[Row]:
     """The rows with names for tags that are numbers, if a list of classes next to the table has them."""
     tags = {tag for row in rows for tag in row.tags}
-    names = names_of_numbers(folder) if tags and all(map(str.isdecimal, tags)) and not tags & set(chosen) else None
+    if not tags or not all(map(str.isdecimal, tags)) or tags & set(chosen):
+        return rows
+    names = names_of_numbers(folder)
     if names is None:
+        say(f"{folder}: tags are numbers; classes.txt next to the table can name them, one a line, from 0 on.")
         return rows
     if unknown := sorted(tag for tag in tags if int(tag) >= len(names)):
         raise ValueError(
