@@ -27,8 +27,10 @@ _SPLIT_FLAGS = {
 _BOXES = {"xmin", "bbox", "encodedpixels", "segmentation"}
 _SENTENCES = {"text", "caption", "captions", "description", "prompt", "comment", "title", "url"}
 _FILE_WORDS = re.compile(r"(file|path|name|url)+$")
-NUMBER = re.compile(r"[-+.\d]+")
 _NUMBERS_OF_ROWS = re.compile(r"(unnamed:\d+|index)?")
+
+NUMBER = re.compile(r"[-+.\d]+")
+"""A cell that holds a number, or a part of one."""
 
 Table = dict[str, list[str]]
 """Cells by column."""
