@@ -193,6 +193,9 @@ class SegmenterSettings(Settings):
     def least_steps(self, classes: int) -> int:
         """Steps that are made at least: more where more than four classes share them, up to four times as many.
 
+        With 200 steps, sets of up to four classes learn enough, and six or eight classes do not, see
+        docs/results/experiments.md.
+
         Args:
             classes: how many, without the background.
 
