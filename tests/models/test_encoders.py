@@ -54,7 +54,7 @@ def test_options_reach_the_network() -> None:
     [(None, [64, 32, 16]), ((8,), [8, 8, 8]), ((8, 4), [8, 8, 4]), ((9, 8, 7, 6), [8, 7, 6])],
 )
 def test_decoder_widths_fit_every_number_of_maps(widths: tuple[int, ...] | None, expected: list[int]) -> None:
-    assert UnetDecoder((4, 5, 6), 2, widths).config == {"widths": expected}
+    assert UnetDecoder((4, 5, 6), 2, widths).config["widths"] == expected
 
 
 @pytest.mark.parametrize("widths", [(), (8, 0), (8, 2.5), 8])

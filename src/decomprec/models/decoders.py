@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from decomprec.models.channels import some_channels
 from decomprec.models.encoders import MAX_CHANNELS, is_channels
+from decomprec.models.features import check_levels, gathered, scores_of_rectified
 
 WIDTHS = (256, 128, 64, 32, 16)
 
@@ -19,16 +21,27 @@ class UnetDecoder(nn.Module):
     There is one block for each feature map. If there are more maps than widths, the coarsest blocks all get the first
     width; if there are fewer, the first widths are left out. One choice of widths then fits every encoder.
 
+    With `levels`, a linear layer on these features says which class a pixel is, as a guide does, from the first step if
+    it starts with a guide's weights. The U-Net then learns where the classes end, and mends what the layer gets wrong:
+
+        logits = (u_0, u_1 + log p_1, ..., u_K-1 + log p_K-1),  p = softmax over the classes of W r(z) + b
+
+    u is what the U-Net gives, and r(z) are the `rectified` features. The layer has no say in where the background is:
+    if u is the same for all classes, the classes together are as likely as a class that is alone.
+
     Args:
         encoder_channels: channels of the features, from fine (stride 2) to coarse.
         out_channels: C_out, K for the masks and 3K for the image-lets.
         widths: channels of the blocks, from coarse to fine; None is (256, 128, 64, 32, 16).
+        levels: which of the features the linear layer sees, counted from the end: -1 is the coarsest. Without any,
+            there is no such layer.
 
     Attributes:
-        config: the widths of the blocks, for `save_pretrained`.
+        which: the linear layer, 2C features to C_out - 1 classes, zero at first; None without `levels`.
+        config: widths and levels, for `save_pretrained`.
 
     Raises:
-        ValueError: if there is no width, or one is no number of channels.
+        ValueError: if there is no width, one is no number of channels, or the encoder lacks a level.
 
     Examples:
         >>> import torch
@@ -37,7 +50,14 @@ class UnetDecoder(nn.Module):
         torch.Size([1, 2, 16, 16])
     """
 
-    def __init__(self, encoder_channels: Sequence[int], out_channels: int, widths: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        encoder_channels: Sequence[int],
+        out_channels: int,
+        widths: Sequence[int] | None = None,
+        *,
+        levels: Sequence[int] = (),
+    ) -> None:
         import segmentation_models_pytorch as smp  # heavy, and the paper's own decoder does without
         from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder as SmpUnetDecoder
 
@@ -49,11 +69,18 @@ class UnetDecoder(nn.Module):
                 f"Expected `widths` to be numbers of channels from 1 to {MAX_CHANNELS}, at least one, "
                 f"but got {widths!r}."
             )
+        if levels:
+            check_levels(levels, len(encoder_channels))
         depth = len(encoder_channels)
         widths = (*[widths[0]] * (depth - len(widths)), *widths[-depth:])
-        self.config: dict[str, Any] = {"widths": list(widths)}
+        self.config: dict[str, Any] = {"widths": list(widths), "levels": list(levels)}
         self.decoder = SmpUnetDecoder((3, *encoder_channels), widths, n_blocks=depth)
         self.head = smp.base.SegmentationHead(widths[-1], out_channels, kernel_size=3)
+        self.which: nn.Linear | None = None
+        if levels:
+            self.which = nn.Linear(2 * sum(encoder_channels[level] for level in levels), out_channels - 1)
+            nn.init.zeros_(self.which.weight)
+            nn.init.zeros_(self.which.bias)
 
     def forward(self, features: Sequence[Tensor], channels: Tensor | None = None) -> Tensor:
         """Output (B, C_out, H, W) from the encoder's features, or only some `channels` of each image, (B, C)."""
@@ -62,4 +89,12 @@ class UnetDecoder(nn.Module):
         image = features[0].new_empty(batch, 0, 2 * height, 2 * width)
         x = self.decoder([image, *features])
         out: Tensor = self.head(x) if channels is None else some_channels(self.head[0], x, channels)
-        return out
+        return out if self.which is None else out + self._log_shares(self.which, features, channels, out)
+
+    def _log_shares(self, which: nn.Linear, features: Sequence[Tensor], channels: Tensor | None, like: Tensor) -> Tensor:
+        """(0, log p), as large as another output."""
+        scores = scores_of_rectified(gathered(features, self.config["levels"]), which.weight, which.bias)
+        shares = F.pad(scores.log_softmax(dim=1), (0, 0, 0, 0, 1, 0))
+        if channels is not None:
+            shares = shares.gather(1, channels[..., None, None].expand(-1, -1, *shares.shape[2:]))
+        return F.interpolate(shares, size=like.shape[-2:], mode="bilinear", align_corners=False).to(like)

@@ -72,10 +72,9 @@ class _Values(BaseModel):
 
 
 _Channels = Annotated[int, Field(gt=0, le=MAX_CHANNELS)]
-_Levels = Annotated[
-    tuple[Annotated[int, Field(ge=-_MOST_STAGES, lt=0)], ...],
-    Field(min_length=1, max_length=_MOST_STAGES, strict=False),
-]
+_Level = Annotated[int, Field(ge=-_MOST_STAGES, lt=0)]
+_SomeLevels = Annotated[tuple[_Level, ...], Field(max_length=_MOST_STAGES, strict=False)]
+_Levels = Annotated[_SomeLevels, Field(min_length=1)]
 _Widths = Annotated[tuple[_Channels, ...], Field(min_length=1, max_length=_MOST_STAGES, strict=False)]
 
 
@@ -116,9 +115,10 @@ class _PaperDecoder(_Values):
 class _UnetDecoder(_Values):
     kind: Literal["unet"] = "unet"
     widths: _Widths
+    levels: _SomeLevels = ()
 
     def build(self, encoder_channels: Sequence[int], out_channels: int) -> nn.Module:
-        return UnetDecoder(encoder_channels, out_channels, self.widths)
+        return UnetDecoder(encoder_channels, out_channels, self.widths, levels=self.levels)
 
 
 class _EvidenceDecoder(_Values):

@@ -14,6 +14,7 @@ from decomprec.evidence import evidence_decoder
 from decomprec.guide import FrozenGuide
 from decomprec.losses import ClsLoss, DecompositionLoss, MaskLoss
 from decomprec.models.classifiers import PooledClassifier
+from decomprec.models.decoders import UnetDecoder
 from decomprec.models.encoders import SmallEncoder, TimmEncoder
 from decomprec.models.segmenter import DecompositionSegmenter, maps_of_enlarged
 from decomprec.models.serialization import NoImageDecoder
@@ -102,14 +103,34 @@ def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifi
         settings.encoder_weights,
         encoder_options=settings.encoder_options or None,
         decoder_widths=settings.decoder_widths,
+        mask_decoder=_mask_decoder(preset, num_classes, classifier),
         enlarge=settings.enlarge,
     )
 
 
+def _mask_decoder(preset: Preset, num_classes: int, classifier: PooledClassifier) -> UnetDecoder | None:
+    """One that can start from the guide's opinion which class a pixel is, if it is to see what a standardised guide
+    sees, and there are several classes.
+    """
+    settings = preset.segmenter
+    channels, _ = maps_of_enlarged(classifier.encoder, settings.enlarge)
+    sees = settings.encoder == "guide" and preset.standardise_guide and len(channels) >= -min(classifier.levels)
+    if not sees or num_classes == 2:
+        return None
+    return UnetDecoder(channels, num_classes, settings.decoder_widths, levels=classifier.levels)
+
+
 def start_from_guide(preset: Preset, segmenter: DecompositionSegmenter, classifier: PooledClassifier) -> None:
-    """Give a segmenter of `build_segmenter` the encoder of the trained guide, if the preset says so."""
-    if preset.segmenter.encoder == "guide":
-        segmenter.encoder = _encoder_of_guide(preset.segmenter, classifier)
+    """Give a segmenter of `build_segmenter` the encoder of the trained guide, if the preset says so, and its opinion
+    which class a pixel is.
+    """
+    if preset.segmenter.encoder != "guide":
+        return
+    segmenter.encoder = _encoder_of_guide(preset.segmenter, classifier)
+    decoder = segmenter.mask_decoder
+    if isinstance(decoder, UnetDecoder) and decoder.which is not None:
+        weights, bias = classifier.rectified_weights()
+        decoder.which.load_state_dict({"weight": weights, "bias": bias + classifier.head.bias})
 
 
 def start_from_model(
