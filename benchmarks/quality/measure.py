@@ -21,7 +21,7 @@ from decomprec.data import TaggedImages, collate
 from decomprec.evaluation import Results, compare, evaluate
 from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, Maps, ScaledLocaliser, normalised_maps
 from decomprec.evaluation.comparison import Row
-from decomprec.evidence import EvidenceMasks, class_evidence
+from decomprec.evidence import EvidenceMasks
 from decomprec.models import DecompositionSegmenter, PooledClassifier
 from decomprec.protocols import Localiser, Predictor
 from decomprec.refine import (
@@ -79,8 +79,6 @@ class Networks:
     def predictors(self) -> dict[str, Predictor]:
         """The segmenters' rows."""
         plain = once(at_scale(self.ours.mask_logits, self.scale))
-        evidence = class_evidence(self.ours, self.classifier)
-        evidence = evidence and once(at_scale(evidence, self.scale))
         guide = self.guide
         classifier = guide and once(guide)
         others = {name: once(other.mask_logits) for name, other in self.others.items()}
@@ -88,7 +86,7 @@ class Networks:
         return {
             self.name: RefinedPredictor(plain),
             **guided,
-            self.refined: RefinedPredictor(plain, half_pamr, classifier, evidence),
+            self.refined: RefinedPredictor(plain, half_pamr, classifier),
             **{name: RefinedPredictor(other) for name, other in others.items()},
             **{
                 f"{name}, PAMR": RefinedPredictor(o, half_pamr, classifier)

@@ -21,7 +21,7 @@ from decomprec.evaluation.baselines import ScaledLocaliser
 from decomprec.evaluation.comparison import DRAWN
 from decomprec.evaluation.diagnostics import Diagnostics
 from decomprec.evaluation.verdict import Verdict, VerdictAccumulator
-from decomprec.evidence import class_evidence, shares_features
+from decomprec.evidence import shares_features
 from decomprec.models import PooledClassifier
 from decomprec.protocols import Localiser
 from decomprec.refine import (
@@ -101,18 +101,12 @@ def measure(model: TrainedModel, images: Any, device: str, *, masks: bool, scale
         logits = seen_masks(images) if model.masks_only else decompose(images).mask_logits
         return resize(full_precision(logits), images.shape[-2:])
 
-    evidence = class_evidence(segmenter, model.guide, features)
     ours = "evidence" if model.masks_only else "decomprec"
     predictors = {
         ours: RefinedPredictor(mask_logits),
         f"{ours}, guided filter": RefinedPredictor(mask_logits, guided_filter),
         # What `decomprec predict` draws.
-        f"{ours}, {DRAWN}": RefinedPredictor(
-            mask_logits,
-            half_pamr,
-            once(guide),
-            evidence and (lambda images: resize(evidence(seen(images)), images.shape[-2:])),
-        ),
+        f"{ours}, {DRAWN}": RefinedPredictor(mask_logits, half_pamr, once(guide)),
     }
     results = None
     with torch.inference_mode(), remembering(model.guide.encoder):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
-from decomprec.models.encoders import pad_to_multiples
 from decomprec.models.evidence_decoder import EvidenceDecoder
-from decomprec.models.segmenter import DecompositionSegmenter, maps_of_enlarged, stride_of_enlarged
+from decomprec.models.segmenter import DecompositionSegmenter, maps_of_enlarged
 from decomprec.protocols import Refinement
 from decomprec.refine import pamr, rescale, resize
 from decomprec.seeds import seed_labels
@@ -110,53 +109,6 @@ def evidence_decoder(classifier: PooledClassifier, stride: float = 2.0, **settin
     decoder = EvidenceDecoder(channels, len(weights) + 1, levels=classifier.levels, stride=stride, **settings)
     decoder.weights, decoder.bias = weights, bias
     return decoder
-
-
-def class_evidence(
-    segmenter: DecompositionSegmenter,
-    classifier: nn.Module | None,
-    features: Callable[[Tensor], list[Tensor]] | None = None,
-) -> Callable[[Tensor], Tensor] | None:
-    """What a guide knows about the classes at each pixel of the images that its segmenter sees.
-
-    A segmenter often draws a frequent class in place of a rare one next to it. The guide's evidence, which has the
-    same range for every class of an image, tells them apart, see `refine.divide_foreground`. It does not spread here,
-    because that would mix what it is to tell apart, such as leaves that touch.
-
-    Args:
-        segmenter: in eval mode.
-        classifier: the guide, in eval mode.
-        features: of images, as `segmenter.features` gives them; used if both networks share an encoder.
-
-    Returns:
-        A function that maps images (B, 3, H, W) to logits (B, K-1, H, W). None if the classifier is no
-        `PooledClassifier` with `standardise=True`.
-
-    Examples:
-        >>> from decomprec.models import SmallEncoder
-        >>> classifier = PooledClassifier(SmallEncoder((4, 8)), num_classes=3, standardise=True).eval()
-        >>> segmenter = DecompositionSegmenter(3, classifier.encoder, decoder_widths=(8, 4)).eval()
-        >>> class_evidence(segmenter, classifier)(torch.rand(1, 3, 30, 50)).shape
-        torch.Size([1, 2, 30, 50])
-    """
-    if not isinstance(classifier, PooledClassifier) or isinstance(classifier.norm, nn.Identity):
-        return None
-    encoder, enlarge = classifier.encoder, segmenter.enlarge
-    decoder = evidence_decoder(classifier, steps=0)
-    stride = stride_of_enlarged(encoder, enlarge)
-
-    def own_features(images: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = encoder(rescale(pad_to_multiples(images, stride), enlarge))
-        return maps
-
-    maps_of = features if features is not None and shares_features(segmenter, classifier) else own_features
-
-    def evidence(images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        padded = [side + -side % stride for side in (height, width)]
-        return resize(decoder.coarse(maps_of(images))[:, 1:], padded)[..., :height, :width]
-
-    return evidence
 
 
 def shares_features(segmenter: DecompositionSegmenter, classifier: PooledClassifier) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from decomprec._tensors import full_precision
 from decomprec.batching import Shape, by_seen_size, resized, scaled, seen_images
 from decomprec.checks import check_tags
-from decomprec.evidence import class_evidence, shares_features
+from decomprec.evidence import shares_features
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.segmenter import DecompositionSegmenter
 from decomprec.protocols import Refinement
@@ -42,8 +42,7 @@ def batch_masks(
         images: each (3, H, W), uint8; as many as fit into memory, such as one batch of `plan_batches`.
         segmenter: in eval mode.
         classifier: images to logits (B, K-1), in eval mode; decides which classes occur where `tags` is None, by images
-            as large as the segmenter's encoder sees them. None lets every class compete. The `class_evidence` of a
-            guide has a say in which class is where, except in tiles.
+            as large as the segmenter's encoder sees them. None lets every class compete.
         tags: (B, K-1), {0, 1}, or None.
         size: short side of what the networks see, in pixels; both sides are rounded to multiples of the segmenter's
             stride.
@@ -151,8 +150,7 @@ def _masks_of_one_size(seen: Tensor, tags: Tensor | None, way: _Way) -> Tensor:
     def mask_logits(view: Tensor) -> Tensor:
         return full_precision(segmenter.mask_logits(view, features(view))).contiguous()
 
-    evidence = class_evidence(segmenter, classifier, features)
-    masks[shown] = RefinedPredictor(mask_logits, way.refine, evidence=evidence).masks(seen, tags)
+    masks[shown] = RefinedPredictor(mask_logits, way.refine).masks(seen, tags)
     return masks
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize
 
 from decomprec.batching import plan_batches
-from decomprec.evidence import class_evidence
 from decomprec.inference import batch_masks
 from decomprec.models import DecompositionSegmenter, PooledClassifier, SmallEncoder
 from decomprec.models.features import rectified
@@ -97,10 +96,6 @@ def one_at_a_time(image: Tensor, model: TrainedModel, tags: Tensor | None, size:
     if tags is not None:
         logits[0, 1:][tags[0] == 0] = -torch.inf
     masks = logits.softmax(dim=1)
-    evidence = class_evidence(model.segmenter, model.classifier)
-    if evidence is not None and tags is not None and tags.sum() > 1:
-        opinions = masks[:, 1:] * evidence(seen).exp()
-        masks = torch.cat([masks[:, :1], (1 - masks[:, :1]) * opinions / opinions.sum(dim=1, keepdim=True)], dim=1)
     masks = half_pamr(seen, masks)
     return F.interpolate(masks, size=(height, width), mode="bilinear", align_corners=False)[0]
 
@@ -115,7 +110,6 @@ def test_a_batch_is_its_images_one_at_a_time(decides: str, size: int) -> None:
     drawn = set()
     for i, (image, masks) in enumerate(zip(images, found, strict=True)):
         own = None if tags is None else tags[i : i + 1]
-        # Evidence is a difference of larger numbers, which a batch may round otherwise.
         torch.testing.assert_close(masks, one_at_a_time(image, model, own, size), atol=5e-5, rtol=0)
         torch.testing.assert_close(next(masks_of(model, [image], own, size)), masks, atol=5e-5, rtol=0)
         assert not masks.is_inference()

@@ -23,7 +23,6 @@ from decomprec.evaluation.baselines import CentredEllipse, EveryPixel, best_cam_
 from decomprec.evaluation.comparison import Row
 from decomprec.evaluation.diagnostics import decomposition_diagnostics
 from decomprec.evaluation.metrics import image_iou
-from decomprec.evidence import class_evidence
 from decomprec.models import PooledClassifier, SmallEncoder
 from decomprec.refine import RefinedPredictor, at_scale, guided_filter, half_pamr, rescale
 from decomprec.trained_model import TrainedModel
@@ -338,8 +337,7 @@ def test_networks_that_share_an_encoder_are_measured_by_it_once():
     def judge(images):
         return classifier.judge(segmenter.features(rescale(images, 21 / 32)))
 
-    evidence = at_scale(class_evidence(segmenter, classifier), 21 / 32)
-    predictor = RefinedPredictor(at_scale(segmenter.mask_logits, 21 / 32), half_pamr, judge, evidence)
+    predictor = RefinedPredictor(at_scale(segmenter.mask_logits, 21 / 32), half_pamr, judge)
     loader = DataLoader(scenes, batch_size=4, collate_fn=collate)
     rows = {(row.method, row.tags): row.scores for row in measured.results.rows}
     for use_tags in (True, False):

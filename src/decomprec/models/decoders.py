@@ -89,9 +89,11 @@ class UnetDecoder(nn.Module):
         image = features[0].new_empty(batch, 0, 2 * height, 2 * width)
         x = self.decoder([image, *features])
         out: Tensor = self.head(x) if channels is None else some_channels(self.head[0], x, channels)
-        return out if self.which is None else out + self._log_shares(self.which, features, channels, out)
+        return out if self.which is None else out + self._log_shares(features, self.which, channels, out)
 
-    def _log_shares(self, which: nn.Linear, features: Sequence[Tensor], channels: Tensor | None, like: Tensor) -> Tensor:
+    def _log_shares(
+        self, features: Sequence[Tensor], which: nn.Linear, channels: Tensor | None, like: Tensor
+    ) -> Tensor:
         """(0, log p), as large as another output."""
         scores = scores_of_rectified(gathered(features, self.config["levels"]), which.weight, which.bias)
         shares = F.pad(scores.log_softmax(dim=1), (0, 0, 0, 0, 1, 0))

@@ -2,14 +2,12 @@
 
 from decomprec.refine.caching import once, remembering
 from decomprec.refine.filters import guided_filter, half_pamr, pamr
-from decomprec.refine.foreground import divide_foreground
 from decomprec.refine.predictor import RefinedPredictor
 from decomprec.refine.scales import at_scale, rescale, rescale_to, resize, resize_labels
 
 __all__ = [
     "RefinedPredictor",
     "at_scale",
-    "divide_foreground",
     "guided_filter",
     "half_pamr",
     "once",

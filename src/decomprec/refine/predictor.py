@@ -9,7 +9,6 @@ from torch import Tensor
 
 from decomprec.checks import check_tags
 from decomprec.protocols import Refinement
-from decomprec.refine.foreground import divide_foreground
 from decomprec.slots import mask_absent
 
 
@@ -23,8 +22,6 @@ class RefinedPredictor:
             `functools.partial` of them.
         classifier: maps images to logits (B, K-1) of the classes without the background. A class whose logit is
             not above 0 counts as absent wherever tags are not given.
-        evidence: maps images to logits (B, K-1, H, W) of the classes, which have a say in where each class is in images
-            with several, see `divide_foreground`; such as `decomprec.evidence.class_evidence`.
         background_bias: added to the background's logit; above 0, less is drawn. At ln 1.5 = 0.41 a single class must
             reach 0.6 instead of 0.5.
 
@@ -41,13 +38,11 @@ class RefinedPredictor:
         mask_logits: Callable[[Tensor], Tensor],
         refine: Refinement | None = None,
         classifier: Callable[[Tensor], Tensor] | None = None,
-        evidence: Callable[[Tensor], Tensor] | None = None,
         background_bias: float = 0.0,
     ) -> None:
         self.mask_logits = mask_logits
         self.refine = refine
         self.classifier = classifier
-        self.evidence = evidence
         self.background_bias = background_bias
 
     @torch.no_grad()
@@ -66,8 +61,7 @@ class RefinedPredictor:
         An image without any class is all background, and is not refined.
         """
         logits = self._logits(images)
-        present = self._present(images, logits, tags)
-        return self._masks(images, logits, present, self._evidence(images, present))
+        return self._masks(images, logits, self._present(images, logits, tags))
 
     @torch.no_grad()
     def with_and_without_tags(self, images: Tensor, tags: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,13 +69,11 @@ class RefinedPredictor:
         logits = self._logits(images)
         given = self._present(images, logits, tags)
         decided = self._present(images, logits, None)
-        evidence = self._evidence(images, given, decided)
-        labels = self._masks(images, logits, given, evidence).argmax(dim=1)
+        labels = self._masks(images, logits, given).argmax(dim=1)
         differ = (given != decided).any(dim=1)
         if not differ.any():
             return labels, labels
-        of_these = None if evidence is None else evidence[differ]
-        others = self._masks(images[differ], logits[differ], decided[differ], of_these).argmax(dim=1)
+        others = self._masks(images[differ], logits[differ], decided[differ]).argmax(dim=1)
         return labels, labels.index_put((differ.nonzero()[:, 0],), others)
 
     def _logits(self, images: Tensor) -> Tensor:
@@ -102,25 +94,16 @@ class RefinedPredictor:
         check_tags(found.float(), batch=batch, num_classes=slots, name="classifier(images) > 0")
         return found
 
-    def _evidence(self, images: Tensor, *presents: Tensor) -> Tensor | None:
-        """The evidence, if there is any and an image with several classes, by one of the opinions, to ask it about."""
-        several = any(present.sum(dim=1).gt(1).any() for present in presents)
-        return self.evidence(images) if self.evidence is not None and several else None
-
-    def _masks(self, images: Tensor, logits: Tensor, present: Tensor, evidence: Tensor | None) -> Tensor:
+    def _masks(self, images: Tensor, logits: Tensor, present: Tensor) -> Tensor:
         shown = present.any(dim=1)
         if not shown.all():
             masks = torch.zeros_like(logits)
             masks[:, 0] = 1
             if shown.any():
-                of_these = None if evidence is None else evidence[shown]
-                masks[shown] = self._masks(images[shown], logits[shown], present[shown], of_these)
+                masks[shown] = self._masks(images[shown], logits[shown], present[shown])
             return masks
         tags = present.to(logits.dtype)
         masks = mask_absent(logits, tags).softmax(dim=1)
-        if evidence is not None:
-            several = present.sum(dim=1)[:, None, None, None] > 1
-            masks = torch.where(several, divide_foreground(masks, evidence), masks)
         if self.refine is not None:
             masks = self.refine(images, masks)
         # A refinement could revive an absent class.

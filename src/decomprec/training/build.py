@@ -109,8 +109,9 @@ def build_segmenter(preset: Preset, num_classes: int, classifier: PooledClassifi
 
 
 def _mask_decoder(preset: Preset, num_classes: int, classifier: PooledClassifier) -> UnetDecoder | None:
-    """One that can start from the guide's opinion which class a pixel is, if it is to see what a standardised guide
-    sees, and there are several classes.
+    """One that can start from the guide's opinion which class a pixel is.
+
+    None if there is one class, or the segmenter is not to see what a standardised guide sees.
     """
     settings = preset.segmenter
     channels, _ = maps_of_enlarged(classifier.encoder, settings.enlarge)
@@ -121,8 +122,9 @@ def _mask_decoder(preset: Preset, num_classes: int, classifier: PooledClassifier
 
 
 def start_from_guide(preset: Preset, segmenter: DecompositionSegmenter, classifier: PooledClassifier) -> None:
-    """Give a segmenter of `build_segmenter` the encoder of the trained guide, if the preset says so, and its opinion
-    which class a pixel is.
+    """Give a segmenter of `build_segmenter` the encoder of the trained guide, if the preset says so.
+
+    Its mask decoder then starts from the guide's opinion which class a pixel is.
     """
     if preset.segmenter.encoder != "guide":
         return
