@@ -91,7 +91,7 @@ def train_all(
     if not args.no_supervised and args.half == "report":
         with stage("supervised", args.out):
             masked = of_half(held_out, "tune", train_set.transform)
-            seen = planned_images(preset, len(train_set.class_names), len(train_set), len(tune))["segmenter"]
+            seen = planned_images(preset, len(train_set), len(tune))["segmenter"]
             others[SUPERVISED] = train_supervised(
                 preset, ours.guide, masked, seen, args.out / "supervised", args.seed, args.workers, options
             )

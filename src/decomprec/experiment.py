@@ -116,7 +116,7 @@ def run_experiment(
         as_seen(pick(unseen, 4, 4), preset.segmenter_size), unseen.class_names, run_dir / "progress"
     )
     measured = len(unseen) if has_masks(unseen) else 0
-    progress = RunProgress(preset, train_set, unseen, measured, guide_only=evidence_only)
+    progress = RunProgress(preset, len(train_set), len(unseen), measured, guide_only=evidence_only)
     model = train(
         preset,
         train_set,

@@ -25,7 +25,7 @@ PRESET = tiny({"guide.epochs": 2, "segmenter.epochs": 1, "segmenter.batch_size":
 
 def test_planned_images() -> None:
     """26 images: 3 steps of 8 for the guide, 6 of 4 for the segmenter; 5 validation images an epoch."""
-    plan = planned_images(PRESET, 2, 26, 5, table_images=5)
+    plan = planned_images(PRESET, 26, 5, table_images=5)
     assert plan == {
         "guide": 2 * 24,
         "guide validation": 2 * 5,
@@ -34,13 +34,11 @@ def test_planned_images() -> None:
         "table": 5,
     }
     longer = PRESET.override({"segmenter.min_steps": 13})  # in three epochs of 6 steps
-    assert planned_images(longer, 2, 26, 5)["segmenter"] == 3 * 24
-    assert planned_images(longer, 2, 26, 5)["segmenter validation"] == 3 * 5
-    assert planned_images(longer, 5, 26, 5)["segmenter"] == 3 * 24  # 13 * 5 / 4 = 16.25 steps, in three epochs, too
-    assert planned_images(longer, 6, 26, 5)["segmenter"] == 4 * 24  # 13 * 6 / 4 = 19.5 steps
-    both = planned_images(PRESET, 2, 26, 5, processes=2)
+    assert planned_images(longer, 26, 5)["segmenter"] == 3 * 24
+    assert planned_images(longer, 26, 5)["segmenter validation"] == 3 * 5
+    both = planned_images(PRESET, 26, 5, processes=2)
     assert (both["guide"], both["segmenter"]) == (2 * 16, 24)
-    assert planned_images(PRESET.override({"guide.epochs": 0}), 2, 26, 5)["guide"] == 0
+    assert planned_images(PRESET.override({"guide.epochs": 0}), 26, 5)["guide"] == 0
 
 
 def test_seconds_per_image() -> None:
@@ -133,7 +131,7 @@ def test_batches_that_options_leave_out(tmp_path: Path, every_step: None, caplog
 
 def test_no_bar_where_none_is_wanted(tmp_path: Path, every_step: None, caplog: pytest.LogCaptureFixture) -> None:
     assert lines_of_a_run(tmp_path, caplog, trainer={"enable_progress_bar": False}) == []
-    bar, own = RunProgress(PRESET, scenes(26, 1), scenes(5, 2)), TQDMProgressBar()
+    bar, own = RunProgress(PRESET, 26, 5), TQDMProgressBar()
     assert with_progress([], {}, bar) == [bar]
     assert with_progress([own], {}, bar) == [own]
     assert with_progress([], {"enable_progress_bar": False}, bar) == []
@@ -145,7 +143,7 @@ def test_other_processes_say_nothing(tmp_path: Path, every_step: None, caplog: p
             super().setup(trainer, pl_module, stage)
             self.disable()  # as Lightning's base class does in them
 
-    assert lines_of_a_run(tmp_path, caplog, callbacks=[Other(PRESET, scenes(26, 1), scenes(5, 2))]) == []
+    assert lines_of_a_run(tmp_path, caplog, callbacks=[Other(PRESET, 26, 5)]) == []
 
 
 def test_a_terminal_gets_a_bar(

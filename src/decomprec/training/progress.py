@@ -13,7 +13,6 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from tqdm import tqdm
 
-from decomprec.protocols import TaggedDataset
 from decomprec.training.modules import Batch, GuideModule
 from decomprec.training.presets import Preset
 
@@ -56,13 +55,12 @@ def epochs_between_validations(epochs: int, train_images: int, validated: int) -
 
 
 def planned_images(
-    preset: Preset, classes: int, train_images: int, val_images: int, processes: int = 1, table_images: int = 0
+    preset: Preset, train_images: int, val_images: int, processes: int = 1, table_images: int = 0
 ) -> dict[str, int]:
     """Images of each kind of work in a whole run.
 
     Args:
         preset: epochs and batch sizes.
-        classes: how many, without the background.
         train_images: size of the training set.
         val_images: size of the validation set, see `epochs_between_validations`.
         processes: that train together.
@@ -70,7 +68,7 @@ def planned_images(
 
     Examples:
         >>> from decomprec.training import PRESETS
-        >>> planned_images(PRESETS["demo"].override({"guide.batch_size": 32, "segmenter.batch_size": 16}), 4, 100, 10)
+        >>> planned_images(PRESETS["demo"].override({"guide.batch_size": 32, "segmenter.batch_size": 16}), 100, 10)
         {'guide': 576, 'guide validation': 60, 'segmenter': 192, 'segmenter validation': 20, 'table': 0}
     """
     plan = {}
@@ -79,7 +77,7 @@ def planned_images(
         steps = train_images // at_once
         epochs = stage.epochs
         if name == "segmenter":
-            epochs = max(epochs, math.ceil(preset.segmenter.least_steps(classes) / max(1, steps)))
+            epochs = max(epochs, math.ceil(preset.segmenter.min_steps / max(1, steps)))
         plan[name] = epochs * steps * at_once
         plan[f"{name} validation"] = epochs // epochs_between_validations(epochs, train_images, val_images) * val_images
     return {**plan, "table": table_images}
@@ -147,28 +145,21 @@ class RunProgress(ProgressBar):
 
     Args:
         preset: all settings of the run.
-        train_set: what is trained on.
-        val_set: what is validated on.
+        train_images: size of the training set.
+        val_images: size of the validation set.
         table_images: that are measured after the training.
         guide_only: no segmenter is trained.
     """
 
     def __init__(
-        self,
-        preset: Preset,
-        train_set: TaggedDataset,
-        val_set: TaggedDataset,
-        table_images: int = 0,
-        *,
-        guide_only: bool = False,
+        self, preset: Preset, train_images: int, val_images: int, table_images: int = 0, *, guide_only: bool = False
     ) -> None:
         super().__init__()
         if guide_only:
             preset = preset.override({"segmenter.epochs": 0, "segmenter.min_steps": 0})
         self.preset = preset
-        self.classes = len(train_set.class_names)
-        self.train_images = len(train_set)
-        self.val_images = len(val_set)
+        self.train_images = train_images
+        self.val_images = val_images
         self.table_images = table_images
         self.planned: dict[str, int] = {}
         self.done: dict[str, int] = {}
@@ -195,12 +186,7 @@ class RunProgress(ProgressBar):
         self._stage = "guide" if isinstance(pl_module, GuideModule) else "segmenter"
         if not self.planned:
             self.planned = planned_images(
-                self.preset,
-                self.classes,
-                self.train_images,
-                self.val_images,
-                trainer.world_size,
-                self.table_images,
+                self.preset, self.train_images, self.val_images, trainer.world_size, self.table_images
             )
         if self._stage == "segmenter":  # the guide may have been trained by an earlier call
             self.done |= {kind: images for kind, images in self.planned.items() if kind.startswith("guide")}

@@ -110,7 +110,7 @@ def train(
     classifier, segmenter = _networks(preset, class_names, run_dir / "guide", seed, start)
     if start is None and preset.guide.freeze_encoder:
         start_at_odds(classifier, tag_table(train_set))
-    progress = RunProgress(preset, train_set, val_set, guide_only=evidence_only)
+    progress = RunProgress(preset, len(train_set), len(val_set), guide_only=evidence_only)
     callbacks = with_progress(callbacks or [], options, progress)
     fit = partial(
         fit_stage,
@@ -153,7 +153,7 @@ def train(
         segmenter_data,
         run_dir / "segmenter",
         epochs=preset.segmenter.epochs,
-        min_steps=preset.segmenter.least_steps(len(class_names)),
+        min_steps=preset.segmenter.min_steps,
         callbacks=callbacks,
     )
     # The weights of the stage stay as they were trained: a run that is resumed gets the shift once, too.

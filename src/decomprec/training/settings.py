@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import reprlib
 from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -120,11 +119,7 @@ class SegmenterSettings(Settings):
     learning_rate: Positive = Field(default=1e-4, description="Of Adam.")
     batch_size: Count = Field(default=4, description="Images per step and process.")
     epochs: int = Field(default=10, ge=0, description="Passes over the training images.")
-    min_steps: int = Field(
-        default=0,
-        ge=0,
-        description="Steps made at least, in more epochs on few images; more for more than four classes.",
-    )
+    min_steps: int = Field(default=0, ge=0, description="Steps that are made at least: on few images, in more epochs.")
     image_size: Count | None = Field(
         default=None,
         description="As `image_size` of the preset, in this stage; null is image_size.",
@@ -189,22 +184,6 @@ class SegmenterSettings(Settings):
                 f"Expected segmenter.area_range to go from small to large, but got {list(self.area_range)}."
             )
         return self
-
-    def least_steps(self, classes: int) -> int:
-        """Steps that are made at least: more where more than four classes share them, up to four times as many.
-
-        With 200 steps, sets of up to four classes learn enough, and six or eight classes do not, see
-        docs/results/experiments.md.
-
-        Args:
-            classes: how many, without the background.
-
-        Examples:
-            >>> settings = SegmenterSettings(min_steps=200)
-            >>> [settings.least_steps(classes) for classes in (1, 4, 6, 8, 16, 80)]
-            [200, 200, 300, 400, 800, 800]
-        """
-        return math.ceil(self.min_steps * min(max(1, classes / 4), 4))
 
 
 def _sentence(error: ValidationError, settings: type[Settings]) -> str:
