@@ -28,8 +28,7 @@ def silenced(decoder: UnetDecoder) -> UnetDecoder:
 def opinionated(decoder: UnetDecoder) -> UnetDecoder:
     """The decoder with random weights of its linear layer."""
     assert decoder.which is not None
-    torch.nn.init.normal_(decoder.which.weight)
-    torch.nn.init.normal_(decoder.which.bias)
+    decoder.start_from_scores(torch.randn_like(decoder.which.weight), torch.randn_like(decoder.which.bias))
     return decoder
 
 
@@ -51,10 +50,11 @@ def log_shares_by_hand(features: Tensor, weights: Tensor, bias: Tensor) -> Tenso
 @given(st.integers(0, 2**31), st.integers(2, 5))
 def test_a_linear_layer_on_rectified_features_says_which_class(seed: int, slots: int) -> None:
     torch.manual_seed(seed)
-    decoder = opinionated(silenced(UnetDecoder((2, 3), slots, (4, 4), levels=(-1,))))
-    assert decoder.which is not None
+    decoder = silenced(UnetDecoder((2, 3), slots, (4, 4), levels=(-1,)))
     maps = [torch.randn(1, 2, 8, 8), torch.randn(1, 3, 4, 4)]
-    shares = log_shares_by_hand(maps[1][0], decoder.which.weight.detach(), decoder.which.bias.detach())
+    weights, bias = torch.randn(slots - 1, 6), torch.randn(slots - 1)
+    decoder.start_from_scores(weights, bias)
+    shares = log_shares_by_hand(maps[1][0], weights, bias)
     expected = F.interpolate(shares[None], size=(16, 16), mode="bilinear", align_corners=False)
     torch.testing.assert_close(decoder(maps).double(), expected, atol=1e-4, rtol=1e-4)
 
@@ -99,6 +99,15 @@ def test_some_channels_are_those_of_all() -> None:
     channels = torch.tensor([[0, 4, 2], [0, 1, 5]])
     expected = decoder(maps)[torch.arange(2)[:, None], channels]
     torch.testing.assert_close(decoder(maps, channels), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("weights", "bias"), [((5, 8), (5,)), ((6, 10), (6,)), ((5, 10), (1,))])
+def test_weights_that_do_not_fit(weights: tuple[int, ...], bias: tuple[int, ...]) -> None:
+    decoder = UnetDecoder((3, 5), 6, (8, 4), levels=(-1,))
+    with pytest.raises(ValueError, match=r"Expected weights \(5, 10\) and a bias but got"):
+        decoder.start_from_scores(torch.zeros(weights), torch.zeros(bias))
+    with pytest.raises(ValueError, match="Expected no weights, for want of `levels`, but got"):
+        UnetDecoder((3, 5), 6, (8, 4)).start_from_scores(torch.zeros(weights), torch.zeros(bias))
 
 
 def test_levels_that_the_encoder_lacks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,6 +14,8 @@ from decomprec.models.encoders import MAX_CHANNELS, is_channels
 from decomprec.models.features import check_levels, gathered, scores_of_rectified
 
 WIDTHS = (256, 128, 64, 32, 16)
+
+_PACE = 10.0  # Adam changes every weight by its rate: too little for a layer on hundreds of features, in a few steps
 
 
 class UnetDecoder(nn.Module):
@@ -24,10 +27,11 @@ class UnetDecoder(nn.Module):
     With `levels`, a linear layer on these features says which class a pixel is, as a guide does, from the first step if
     it starts with a guide's weights. The U-Net then learns where the classes end, and mends what the layer gets wrong:
 
-        logits = (u_0, u_1 + log p_1, ..., u_K-1 + log p_K-1),  p = softmax over the classes of W r(z) + b
+        logits = (u_0, u_1 + log p_1, ..., u_K-1 + log p_K-1),  p = softmax over the classes of 10 (W r(z) + b)
 
     u is what the U-Net gives, and r(z) are the `rectified` features. The layer has no say in where the background is:
-    if u is the same for all classes, the classes together are as likely as a class that is alone.
+    if u is the same for all classes, the classes together are as likely as a class that is alone. The factor lets it
+    learn ten times as fast as the U-Net.
 
     Args:
         encoder_channels: channels of the features, from fine (stride 2) to coarse.
@@ -82,6 +86,24 @@ class UnetDecoder(nn.Module):
             nn.init.zeros_(self.which.weight)
             nn.init.zeros_(self.which.bias)
 
+    def start_from_scores(self, weights: Tensor, bias: Tensor) -> None:
+        """Let the linear layer start as another one on the same features, such as a guide's.
+
+        Args:
+            weights: (C_out - 1, 2C); `rectified_weights` of a guide.
+            bias: (C_out - 1,).
+
+        Raises:
+            ValueError: if there is no such layer, or they don't fit it.
+        """
+        shape = None if self.which is None else self.which.weight.shape
+        if self.which is None or weights.shape != shape or bias.shape != shape[:1]:
+            expected = "no weights, for want of `levels`," if shape is None else f"weights {tuple(shape)} and a bias"
+            raise ValueError(f"Expected {expected} but got {tuple(weights.shape)} and {tuple(bias.shape)}.")
+        with torch.no_grad():
+            self.which.weight.copy_(weights / _PACE)
+            self.which.bias.copy_(bias / _PACE)
+
     def forward(self, features: Sequence[Tensor], channels: Tensor | None = None) -> Tensor:
         """Output (B, C_out, H, W) from the encoder's features, or only some `channels` of each image, (B, C)."""
         batch, _, height, width = features[0].shape
@@ -96,7 +118,7 @@ class UnetDecoder(nn.Module):
     ) -> Tensor:
         """(0, log p), as large as another output."""
         scores = scores_of_rectified(gathered(features, self.config["levels"]), which.weight, which.bias)
-        shares = F.pad(scores.log_softmax(dim=1), (0, 0, 0, 0, 1, 0))
+        shares = F.pad((_PACE * scores).log_softmax(dim=1), (0, 0, 0, 0, 1, 0))
         if channels is not None:
             shares = shares.gather(1, channels[..., None, None].expand(-1, -1, *shares.shape[2:]))
         return F.interpolate(shares, size=like.shape[-2:], mode="bilinear", align_corners=False).to(like)

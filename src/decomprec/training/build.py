@@ -132,7 +132,7 @@ def start_from_guide(preset: Preset, segmenter: DecompositionSegmenter, classifi
     decoder = segmenter.mask_decoder
     if isinstance(decoder, UnetDecoder) and decoder.which is not None:
         weights, bias = classifier.rectified_weights()
-        decoder.which.load_state_dict({"weight": weights, "bias": bias + classifier.head.bias})
+        decoder.start_from_scores(weights, bias + classifier.head.bias)
 
 
 def start_from_model(
