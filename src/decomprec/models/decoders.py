@@ -117,8 +117,11 @@ class UnetDecoder(nn.Module):
         self, features: Sequence[Tensor], which: nn.Linear, channels: Tensor | None, like: Tensor
     ) -> Tensor:
         """(0, log p), as large as another output."""
-        scores = scores_of_rectified(gathered(features, self.config["levels"]), which.weight, which.bias)
-        shares = F.pad((_PACE * scores).log_softmax(dim=1), (0, 0, 0, 0, 1, 0))
-        if channels is not None:
-            shares = shares.gather(1, channels[..., None, None].expand(-1, -1, *shares.shape[2:]))
+        scores = _PACE * scores_of_rectified(gathered(features, self.config["levels"]), which.weight, which.bias)
+        if channels is None:
+            shares = F.pad(scores.log_softmax(dim=1), (0, 0, 0, 0, 1, 0))
+        else:  # log p of these alone: the scores of thousands of classes are kept for the gradient once, not thrice
+            of_class = (channels - 1).clamp(min=0)[..., None, None].expand(-1, -1, *scores.shape[2:])
+            log_p = scores.gather(1, of_class) - scores.logsumexp(dim=1, keepdim=True)
+            shares = torch.where(channels[..., None, None] > 0, log_p, 0)
         return F.interpolate(shares, size=like.shape[-2:], mode="bilinear", align_corners=False).to(like)
