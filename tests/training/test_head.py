@@ -1,6 +1,7 @@
 """The guide's head on features that are kept: against scikit-learn, and in a training that was stopped."""
 
 import errno
+import gc
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -239,3 +240,13 @@ def test_a_classifier_of_another_kind_has_no_head_to_fit() -> None:
 def test_wrong_scales(scales: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="scales"):
         GuideSettings(scales=scales)
+
+
+def test_the_file_of_kept_features_closes_with_them() -> None:
+    kept = KeptFeatures(most=10**6)
+    file = kept._file
+    cycle: list[object] = [kept]
+    cycle.append(cycle)  # as in a trainer's callbacks: freed by the garbage collector, in no order
+    del kept, cycle
+    assert gc.collect()
+    assert file.closed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -34,7 +35,8 @@ class KeptFeatures(Sequence[tuple[Tensor, Tensor]]):
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed with this object
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed with this object:
+        weakref.finalize(self, self._file.close)
         self._end = 0
         self._batches: list[tuple[int, torch.Size, Tensor]] = []
 
