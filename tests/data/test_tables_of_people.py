@@ -1,6 +1,8 @@
 """Tables as Kaggle, pandas, fastai and spreadsheets leave them; what is read is compared with how they were made."""
 
 import json
+import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -246,6 +248,30 @@ def test_a_class_in_two_spellings(tmp_path: Path) -> None:
         assert read(tmp_path / place, "train", classes=("Cat", "cat")).class_names == ("Cat", "cat")
     table(tmp_path / "letters", "image,label", ("a", "A", "b", "B"))
     assert read(tmp_path / "letters", "train").class_names == ("A", "B", "a", "b")
+
+
+@pytest.mark.parametrize("folders", [False, True])
+def test_a_class_in_two_unicode_forms(folders: bool, tmp_path: Path) -> None:
+    """A Mac stores accents apart from their letters: the names look alike, so the message writes escapes."""
+    names = [unicodedata.normalize(form, "cr\u00e9pi") for form in ("NFC", "NFD")]
+    for split, name in zip(("train", "val"), names, strict=True) if folders else ():
+        image(tmp_path / split / name / f"{split}.jpg")
+        image(tmp_path / split / "other" / f"{split}.jpg")
+    if not folders:
+        table(tmp_path, "image,label", names)
+    with pytest.raises(ValueError, match=r"got 'cre\\u0301pi' and 'cr\\xe9pi'; use one or"):
+        read(tmp_path, "train")
+    assert len(set(read(tmp_path, "train", classes=names).class_names)) == 2
+
+
+@pytest.mark.parametrize("copy", ["dog (1)", "dog - Copy", "dog copy 2", "dog - Copy (2)"])
+def test_a_folder_that_a_system_has_copied(copy: str, tmp_path: Path) -> None:
+    for name in ("dog", "cat", copy):
+        image(tmp_path / name / f"{name}.jpg")
+    with pytest.raises(ValueError, match=rf"got 'dog' and '{re.escape(copy)}'; use one or"):
+        read(tmp_path, "train")
+    (tmp_path / "dog").rename(tmp_path / "bird")  # the number may belong to the name
+    assert copy in read(tmp_path, "train").class_names
 
 
 def test_numbers_with_a_list_of_their_names(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -22,6 +23,7 @@ LISTS = (
 _IGNORED = "ignore"
 _NO_CLASS = {_IGNORED, "ignored", "void", "unlabeled", "unlabelled"}
 _LOOKED_AT = 20
+_COPY = re.compile(r"(\s*\(\d+\)|[\s\-]+copy(\s*\(?\d+\)?)?)$", re.IGNORECASE)  # what a system adds to the name
 _COLOURED = (
     re.compile(r"(?P<name>[^:]+):\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)\s*(:.*)?"),
     re.compile(r"(?P<name>.+?)\s*,\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)"),
@@ -166,11 +168,17 @@ def classes_in(
 
 def _check_spellings(names: Sequence[str], where: object) -> None:
     known: dict[str, str] = {}
+    every = frozenset(names)
     for name in names:
-        other = known.setdefault(re.sub(r"[\s_\-]+", " ", name.casefold()).strip(), name)
-        if other != name and len(name) > 1:  # letters are classes in both cases
+        word = unicodedata.normalize("NFC", name)
+        other = known.setdefault(re.sub(r"[\s_\-]+", " ", word.casefold()).strip(), name)
+        if other == name and (base := _COPY.sub("", name)) in every:
+            other = base
+        if other != name and len(word) > 1:  # letters are classes in both cases
+            # Accents look alike in both Unicode forms: only escapes show the difference.
+            first, second = map(ascii if unicodedata.normalize("NFC", other) == word else repr, (other, name))
             raise ValueError(
-                f"Expected one spelling of each class in {where}, but got {other!r} and {name!r}; use one or, if they "
+                f"Expected one spelling of each class in {where}, but got {first} and {second}; use one or, if they "
                 "are two classes, name all `classes`."
             )
 
