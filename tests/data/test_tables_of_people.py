@@ -52,6 +52,17 @@ def test_columns_of_yes_and_no(absent: str, present: str, tmp_path: Path) -> Non
     assert both(tmp_path) == expected
 
 
+@pytest.mark.parametrize(("absent", "present"), SIGNS)
+def test_a_single_column_of_yes_and_no(absent: str, present: str, tmp_path: Path) -> None:
+    """It is the class that it is called like, unless it is called like a column of names."""
+    table(tmp_path / "class", "image,crack", (absent, present))
+    assert both(tmp_path / "class") == {str(i): {"crack"} if i % 2 else set() for i in range(COUNT)}
+    if absent:
+        table(tmp_path / "names", "image,label", (absent, present))
+        with pytest.raises(ValueError, match=rf"got only {absent} and {present}; if these say .* call the column like"):
+            read(tmp_path / "names", "train")
+
+
 @pytest.mark.parametrize("cells", [("", "0", "1"), ("-1", "0", "1"), ("", "-1", "1"), ("0.2", "0.9")])
 def test_columns_that_say_more_than_yes_and_no_are_no_classes(cells: tuple[str, ...], tmp_path: Path) -> None:
     """In CheXpert, -1 is uncertain, and an empty cell not mentioned."""
@@ -75,6 +86,8 @@ def test_a_column_of_row_numbers(index: str, tmp_path: Path) -> None:
         ("is_valid", ("False", "False", "False", "True"), {0, 1, 2, 4, 5, 6}, {3, 7}),
         ("is_test", (0, 0, 0, 1), None, None),
         ("is_train", (1, 1, 1, 0), None, None),
+        ("Val", ("False", "False", "False", "True"), {0, 1, 2, 4, 5, 6}, {3, 7}),
+        ("train", (1, 1, 1, 0), None, None),
         ("phase", ("train", "train", "train", "val"), {0, 1, 2, 4, 5, 6}, {3, 7}),
         ("data set", ("Train", "Train", "Train", "Validation"), {0, 1, 2, 4, 5, 6}, {3, 7}),
         ("usage", ("Training", "Training", "Training", "test"), None, None),
@@ -84,6 +97,10 @@ def test_a_column_of_row_numbers(index: str, tmp_path: Path) -> None:
 def test_columns_of_splits(
     column: str, cells: tuple[str, ...], train: set[int] | None, val: set[int] | None, flags: bool, tmp_path: Path
 ) -> None:
+    if flags and column in ("Val", "train"):
+        table(tmp_path, f"image,{column},cat,dog", cells, (0, 1), (1, 0))
+        assert read(tmp_path, "train").class_names == tuple(sorted((column, "cat", "dog")))  # VOC has a class "train"
+        return
     if flags:
         table(tmp_path, f"image,{column},cat,dog", cells, (0, 1), (1, 0))
     else:
@@ -98,7 +115,7 @@ def test_columns_of_splits(
 
 
 def test_two_columns_of_splits_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"one column of the split, but got \['is_valid', 'is_test'\]; rename"):
+    with pytest.raises(ValueError, match=r"one column of the split, but got \['is_valid', 'is_test'\]; keep one"):
         split_cells({"image": ["a", "b"], "is_valid": ["0", "1"], "is_test": ["1", "0"]})
 
 
