@@ -155,6 +155,12 @@ def test_classes_of_one_image_each(tmp_path: Path) -> None:
         (("Mild", "Proliferate_DR", "No_DR"), "No_DR"),
         (("ok", "not_ok"), "ok"),
         (("healthy", "unhealthy"), "healthy"),
+        (("cracks", "no_crack"), "no_crack"),
+        (("crack", "without cracks"), "without cracks"),
+        (("Parasitized", "Uninfected"), "Uninfected"),
+        (("def_front", "ok_front"), "ok_front"),
+        (("front_ok", "front_not_ok"), "front_ok"),
+        (("0_healthy_leaf", "1_spotted_leaf"), "0_healthy_leaf"),
     ],
 )
 def test_names_that_deny_a_class(names: tuple[str, ...], nothing: str, tmp_path: Path) -> None:
@@ -164,10 +170,27 @@ def test_names_that_deny_a_class(names: tuple[str, ...], nothing: str, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "names", [("with_mask", "without_mask"), ("no parking", "stop"), ("no", "cat"), ("pass", "shot"), ("union", "ion")]
+    "names",
+    [
+        ("with_mask", "without_mask"),
+        ("no parking", "stop"),
+        ("no", "cat"),
+        ("pass", "shot"),
+        ("union", "ion"),
+        ("clean shot", "dog"),
+        ("healthy_leaf", "leaf"),
+    ],
 )
 def test_names_that_only_look_like_denials(names: tuple[str, ...]) -> None:
     assert not empty_tags(names)
+
+
+def test_healthy_leaves_of_several_plants() -> None:
+    """As in PlantVillage, where the blueberry has no folder of a disease."""
+    healthy = {"Tomato___healthy", "Corn_(maize)___healthy", "Blueberry___healthy"}
+    assert (
+        empty_tags([*healthy, "Tomato___Late_blight", "Corn_(maize)___Common_rust_", "Potato___Late_blight"]) == healthy
+    )
 
 
 @pytest.mark.parametrize("name", ["empty", "Blank", "nil", "undefined", "no data"])

@@ -24,7 +24,7 @@ _NOTHING = {
 _INTACT = {
     *("good", "ok", "okay", "normal", "healthy", "intact", "clean", "undamaged", "flawless", "nodefect", "nodefects"),
     *("defectfree", "nodamage", "nofault", "nofinding", "nofindings", "notumor", "notumour", "nodisease", "nolesion"),
-    *("nocancer", "noanomaly"),
+    *("nocancer", "noanomaly", "uninfected", "unaffected"),
 }
 _DENIED = {"yes": "no", "true": "false", "fail": "pass", "failed": "passed", "failure": "pass"}
 _DENIALS = ("no", "non", "not", "without")
@@ -134,8 +134,8 @@ def is_nothing(name: str) -> bool:
 def empty_tags(names: Collection[str]) -> set[str]:
     """Return the tags, or folders of images, among some that mean that there is nothing to draw.
 
-    Those of `is_nothing`, those that mean that all is well, such as "good" and "normal", and those that deny another
-    one, such as "no crack".
+    Those of `is_nothing`, those that mean that all is well, such as "good" and "normal", also of a thing that another
+    name shares, such as "healthy leaf" next to "spotted leaf", and those that deny another one, such as "no crack".
 
     Examples:
         >>> sorted(empty_tags(["crack", "No_Crack", "non-dog", "no parking", "0_negative", "good"]))
@@ -144,18 +144,46 @@ def empty_tags(names: Collection[str]) -> set[str]:
         (['no_tumor'], ['no'])
         >>> sorted(empty_tags(["with_mask", "without_mask"])), sorted(empty_tags(["ok", "not_ok"]))
         ([], ['ok'])
+        >>> sorted(empty_tags(["def_front", "ok_front"])), sorted(empty_tags(["cracks", "no_crack"]))
+        (['ok_front'], ['no_crack'])
     """
     words = {plain(name) for name in names}
     last = (re.split(r"[\s_\-]+", name) for name in names)  # a face "without_mask" is a class, as one "with_mask" is
     kinds = {plain(parts[-1]) for parts in last if plain(parts[0]) not in (*_DENIALS, "with")}
-    denials = {denial + word for word in words - _INTACT for denial in _DENIALS} | {f"no{kind}" for kind in kinds}
+    denied = {form for word in words - _INTACT for form in (word, word.removesuffix("s"), f"{word}s")}
+    denials = {denial + word for word in denied for denial in _DENIALS} | {f"no{kind}" for kind in kinds}
     denials |= {f"un{word.removesuffix('ed')}ed" for word in words}
     denials |= {no for yes, no in _DENIED.items() if yes in words}
-    found = set()
+    found = _intact_things(names)
     for name in names:
         word = plain(re.sub(r"^\d+[\s_\-.]+", "", name) or name)
         if is_nothing(word) or word in _INTACT or word in denials:
             found.add(name)
+    return found
+
+
+def _intact_things(names: Collection[str]) -> set[str]:
+    """The names of a thing and a word such as "healthy", before or behind it, if another name shares the thing.
+
+    Where one name is so, others with the word in this place are too: "Tomato healthy" next to "Tomato mould", and
+    "Blueberry healthy".
+    """
+    split = {name: re.split(r"[\s_\-]+", re.sub(r"^\d+[\s_\-.]+", "", name)) for name in names}
+    found: set[str] = set()
+    for step in (1, -1):
+        words = {name: [plain(part) for part in parts[::step] if plain(part)] for name, parts in split.items()}
+        intact = {
+            name: parts
+            for name, parts in words.items()
+            if len(parts) > 1 and parts[0] in _INTACT and not set(parts) & set(_DENIALS)
+        }
+        others = [parts for name, parts in words.items() if name not in intact]
+        shared = {
+            parts[0]
+            for parts in intact.values()
+            if any(len(other) >= len(parts) and other[1 - len(parts) :] == parts[1:] for other in others)
+        }
+        found |= {name for name, parts in intact.items() if parts[0] in shared}
     return found
 
 
