@@ -351,7 +351,7 @@ def refused(root: Path, *files: str) -> Path:
         (("photos/a", "drawings/b"), "'photos' may be one or hold annotations; name the `classes`"),
         (("jpg/a",), r"dog/\*\.jpg.*tags\.csv.*masks/"),
         (("D/CD/a", "D/UD/b", "W/CW/c", "W/UW/d"), r"D, W hold only folders, such as CD, UD of D\. .* as `classes`"),
-        (("cars_train/a", "cars_test/b"), r"cars_test, cars_train look like splits; call them train"),
+        (("cars_train/a", "cars_test/b"), r"cars_test, cars_train look like splits; call splits train"),
         (
             ("A_Input/a", "A_GroundTruth/a"),
             r"only A_Input, next to A_GroundTruth; .* call the folders images",

@@ -57,6 +57,12 @@ def test_a_class_of_drawings_next_to_photographs_is_one(tmp_path: Path) -> None:
         (("2019", "2020", "2021"), "3 folders, such as 2019"),
         (("2021-05-30", "2021-06-01"), "2 folders, such as 2021-05-30"),
         (("train/fold1", "train/fold2"), "2 folders, such as fold1"),
+        (("TCGA_CS_4941_19960909", "TCGA_CS_4942_19970222"), "2 folders, such as TCGA_CS_4941_19960909"),
+        (("100APPLE", "101APPLE"), "2 folders, such as 100APPLE"),
+        (("DCIM/100APPLE",), "got only DCIM, which may just mean images"),
+        (("100APPLE",), "got only 100APPLE, which may just mean images"),
+        (("patient01",), "got only patient01, which may just mean images"),
+        (("train_v2",), "but train_v2 looks like a split; .* if these are the classes, name them as `classes`"),
         (("0", "1"), "got 0 and 1; if 1 means that something is in the image, call 0 none"),
         (
             ("seg_train/seg_train/sea", "seg_test/seg_test/sea", "seg_pred/seg_pred"),

@@ -49,6 +49,8 @@ _GROUPS = (
     "patient|subject|participant|case|scene|video|clip|seq|sequence|part|fold|batch|day|week|session|run|camera|cam|"
     "site|location|frame|frames|slide|slice|tile|plot|chunk|group|folder|dir|subset|trial|study|series"
 )
+_CAMERA = re.compile(r"[1-9]\d\d[A-Z_]{5}")  # below DCIM
+_DATE = re.compile(r"(?<!\d)(19|20)\d\d([_\-.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)")
 _SYSTEM = {
     *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information", "__pycache__"),
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@tmp", "#snapshot", "network trash folder"),
@@ -60,7 +62,7 @@ _IMAGES = {
 }
 _MAY_BE_IMAGES = {
     *("input", "inputs", "x", "a", "src", "source", "sources", "raw", "data", "frame", "frames", "color", "colour"),
-    *("patch", "patches", "tile", "tiles", "scan", "scans", "slice", "slices", "crops", "sample", "samples"),
+    *("patch", "patches", "tile", "tiles", "scan", "scans", "slice", "slices", "crops", "sample", "samples", "dcim"),
 }
 _MASKS = {
     *("mask", "masks", "label", "labels", "annotation", "annotations", "ann", "anns", "annot", "annots", "gt", "gts"),
@@ -191,10 +193,24 @@ def looks_like_group(name: str) -> bool:
     """Tell whether a folder's name numbers or dates a part of the data, such as a patient, which is no class.
 
     Examples:
-        >>> [looks_like_group(name) for name in ("patient00012", "Scene_3", "2021-05-30", "0", "dog1", "part")]
-        [True, True, True, False, False, False]
+        >>> [looks_like_group(name) for name in ("patient00012", "Scene_3", "2021-05-30", "100CANON", "0", "dog1")]
+        [True, True, True, True, False, False]
     """
-    return bool(re.fullmatch(rf"({_GROUPS})[\s_\-.]?\d+|(19|20)\d\d([_\-.]?\d\d){{0,2}}", name.casefold()))
+    grouped = re.fullmatch(rf"({_GROUPS})[\s_\-.]?\d+|(19|20)\d\d([_\-.]?\d\d){{0,2}}", name.casefold())
+    return bool(grouped or _CAMERA.fullmatch(name))
+
+
+def are_dated(names: Collection[str]) -> bool:
+    """Tell whether each name holds a date, and they differ, as those of surveys and patients do and classes not.
+
+    Examples:
+        >>> are_dated(["field_2021-05-30", "field_2021-06-02"]), are_dated(["TCGA_CS_19960909", "TCGA_DU_20010203"])
+        (True, True)
+        >>> are_dated(["dog_20210530", "cat_20210530"]), are_dated(["n02099601", "n02123045"])
+        (False, False)
+    """
+    found = [_DATE.search(name) for name in names]
+    return all(found) and len({match[0] for match in found if match}) > 1
 
 
 def are_numbered(names: Collection[str]) -> bool:
