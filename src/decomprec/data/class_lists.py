@@ -16,7 +16,7 @@ from decomprec.data.paths import read_text
 LISTS = (
     *("class_names.txt", "classes.txt", "labelmap.txt", "labels.txt", "label_names.txt", "names.txt", "obj.names"),
     *("label_list.txt", "class_dict.csv", "label_colors.txt", "codes.txt", "classes.json", "id2label.json"),
-    *("label_map.json", "idx_to_class.json", "class_to_idx.json", "label_num_to_disease_map.json"),
+    *("label_map.json", "idx_to_class.json", "class_to_idx.json", "label_num_to_disease_map.json", "_classes.csv"),
 )
 """Names of such files, the most telling first."""
 
@@ -101,6 +101,7 @@ def listed_names(path: Path) -> list[str]:
     r"""Read the names in a list of classes, as they stand there but for those to be ignored.
 
     In a .json file they are a list, or a mapping between names and numbers; if these count from 1, 0 is the background.
+    A .csv file of numbers and names, as Roboflow writes, may have a header.
 
     Raises:
         ValueError: if the file is not UTF-8, or JSON of another form.
@@ -115,6 +116,8 @@ def listed_names(path: Path) -> list[str]:
     lines = _lines(path)
     coloured = _coloured(path)
     numbered = [re.fullmatch(r"(\d+)[\s:,=]+(.*[^\s:,=\d].*)", line) for line in lines]
+    if path.suffix.lower() == ".csv" and numbered[1:] and numbered[0] is None and all(numbered[1:]):
+        numbered = numbered[1:]
     if coloured:
         lines = [name for name, _ in coloured]
     elif all(numbered):
