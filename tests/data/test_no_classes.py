@@ -136,6 +136,37 @@ def test_images_alone_with_a_file_that_is_not_read(file: str, words: str, tmp_pa
         read(tmp_path, "train")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        (
+            "metadata.jsonl",
+            '{{"file_name": "{}.jpg", "text": "a dog"}}\n',
+            "metadata.jsonl has the columns file_name, text:",
+        ),
+        ("regions.json", '"{}.jpg": [],\n', "JSON is read if it is COCO .* regions.json lists the images"),
+    ],
+)
+def test_a_file_in_each_split_that_is_not_read(file: str, content: str, words: str, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for i in range(4):
+            image(tmp_path / split / f"{i}.jpg")
+        text(tmp_path / split / file, "".join(content.format(i) for i in range(4)))
+    with pytest.raises(FileNotFoundError, match=words) as caught:
+        read(tmp_path, "train")
+    assert str(caught.value).count(file) == 1  # said once, not for each split
+
+
+@pytest.mark.parametrize(
+    ("ending", "called"), [("", "without an ending"), (".NEF", ".nef"), (".jpg_large", ".jpg_large")]
+)
+def test_files_that_do_not_end_as_images(ending: str, called: str, tmp_path: Path) -> None:
+    for name in ("dog", "cat"):
+        text(tmp_path / name / f"0{ending}", "")
+    with pytest.raises(FileNotFoundError, match=rf"holds 2 files {called} and no images: .* correct their endings"):
+        read(tmp_path, "train")
+
+
 def test_the_labelled_part_of_a_data_set(tmp_path: Path) -> None:
     photos(tmp_path, "labeled/cat", "labeled/dog", "unlabeled")
     assert read(tmp_path, "train").class_names == ("cat", "dog")

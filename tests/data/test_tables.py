@@ -182,6 +182,15 @@ def test_spellings_of_an_image(name: str, tmp_path: Path) -> None:
     ]
 
 
+def test_numbers_that_have_lost_their_zeros(tmp_path: Path) -> None:
+    """A spreadsheet turns 0007 into 7; which file is meant is not guessed."""
+    for i in range(4):
+        image(tmp_path / "images" / f"000{i}.jpg")
+    text(tmp_path / "labels.csv", rows("id,tags", ["dog", "cat", "dog", ""]).replace(".jpg", ""))
+    with pytest.raises(FileNotFoundError, match="or write the names of the files in full, zeros in front too"):
+        TaggedCSV(tmp_path / "labels.csv")
+
+
 def test_masks_of_a_table(tmp_path: Path) -> None:
     path = table(tmp_path, rows("image,tags", ["dog", "cat", "dog", ""]))
     for name in ("0_mask.png", "1.jpg.png", "2.PNG"):
