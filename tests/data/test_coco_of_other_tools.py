@@ -291,3 +291,10 @@ def test_what_is_written_has_all_that_readers_of_coco_look_up(tmp_path: Path) ->
     (annotation,) = coco.dataset["annotations"]
     assert {"id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd"} == set(annotation)
     assert torch.equal(torch.from_numpy(coco.annToMask(annotation)).long(), DRAWN)
+
+
+def test_panoptic_annotations_are_refused(tmp_path: Path) -> None:
+    segments = {"image_id": 7, "file_name": "a.png", "segments_info": [{"id": 1, "category_id": 3, "iscrowd": 0}]}
+    path = write(tmp_path, {}, annotations=[segments])
+    with pytest.raises(ValueError, match="it is of panoptic segmentation; give the file of instances"):
+        CocoInstances(path)

@@ -212,6 +212,22 @@ def test_mask_values_in_json(file: str, content: Any, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("header", ["Pixel Value, Class\n", ""])
+def test_masks_of_roboflow(header: str, tmp_path: Path) -> None:
+    """Masks next to the images of each split, with a table that names their values."""
+    for split in ("train", "valid"):
+        for i in range(6):
+            image(tmp_path / split / f"{split}{i}_jpg.rf.0a{i}.jpg")
+            mask(tmp_path / split / f"{split}{i}_jpg.rf.0a{i}_mask.png", i % 3)
+        text(tmp_path / split / "_classes.csv", f"{header}0, background\n1, cat\n2, dog\n")
+    for split, part in (("train", "train"), ("val", "valid")):
+        data = read(tmp_path, split)
+        assert data.class_names == ("cat", "dog")
+        assert tags_by_name(data) == {
+            f"{part}{i}_jpg.rf.0a{i}": {0: set(), 1: {"cat"}, 2: {"dog"}}[i % 3] for i in range(6)
+        }
+
+
 @pytest.mark.parametrize("content", ['{"cat": 100, "dog": 200}', '{"classes": ["cat"]}', "[1, 2]", "cat"])
 def test_json_that_names_no_mask_values_is_refused(content: str, tmp_path: Path) -> None:
     for i in range(6):
@@ -351,7 +367,7 @@ def refused(root: Path, *files: str) -> Path:
         (("photos/a", "drawings/b"), "'photos' may be one or hold annotations; name the `classes`"),
         (("jpg/a",), r"dog/\*\.jpg.*tags\.csv.*masks/"),
         (("D/CD/a", "D/UD/b", "W/CW/c", "W/UW/d"), r"D, W hold only folders, such as CD, UD of D\. .* as `classes`"),
-        (("cars_train/a", "cars_test/b"), r"cars_test, cars_train look like splits; call them train"),
+        (("cars_train/a", "cars_test/b"), r"cars_test, cars_train look like splits; call splits train"),
         (
             ("A_Input/a", "A_GroundTruth/a"),
             r"only A_Input, next to A_GroundTruth; .* call the folders images",

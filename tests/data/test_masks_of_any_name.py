@@ -70,6 +70,23 @@ def test_files_of_other_names(photos: str, masks: str, tmp_path: Path) -> None:
         check(tmp_path / str(number), of_photo)
 
 
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_folders_of_masks_of_each_class(split: str, tmp_path: Path) -> None:
+    """All images and masks are numbered alike; each mask belongs to the class that its folder names."""
+    for i in range(COUNT):
+        photo(tmp_path / split / "other" / f"{i}.jpg")
+    for name, value in (("cat", 1), ("dog", 2)):
+        for i in range(COUNT):
+            photo(tmp_path / split / name / f"{i}.jpg")
+            drawn(tmp_path / split / f"{name}_masks" / f"{i}.png", value)
+    val = read(tmp_path, "val")
+    assert val.class_names == ("cat", "dog")
+    assert len(val) == 6
+    for item, record in zip(val, val.records, strict=True):
+        assert (record.mask is None) == (record.tags == ())
+        assert item["mask"][0, 0] == {(): 0, ("cat",): 1, ("dog",): 2}[record.tags]
+
+
 def test_the_layout_of_mmsegmentation(tmp_path: Path) -> None:
     for split in ("train", "val"):
         write(tmp_path, f"img_dir/{split}/{split}{{}}.jpg", f"ann_dir/{split}/{split}{{}}.png")

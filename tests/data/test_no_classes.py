@@ -57,6 +57,12 @@ def test_a_class_of_drawings_next_to_photographs_is_one(tmp_path: Path) -> None:
         (("2019", "2020", "2021"), "3 folders, such as 2019"),
         (("2021-05-30", "2021-06-01"), "2 folders, such as 2021-05-30"),
         (("train/fold1", "train/fold2"), "2 folders, such as fold1"),
+        (("TCGA_CS_4941_19960909", "TCGA_CS_4942_19970222"), "2 folders, such as TCGA_CS_4941_19960909"),
+        (("100APPLE", "101APPLE"), "2 folders, such as 100APPLE"),
+        (("DCIM/100APPLE",), "got only DCIM, which may just mean images"),
+        (("100APPLE",), "got only 100APPLE, which may just mean images"),
+        (("patient01",), "got only patient01, which may just mean images"),
+        (("train_v2",), "but train_v2 looks like a split; .* if these are the classes, name them as `classes`"),
         (("0", "1"), "got 0 and 1; if 1 means that something is in the image, call 0 none"),
         (
             ("seg_train/seg_train/sea", "seg_test/seg_test/sea", "seg_pred/seg_pred"),
@@ -130,6 +136,37 @@ def test_images_alone_with_a_file_that_is_not_read(file: str, words: str, tmp_pa
         read(tmp_path, "train")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        (
+            "metadata.jsonl",
+            '{{"file_name": "{}.jpg", "text": "a dog"}}\n',
+            "metadata.jsonl has the columns file_name, text:",
+        ),
+        ("regions.json", '"{}.jpg": [],\n', "JSON is read if it is COCO .* regions.json lists the images"),
+    ],
+)
+def test_a_file_in_each_split_that_is_not_read(file: str, content: str, words: str, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for i in range(4):
+            image(tmp_path / split / f"{i}.jpg")
+        text(tmp_path / split / file, "".join(content.format(i) for i in range(4)))
+    with pytest.raises(FileNotFoundError, match=words) as caught:
+        read(tmp_path, "train")
+    assert str(caught.value).count(file) == 1  # said once, not for each split
+
+
+@pytest.mark.parametrize(
+    ("ending", "called"), [("", "without an ending"), (".NEF", ".nef"), (".jpg_large", ".jpg_large")]
+)
+def test_files_that_do_not_end_as_images(ending: str, called: str, tmp_path: Path) -> None:
+    for name in ("dog", "cat"):
+        text(tmp_path / name / f"0{ending}", "")
+    with pytest.raises(FileNotFoundError, match=rf"holds 2 files {called} and no images: .* correct their endings"):
+        read(tmp_path, "train")
+
+
 def test_the_labelled_part_of_a_data_set(tmp_path: Path) -> None:
     photos(tmp_path, "labeled/cat", "labeled/dog", "unlabeled")
     assert read(tmp_path, "train").class_names == ("cat", "dog")
@@ -155,6 +192,12 @@ def test_classes_of_one_image_each(tmp_path: Path) -> None:
         (("Mild", "Proliferate_DR", "No_DR"), "No_DR"),
         (("ok", "not_ok"), "ok"),
         (("healthy", "unhealthy"), "healthy"),
+        (("cracks", "no_crack"), "no_crack"),
+        (("crack", "without cracks"), "without cracks"),
+        (("Parasitized", "Uninfected"), "Uninfected"),
+        (("def_front", "ok_front"), "ok_front"),
+        (("front_ok", "front_not_ok"), "front_ok"),
+        (("0_healthy_leaf", "1_spotted_leaf"), "0_healthy_leaf"),
     ],
 )
 def test_names_that_deny_a_class(names: tuple[str, ...], nothing: str, tmp_path: Path) -> None:
@@ -164,10 +207,27 @@ def test_names_that_deny_a_class(names: tuple[str, ...], nothing: str, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "names", [("with_mask", "without_mask"), ("no parking", "stop"), ("no", "cat"), ("pass", "shot"), ("union", "ion")]
+    "names",
+    [
+        ("with_mask", "without_mask"),
+        ("no parking", "stop"),
+        ("no", "cat"),
+        ("pass", "shot"),
+        ("union", "ion"),
+        ("clean shot", "dog"),
+        ("healthy_leaf", "leaf"),
+    ],
 )
 def test_names_that_only_look_like_denials(names: tuple[str, ...]) -> None:
     assert not empty_tags(names)
+
+
+def test_healthy_leaves_of_several_plants() -> None:
+    """As in PlantVillage, where the blueberry has no folder of a disease."""
+    healthy = {"Tomato___healthy", "Corn_(maize)___healthy", "Blueberry___healthy"}
+    assert (
+        empty_tags([*healthy, "Tomato___Late_blight", "Corn_(maize)___Common_rust_", "Potato___Late_blight"]) == healthy
+    )
 
 
 @pytest.mark.parametrize("name", ["empty", "Blank", "nil", "undefined", "no data"])

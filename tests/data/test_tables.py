@@ -182,6 +182,28 @@ def test_spellings_of_an_image(name: str, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("sign", [",", ";"])
+def test_rows_and_columns_that_a_spreadsheet_leaves_empty(sign: str, tmp_path: Path) -> None:
+    lines = [
+        ["image", "tags", "", ""],
+        ["0.jpg", "dog", "", ""],
+        ["", "", "", ""],
+        ["1.jpg", "", "", ""],
+        [" ", "", "", ""],
+    ]
+    path = table(tmp_path, "\r\n".join(map(sign.join, lines)))
+    assert tags_by_name(TaggedCSV(path)) == {"0": {"dog"}, "1": set()}
+
+
+def test_numbers_that_have_lost_their_zeros(tmp_path: Path) -> None:
+    """A spreadsheet turns 0007 into 7; which file is meant is not guessed."""
+    for i in range(4):
+        image(tmp_path / "images" / f"000{i}.jpg")
+    text(tmp_path / "labels.csv", rows("id,tags", ["dog", "cat", "dog", ""]).replace(".jpg", ""))
+    with pytest.raises(FileNotFoundError, match="or write the names of the files in full, zeros in front too"):
+        TaggedCSV(tmp_path / "labels.csv")
+
+
 def test_masks_of_a_table(tmp_path: Path) -> None:
     path = table(tmp_path, rows("image,tags", ["dog", "cat", "dog", ""]))
     for name in ("0_mask.png", "1.jpg.png", "2.PNG"):

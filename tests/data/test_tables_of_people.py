@@ -1,6 +1,8 @@
 """Tables as Kaggle, pandas, fastai and spreadsheets leave them; what is read is compared with how they were made."""
 
 import json
+import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +52,17 @@ def test_columns_of_yes_and_no(absent: str, present: str, tmp_path: Path) -> Non
     assert both(tmp_path) == expected
 
 
+@pytest.mark.parametrize(("absent", "present"), SIGNS)
+def test_a_single_column_of_yes_and_no(absent: str, present: str, tmp_path: Path) -> None:
+    """It is the class that it is called like, unless it is called like a column of names."""
+    table(tmp_path / "class", "image,crack", (absent, present))
+    assert both(tmp_path / "class") == {str(i): {"crack"} if i % 2 else set() for i in range(COUNT)}
+    if absent:
+        table(tmp_path / "names", "image,label", (absent, present))
+        with pytest.raises(ValueError, match=rf"got only {absent} and {present}; if these say .* call the column like"):
+            read(tmp_path / "names", "train")
+
+
 @pytest.mark.parametrize("cells", [("", "0", "1"), ("-1", "0", "1"), ("", "-1", "1"), ("0.2", "0.9")])
 def test_columns_that_say_more_than_yes_and_no_are_no_classes(cells: tuple[str, ...], tmp_path: Path) -> None:
     """In CheXpert, -1 is uncertain, and an empty cell not mentioned."""
@@ -73,6 +86,8 @@ def test_a_column_of_row_numbers(index: str, tmp_path: Path) -> None:
         ("is_valid", ("False", "False", "False", "True"), {0, 1, 2, 4, 5, 6}, {3, 7}),
         ("is_test", (0, 0, 0, 1), None, None),
         ("is_train", (1, 1, 1, 0), None, None),
+        ("Val", ("False", "False", "False", "True"), {0, 1, 2, 4, 5, 6}, {3, 7}),
+        ("train", (1, 1, 1, 0), None, None),
         ("phase", ("train", "train", "train", "val"), {0, 1, 2, 4, 5, 6}, {3, 7}),
         ("data set", ("Train", "Train", "Train", "Validation"), {0, 1, 2, 4, 5, 6}, {3, 7}),
         ("usage", ("Training", "Training", "Training", "test"), None, None),
@@ -82,6 +97,10 @@ def test_a_column_of_row_numbers(index: str, tmp_path: Path) -> None:
 def test_columns_of_splits(
     column: str, cells: tuple[str, ...], train: set[int] | None, val: set[int] | None, flags: bool, tmp_path: Path
 ) -> None:
+    if flags and column in ("Val", "train"):
+        table(tmp_path, f"image,{column},cat,dog", cells, (0, 1), (1, 0))
+        assert read(tmp_path, "train").class_names == tuple(sorted((column, "cat", "dog")))  # VOC has a class "train"
+        return
     if flags:
         table(tmp_path, f"image,{column},cat,dog", cells, (0, 1), (1, 0))
     else:
@@ -96,7 +115,7 @@ def test_columns_of_splits(
 
 
 def test_two_columns_of_splits_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"one column of the split, but got \['is_valid', 'is_test'\]; rename"):
+    with pytest.raises(ValueError, match=r"one column of the split, but got \['is_valid', 'is_test'\]; keep one"):
         split_cells({"image": ["a", "b"], "is_valid": ["0", "1"], "is_test": ["1", "0"]})
 
 
@@ -246,6 +265,30 @@ def test_a_class_in_two_spellings(tmp_path: Path) -> None:
         assert read(tmp_path / place, "train", classes=("Cat", "cat")).class_names == ("Cat", "cat")
     table(tmp_path / "letters", "image,label", ("a", "A", "b", "B"))
     assert read(tmp_path / "letters", "train").class_names == ("A", "B", "a", "b")
+
+
+@pytest.mark.parametrize("folders", [False, True])
+def test_a_class_in_two_unicode_forms(folders: bool, tmp_path: Path) -> None:
+    """A Mac stores accents apart from their letters: the names look alike, so the message writes escapes."""
+    names = [unicodedata.normalize(form, "cr\u00e9pi") for form in ("NFC", "NFD")]
+    for split, name in zip(("train", "val"), names, strict=True) if folders else ():
+        image(tmp_path / split / name / f"{split}.jpg")
+        image(tmp_path / split / "other" / f"{split}.jpg")
+    if not folders:
+        table(tmp_path, "image,label", names)
+    with pytest.raises(ValueError, match=r"got 'cre\\u0301pi' and 'cr\\xe9pi'; use one or"):
+        read(tmp_path, "train")
+    assert len(set(read(tmp_path, "train", classes=names).class_names)) == 2
+
+
+@pytest.mark.parametrize("copy", ["dog (1)", "dog - Copy", "dog copy 2", "dog - Copy (2)"])
+def test_a_folder_that_a_system_has_copied(copy: str, tmp_path: Path) -> None:
+    for name in ("dog", "cat", copy):
+        image(tmp_path / name / f"{name}.jpg")
+    with pytest.raises(ValueError, match=rf"got 'dog' and '{re.escape(copy)}'; use one or"):
+        read(tmp_path, "train")
+    (tmp_path / "dog").rename(tmp_path / "bird")  # the number may belong to the name
+    assert copy in read(tmp_path, "train").class_names
 
 
 def test_numbers_with_a_list_of_their_names(tmp_path: Path) -> None:

@@ -440,7 +440,7 @@ def _(folder: Path) -> None:
     assert found == {"0": {"dog"}, **{str(i): {"cat", "dog"} for i in range(1, 5)}}
 
 
-@CASES("splits by a word in half of the names", "refused", "seg_test, seg_train look like splits; call them train")
+@CASES("splits by a word in half of the names", "refused", "seg_test, seg_train look like splits; call splits train")
 def _(folder: Path) -> None:
     read(folders(folder, "seg_train/seg_train/sea", "seg_test/seg_test/sea", "seg_pred/seg_pred"), "train")
 

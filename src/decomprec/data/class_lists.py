@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,13 +16,14 @@ from decomprec.data.paths import read_text
 LISTS = (
     *("class_names.txt", "classes.txt", "labelmap.txt", "labels.txt", "label_names.txt", "names.txt", "obj.names"),
     *("label_list.txt", "class_dict.csv", "label_colors.txt", "codes.txt", "classes.json", "id2label.json"),
-    *("label_map.json", "idx_to_class.json", "class_to_idx.json", "label_num_to_disease_map.json"),
+    *("label_map.json", "idx_to_class.json", "class_to_idx.json", "label_num_to_disease_map.json", "_classes.csv"),
 )
 """Names of such files, the most telling first."""
 
 _IGNORED = "ignore"
 _NO_CLASS = {_IGNORED, "ignored", "void", "unlabeled", "unlabelled"}
 _LOOKED_AT = 20
+_COPY = re.compile(r"(\s*\(\d+\)|[\s\-]+copy(\s*\(?\d+\)?)?)$", re.IGNORECASE)  # what a system adds to the name
 _COLOURED = (
     re.compile(r"(?P<name>[^:]+):\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)\s*(:.*)?"),
     re.compile(r"(?P<name>.+?)\s*,\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)"),
@@ -99,6 +101,7 @@ def listed_names(path: Path) -> list[str]:
     r"""Read the names in a list of classes, as they stand there but for those to be ignored.
 
     In a .json file they are a list, or a mapping between names and numbers; if these count from 1, 0 is the background.
+    A .csv file of numbers and names, as Roboflow writes, may have a header.
 
     Raises:
         ValueError: if the file is not UTF-8, or JSON of another form.
@@ -113,6 +116,8 @@ def listed_names(path: Path) -> list[str]:
     lines = _lines(path)
     coloured = _coloured(path)
     numbered = [re.fullmatch(r"(\d+)[\s:,=]+(.*[^\s:,=\d].*)", line) for line in lines]
+    if path.suffix.lower() == ".csv" and numbered[1:] and numbered[0] is None and all(numbered[1:]):
+        numbered = numbered[1:]
     if coloured:
         lines = [name for name, _ in coloured]
     elif all(numbered):
@@ -166,11 +171,17 @@ def classes_in(
 
 def _check_spellings(names: Sequence[str], where: object) -> None:
     known: dict[str, str] = {}
+    every = frozenset(names)
     for name in names:
-        other = known.setdefault(re.sub(r"[\s_\-]+", " ", name.casefold()).strip(), name)
-        if other != name and len(name) > 1:  # letters are classes in both cases
+        word = unicodedata.normalize("NFC", name)
+        other = known.setdefault(re.sub(r"[\s_\-]+", " ", word.casefold()).strip(), name)
+        if other == name and (base := _COPY.sub("", name)) in every:
+            other = base
+        if other != name and len(word) > 1:  # letters are classes in both cases
+            # Accents look alike in both Unicode forms: only escapes show the difference.
+            first, second = map(ascii if unicodedata.normalize("NFC", other) == word else repr, (other, name))
             raise ValueError(
-                f"Expected one spelling of each class in {where}, but got {other!r} and {name!r}; use one or, if they "
+                f"Expected one spelling of each class in {where}, but got {first} and {second}; use one or, if they "
                 "are two classes, name all `classes`."
             )
 

@@ -24,7 +24,7 @@ _NOTHING = {
 _INTACT = {
     *("good", "ok", "okay", "normal", "healthy", "intact", "clean", "undamaged", "flawless", "nodefect", "nodefects"),
     *("defectfree", "nodamage", "nofault", "nofinding", "nofindings", "notumor", "notumour", "nodisease", "nolesion"),
-    *("nocancer", "noanomaly"),
+    *("nocancer", "noanomaly", "uninfected", "unaffected"),
 }
 _DENIED = {"yes": "no", "true": "false", "fail": "pass", "failed": "passed", "failure": "pass"}
 _DENIALS = ("no", "non", "not", "without")
@@ -49,6 +49,8 @@ _GROUPS = (
     "patient|subject|participant|case|scene|video|clip|seq|sequence|part|fold|batch|day|week|session|run|camera|cam|"
     "site|location|frame|frames|slide|slice|tile|plot|chunk|group|folder|dir|subset|trial|study|series"
 )
+_CAMERA = re.compile(r"[1-9]\d\d[A-Z_]{5}")  # below DCIM
+_DATE = re.compile(r"(?<!\d)(19|20)\d\d([_\-.]?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)")
 _SYSTEM = {
     *("__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information", "__pycache__"),
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@tmp", "#snapshot", "network trash folder"),
@@ -60,7 +62,7 @@ _IMAGES = {
 }
 _MAY_BE_IMAGES = {
     *("input", "inputs", "x", "a", "src", "source", "sources", "raw", "data", "frame", "frames", "color", "colour"),
-    *("patch", "patches", "tile", "tiles", "scan", "scans", "slice", "slices", "crops", "sample", "samples"),
+    *("patch", "patches", "tile", "tiles", "scan", "scans", "slice", "slices", "crops", "sample", "samples", "dcim"),
 }
 _MASKS = {
     *("mask", "masks", "label", "labels", "annotation", "annotations", "ann", "anns", "annot", "annots", "gt", "gts"),
@@ -134,8 +136,8 @@ def is_nothing(name: str) -> bool:
 def empty_tags(names: Collection[str]) -> set[str]:
     """Return the tags, or folders of images, among some that mean that there is nothing to draw.
 
-    Those of `is_nothing`, those that mean that all is well, such as "good" and "normal", and those that deny another
-    one, such as "no crack".
+    Those of `is_nothing`, those that mean that all is well, such as "good" and "normal", also of a thing that another
+    name shares, such as "healthy leaf" next to "spotted leaf", and those that deny another one, such as "no crack".
 
     Examples:
         >>> sorted(empty_tags(["crack", "No_Crack", "non-dog", "no parking", "0_negative", "good"]))
@@ -144,14 +146,17 @@ def empty_tags(names: Collection[str]) -> set[str]:
         (['no_tumor'], ['no'])
         >>> sorted(empty_tags(["with_mask", "without_mask"])), sorted(empty_tags(["ok", "not_ok"]))
         ([], ['ok'])
+        >>> sorted(empty_tags(["def_front", "ok_front"])), sorted(empty_tags(["cracks", "no_crack"]))
+        (['ok_front'], ['no_crack'])
     """
     words = {plain(name) for name in names}
     last = (re.split(r"[\s_\-]+", name) for name in names)  # a face "without_mask" is a class, as one "with_mask" is
     kinds = {plain(parts[-1]) for parts in last if plain(parts[0]) not in (*_DENIALS, "with")}
-    denials = {denial + word for word in words - _INTACT for denial in _DENIALS} | {f"no{kind}" for kind in kinds}
+    denied = {form for word in words - _INTACT for form in (word, word.removesuffix("s"), f"{word}s")}
+    denials = {denial + word for word in denied for denial in _DENIALS} | {f"no{kind}" for kind in kinds}
     denials |= {f"un{word.removesuffix('ed')}ed" for word in words}
     denials |= {no for yes, no in _DENIED.items() if yes in words}
-    found = set()
+    found = _intact_things(names)
     for name in names:
         word = plain(re.sub(r"^\d+[\s_\-.]+", "", name) or name)
         if is_nothing(word) or word in _INTACT or word in denials:
@@ -159,14 +164,53 @@ def empty_tags(names: Collection[str]) -> set[str]:
     return found
 
 
+def _intact_things(names: Collection[str]) -> set[str]:
+    """The names of a thing and a word such as "healthy", before or behind it, if another name shares the thing.
+
+    Where one name is so, others with the word in this place are too: "Tomato healthy" next to "Tomato mould", and
+    "Blueberry healthy".
+    """
+    split = {name: re.split(r"[\s_\-]+", re.sub(r"^\d+[\s_\-.]+", "", name)) for name in names}
+    found: set[str] = set()
+    for step in (1, -1):
+        words = {name: [plain(part) for part in parts[::step] if plain(part)] for name, parts in split.items()}
+        intact = {
+            name: parts
+            for name, parts in words.items()
+            if len(parts) > 1 and parts[0] in _INTACT and not set(parts) & set(_DENIALS)
+        }
+        others = [parts for name, parts in words.items() if name not in intact]
+        shared = {
+            parts[0]
+            for parts in intact.values()
+            if any(len(other) >= len(parts) and other[1 - len(parts) :] == parts[1:] for other in others)
+        }
+        found |= {name for name, parts in intact.items() if parts[0] in shared}
+    return found
+
+
 def looks_like_group(name: str) -> bool:
     """Tell whether a folder's name numbers or dates a part of the data, such as a patient, which is no class.
 
     Examples:
-        >>> [looks_like_group(name) for name in ("patient00012", "Scene_3", "2021-05-30", "0", "dog1", "part")]
-        [True, True, True, False, False, False]
+        >>> [looks_like_group(name) for name in ("patient00012", "Scene_3", "2021-05-30", "100CANON", "0", "dog1")]
+        [True, True, True, True, False, False]
     """
-    return bool(re.fullmatch(rf"({_GROUPS})[\s_\-.]?\d+|(19|20)\d\d([_\-.]?\d\d){{0,2}}", name.casefold()))
+    grouped = re.fullmatch(rf"({_GROUPS})[\s_\-.]?\d+|(19|20)\d\d([_\-.]?\d\d){{0,2}}", name.casefold())
+    return bool(grouped or _CAMERA.fullmatch(name))
+
+
+def are_dated(names: Collection[str]) -> bool:
+    """Tell whether each name holds a date, and they differ, as those of surveys and patients do and classes not.
+
+    Examples:
+        >>> are_dated(["field_2021-05-30", "field_2021-06-02"]), are_dated(["TCGA_CS_19960909", "TCGA_DU_20010203"])
+        (True, True)
+        >>> are_dated(["dog_20210530", "cat_20210530"]), are_dated(["n02099601", "n02123045"])
+        (False, False)
+    """
+    found = [_DATE.search(name) for name in names]
+    return all(found) and len({match[0] for match in found if match}) > 1
 
 
 def are_numbered(names: Collection[str]) -> bool:

@@ -39,14 +39,16 @@ def check_data_sets(root: Path, folders: list[Path]) -> None:
 
 
 def check_names_of_splits(root: Path, names: Collection[str]) -> None:
-    """Refuse folders of which half are splits by a word in their names, such as cars_train and cars_test."""
+    """Refuse folders if half, or the only one, are splits by a word in their names: cars_train and cars_test."""
     words = {name: re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name) for name in names if split_of(name) is None}
     splits = {name: found for name, parts in words.items() if (found := {split_of(part) for part in parts} - {None})}
-    if 2 * len(splits) >= len(names) and len(set().union(*splits.values())) > 1:
+    several = 2 * len(splits) >= len(names) and len(set().union(*splits.values())) > 1
+    if several or len(splits) == len(names) == 1:
+        look = "look like splits" if several else "looks like a split"
         raise FileNotFoundError(
-            f"Expected {root} to hold a folder per class, but {', '.join(sorted(splits))} look like splits; call them "
-            "train, val or test, with a folder per class in each, or list the images with their tags in tags.csv; if "
-            "they are the classes, name them as `classes`."
+            f"Expected {root} to hold a folder per class, but {', '.join(sorted(splits))} {look}; call splits train, "
+            "val or test, with a folder per class in each, or list the images with their tags in tags.csv; if these "
+            "are the classes, name them as `classes`."
         )
 
 

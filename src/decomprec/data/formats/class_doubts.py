@@ -10,6 +10,7 @@ from decomprec.data.formats.drawn import are_drawn
 from decomprec.data.image_io import image_files
 from decomprec.data.mask_files import MaskFiles, mask_images
 from decomprec.data.names import (
+    are_dated,
     are_numbered,
     holds_images,
     holds_masks,
@@ -32,7 +33,7 @@ def check_groups(root: Path, names: Collection[str]) -> None:
             f"Expected {root} to hold a folder per class, but got 0 and 1; if 1 means that something is in the image, "
             "call 0 none and 1 like it; if both are classes, name them as `classes`."
         )
-    if len(names) > 1 and (all(map(looks_like_group, names)) or are_numbered(names)):
+    if len(names) > 1 and (all(map(looks_like_group, names)) or are_numbered(names) or are_dated(names)):
         first = sorted(names)[0]
         raise FileNotFoundError(
             f"Expected {root} to hold a folder per class, but its {len(names)} folders, such as {first}, are named "
@@ -99,7 +100,7 @@ def check_single(root: Path, name: str, images: Sequence[Path]) -> None:
             "images and their masks, call the folders images and masks; else make a folder of each class, or list the "
             "images with their tags in tags.csv."
         )
-    if may_hold_images(name):
+    if may_hold_images(name) or looks_like_group(name):
         raise FileNotFoundError(
             f"Expected {root} to hold a folder per class, but got only {name}, which may just mean images; make a "
             f"folder of each class, or list the images with their tags in tags.csv; if {name} is the only class, name "

@@ -134,9 +134,13 @@ def masks_by_image(found: ClassFolders) -> dict[Path, Path]:
     masks: dict[Path, Path] = {}
     taken: set[Path] = set()
     for part, folders in found.parts.items():
-        shared = [MaskFiles(folder, found.root) for folder in found.masks[part]]
+        of_part = {folder: MaskFiles(folder, found.root) for folder in found.masks[part]}
         for name, folder in folders.items():
-            own = [MaskFiles(child, found.root) for child in subfolders(folder) if holds_masks(child.name)]
+            others = set(found.names) - {name, part}
+            shared = [place for of, place in of_part.items() if masks_of(of.name) not in others]
+            named = [child for child in subfolders(folder.parent) if masks_of(child.name) == name]
+            inner = [child for child in subfolders(folder) if holds_masks(child.name)]
+            own = [MaskFiles(child, found.root) for child in (*named, *inner) if child not in of_part]
             places = [*shared, *own, MaskFiles(folder, found.root, beside_images=True)]
             for file in found.files(part, name):
                 inside = Path(name) / file.relative_to(folder)

@@ -187,6 +187,8 @@ def _attach(
     unlisted: list[str] = []
     for i, entry in enumerate(entries):
         where = f"annotation {entry['id']}" if id_of(entry.get("id")) else f"annotations[{i}]"
+        if "segments_info" in entry:
+            raise ValueError("it is of panoptic segmentation; give the file of instances, such as instances_train.json")
         image, category = _key(entry, "image_id", where), _key(entry, "category_id", where)
         if category not in categories:
             raise ValueError(f"{where} is of category {category}, which `categories` lacks; add it there")

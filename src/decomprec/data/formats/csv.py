@@ -117,7 +117,7 @@ class TaggedCSV(TaggedImages):
         if on_error == "raise" and not any(record.image.is_file() for record in records):
             raise FileNotFoundError(
                 f"Expected all files to exist, but {len(records)} do not: {records[0].image}, ...; put {where} "
-                "into the folder in which its paths start."
+                "into the folder in which its paths start, or write the names of the files in full, zeros in front too."
             )
         if mask_classes is None and masks:
             named = dict.fromkeys(record.mask.parent for record in records if record.mask is not None)

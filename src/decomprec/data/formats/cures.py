@@ -6,7 +6,7 @@ from pathlib import Path
 
 from decomprec.data.formats.tables import possible_tables, unused_tables
 from decomprec.data.image_io import IMAGE_SUFFIXES, image_files
-from decomprec.data.names import holds_masks, in_system, is_system, subfolders
+from decomprec.data.names import holds_masks, in_system, is_system, split_of, subfolders
 
 _USUAL = (
     "Put the images of each class into a folder (dog/*.jpg and other/*.jpg, or train/dog/*.jpg), or list the images "
@@ -27,11 +27,11 @@ _MOST_BYTES = 2**22
 
 
 def cures(root: Path) -> str:
-    """Say what a folder holds and what to do, the likeliest first."""
+    """Say what a folder and its splits hold and what to do, the likeliest first."""
     names = [child.name for child in subfolders(root)]
-    return f"{names}. " + " ".join(
-        [*_of_tools(root, names), *unused_tables(root), *_of_lists(root), *_of_files(root), _USUAL]
-    )
+    folders = [root, *(child for child in subfolders(root) if split_of(child.name))]
+    said = [sentence for say in (_of_tools, unused_tables, _of_lists) for folder in folders for sentence in say(folder)]
+    return f"{names}. " + " ".join([*dict.fromkeys(said), *_of_files(root), _USUAL])
 
 
 def find_listings(root: Path, images: Sequence[Path]) -> list[Path]:
@@ -59,7 +59,8 @@ def _head(file: Path) -> bytes:
         return stream.read(_MOST_BYTES)
 
 
-def _of_tools(root: Path, names: list[str]) -> list[str]:
+def _of_tools(root: Path) -> list[str]:
+    names = [child.name for child in subfolders(root)]
     found = []
     if (root / "annotations.xml").is_file():
         found.append(
@@ -102,5 +103,11 @@ def _of_files(root: Path) -> list[str]:
         masks = Counter((file.parent, file.suffix.lower()) for file in files if holds_masks(file.parent.name))
         arrays = [(folder, suffix) for folder, suffix in masks if suffix in _PACKED]
         return [f"{folder.name} holds files {suffix}: {_PACKED[suffix]}." for folder, suffix in arrays[:1]]
-    packed = [suffix for suffix in counts if suffix in _PACKED]
-    return [f"It holds {counts[suffix]} files {suffix} and no images: {_PACKED[suffix]}." for suffix in packed[:1]]
+    if packed := [suffix for suffix in counts if suffix in _PACKED]:
+        return [f"It holds {counts[packed[0]]} files {packed[0]} and no images: {_PACKED[packed[0]]}."]
+    unknown = Counter({suffix: count for suffix, count in counts.items() if suffix not in (*_LISTS, *_SHEETS)})
+    return [
+        f"It holds {count} files {suffix or 'without an ending'} and no images: if they are images, convert them to "
+        "JPEG or PNG, or correct their endings."
+        for suffix, count in unknown.most_common(1)
+    ]

@@ -24,6 +24,11 @@ _SPLIT_FLAGS = {
     "istest": ("test", "train"),
     **dict.fromkeys(("istrain", "istraining"), ("train", "test")),
 }
+_SPLIT_FLAGS_BESIDE_TAGS = {  # without a column of tags, such columns may be classes
+    **dict.fromkeys(("val", "validation"), ("val", "train")),
+    "test": ("test", "train"),
+    **dict.fromkeys(("train", "training"), ("train", "test")),
+}
 _BOXES = {"xmin", "bbox", "encodedpixels", "segmentation"}
 _SENTENCES = {"text", "caption", "captions", "description", "prompt", "comment", "title", "url"}
 _FILE_WORDS = re.compile(r"(file|path|name|url)+$")
@@ -51,7 +56,7 @@ def tags_column(table: Table, others: Iterable[str | None], name: str | None = N
             NUMBER.fullmatch(word) or sum(bool(NUMBER.fullmatch(part)) for part in word.split()) > 1 for word in words
         )
         objects = any(word.startswith(("{", "[{")) for word in words)
-        if 2 * len(words) <= len(table[rest[0]]) and not boxes and not objects:
+        if 2 * len(words) <= len(table[rest[0]]) and not boxes and not objects and not only_flags(words):
             return rest[0]
     return column
 
@@ -120,7 +125,7 @@ def split_cells(table: Table, name: str | None = None) -> tuple[str | None, list
     """Find the column of the splits, and its cells.
 
     Without a usual name, it is a column of names of splits only, such as "phase", or one that says yes or no, such as
-    "is_valid"; other images of the latter are trained on.
+    "is_valid", or "val" next to a column of tags; other images of the latter are trained on.
 
     Returns:
         The column, and the split of each row; None and nothing without one.
@@ -135,19 +140,23 @@ def split_cells(table: Table, name: str | None = None) -> tuple[str | None, list
         ('phase', ['train', 'test'])
     """
     column = find_column(table, "split", name)
-    if column is not None and (plain(column) not in _SPLIT_FLAGS or _flags([table[column]]) is None):
+    named_tags = any(plain(other) in (*USUAL_NAMES["tags"], *MORE_NAMES["tags"]) for other in table)
+    meanings = {**_SPLIT_FLAGS, **(_SPLIT_FLAGS_BESIDE_TAGS if named_tags else {})}
+    if column is not None and (plain(column) not in meanings or _flags([table[column]]) is None):
         return column, table[column]
-    flagged = [column] if column is not None else [name for name in table if plain(name) in _SPLIT_FLAGS]
+    flagged = [column] if column is not None else [name for name in table if plain(name) in meanings]
     said = {name: flags[0] for name in flagged if (flags := _flags([table[name]])) is not None}
     spelt = [name for name, cells in table.items() if {"train"} < {split_of(cell) for cell in cells} <= {*SPLITS}]
     if len(found := [*said, *spelt]) > 1:
-        raise ValueError(f"Expected one column of the split, but got {found}; rename the one that is meant 'split'.")
+        raise ValueError(
+            f"Expected one column of the split, but got {found}; keep one, called 'split', of train, val and test."
+        )
     if spelt:
         return spelt[0], table[spelt[0]]
     if not said:
         return None, []
     column, says = next(iter(said.items()))
-    yes, no = _SPLIT_FLAGS[plain(column)]
+    yes, no = meanings[plain(column)]
     return column, [yes if flag else no for flag in says]
 
 
@@ -169,8 +178,9 @@ def class_columns(table: Table, others: Sequence[str | None]) -> dict[str, list[
 
 
 def only_flags(cells: Iterable[str]) -> bool:
-    """Tell whether the cells of a column are 0 and 1, or the like, and no names."""
-    return {cell.casefold() for cell in cells} - {""} <= _NO | _YES
+    """Tell whether the cells of a column are 0 and 1, -1 and 1, or the like, and no names."""
+    found = {cell.casefold() for cell in cells} - {""}
+    return any(found <= no | _YES for no in (_NO, *_ABSENT))
 
 
 def are_images(cells: Collection[str]) -> bool:

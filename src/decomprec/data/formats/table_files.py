@@ -65,9 +65,11 @@ def _read_csv(path: Path) -> Table:
     delimiter, text = _delimiter(text)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
     except csv.Error as error:
         raise ValueError(f"Expected {path} to be a CSV file, but: {error}.") from error
+    width = max((i for _, cells in lines for i, cell in enumerate(cells, 1) if cell), default=0)
+    lines = [(number, cells[:width]) for number, cells in lines]  # spreadsheets leave empty rows and columns behind
     header = lines[0][1] if lines else []
     if any(are_images([cell]) for cell in header) and (table := _without_header([cells for _, cells in lines])):
         say(f"{path} has no header: its columns are read as {', '.join(table)}.")
