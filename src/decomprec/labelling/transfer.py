@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,12 +17,11 @@ from tqdm import tqdm
 from decomprec._files import write_text
 from decomprec.data.class_lists import read_class_list
 from decomprec.data.names import is_system
-from decomprec.data.paths import read_text
 from decomprec.data.samples import IGNORE
 from decomprec.evaluation.label_files import CLASSES
 from decomprec.evaluation.label_maps import read_label_maps
 from decomprec.labelling import coco, cvat, fiftyone, label_studio, yolo
-from decomprec.labelling.label_maps import Labelled, LabelMaps, classes_of, renumbering
+from decomprec.labelling.label_maps import Labelled, LabelMaps, classes_of, read_json, renumbering
 from decomprec.viz import save_label_map
 
 
@@ -157,7 +156,7 @@ def unpacked(source: Path) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: if there is no such source.
-        ValueError: if a zip is damaged.
+        ValueError: if a zip is damaged, or has a password.
     """
     if not source.exists():
         raise FileNotFoundError(f"Expected the export of a labelling tool, but found no {source}.")
@@ -168,8 +167,8 @@ def unpacked(source: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(source) as archive:
                 archive.extractall(folder)
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"Expected {source} to be a zip, but: {error}.") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last for a password
+            raise ValueError(f"Expected {source} to be a zip that can be unpacked, but: {error}.") from error
         inner = [path for path in Path(folder).iterdir() if not is_system(path.name)]
         yield inner[0] if len(inner) == 1 and inner[0].is_dir() and inner[0].name == source.stem else Path(folder)
 
@@ -195,11 +194,8 @@ def _read(place: Path, source: Path) -> LabelMaps:
 
 
 def _read_json(file: Path, source: Path) -> LabelMaps:
-    try:
-        content = json.loads(read_text(file))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"Expected {source} to hold JSON, but: {error}.") from error
-    return label_studio.read(file) if isinstance(content, list) else coco.read(file)
+    content = read_json(file, source)
+    return label_studio.read(content, source) if isinstance(content, list) else coco.read(file)
 
 
 def _inside(name: str) -> str:
