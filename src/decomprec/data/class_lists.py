@@ -23,10 +23,15 @@ _IGNORED = "ignore"
 _NO_CLASS = {_IGNORED, "ignored", "void", "unlabeled", "unlabelled"}
 _LOOKED_AT = 20
 _COLOURED = (
-    re.compile(r"(?P<name>[^:]+):\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)\s*(:.*)?"),
+    re.compile(r"(?P<name>.+?):\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)\s*(:.*)?"),
     re.compile(r"(?P<name>.+?)\s*,\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)"),
     re.compile(r"(?P<red>\d+)\s+(?P<green>\d+)\s+(?P<blue>\d+)\s+(?P<name>\S.*)"),
 )
+_NUMBERED = (
+    re.compile(r"(?P<number>\d+)[\s:,=]+(?P<name>.*[^\s:,=\d].*)"),
+    re.compile(r"(?P<name>.*[^\s:\d].*?)\s*:\s*(?P<number>\d+)"),
+)
+_TAIL = re.compile(r"\s*(:(\d+,\d+,\d+)?:[^:]*:[^:]*|:)$")  # of CVAT: a colour, parts and actions; or an empty one
 
 
 def find_class_list(*folders: Path) -> Path | None:
@@ -98,7 +103,8 @@ def read_colours(path: Path | None) -> Colours | None:
 def listed_names(path: Path) -> list[str]:
     r"""Read the names in a list of classes, as they stand there but for those to be ignored.
 
-    In a .json file they are a list, or a mapping between names and numbers; if these count from 1, 0 is the background.
+    Where each line has a number before the name, or after it and a colon, it tells the order. In a .json file they are
+    a list, or a mapping between names and numbers; if these count from 1, 0 is the background.
 
     Raises:
         ValueError: if the file is not UTF-8, or JSON of another form.
@@ -110,15 +116,12 @@ def listed_names(path: Path) -> list[str]:
         >>> listed_names(path)
         ['background', 'cat', 'dog']
     """
-    lines = _lines(path)
-    coloured = _coloured(path)
-    numbered = [re.fullmatch(r"(\d+)[\s:,=]+(.*[^\s:,=\d].*)", line) for line in lines]
-    if coloured:
-        lines = [name for name, _ in coloured]
-    elif all(numbered):
-        lines = [match[2] for match in sorted(filter(None, numbered), key=lambda match: int(match[1]))]
-    names = [line.split(":")[0].strip() for line in lines]
-    return [name for name in names if name and plain(name) != _IGNORED]
+    names = _lines(path)
+    if coloured := _coloured(path):
+        names = [name for name, _ in coloured]
+    elif path.suffix.lower() != ".json":
+        names = [_TAIL.sub("", name) for name in _in_order(names)]
+    return [name for name in map(str.strip, names) if name and plain(name) != _IGNORED]
 
 
 def value_names(names: Sequence[str], where: object) -> tuple[str, ...]:
@@ -185,6 +188,15 @@ def _lines(path: Path) -> list[str]:
         return _names_in_json(path)
     lines = (line.strip() for line in read_text(path).splitlines())
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def _in_order(lines: list[str]) -> list[str]:
+    """Names in the order of their numbers, if each has one."""
+    for form in _NUMBERED:
+        matches = [match for line in lines if (match := form.fullmatch(line)) is not None]
+        if len(matches) == len(lines):
+            return [match["name"] for match in sorted(matches, key=lambda match: int(match["number"]))]
+    return lines
 
 
 def _coloured(path: Path) -> list[tuple[str, Colour]]:
