@@ -226,6 +226,8 @@ def fiftyone(samples: str, metadata: str = '{"default_mask_targets": {"1": "cat"
         ({"a.json": "[{}]"}, "not as JSON-MIN"),
         ({"a.json": json.dumps([task([{"type": "rectanglelabels"}], image="a.jpg")])}, "draw it with the brush"),
         ({"a.json": json.dumps([task([brush("cat", SDK_RLE[:9])], image="a.jpg")])}, "ends early"),
+        ({"a.json": json.dumps([task([brush("a\nb", SDK_RLE)], image="a.jpg")])}, "printable"),
+        ({"a.json": json.dumps([task([brush("ignore", SDK_RLE)], image="a.jpg")])}, "it has none"),
         ({"a.json": "{"}, "hold JSON"),
         ({"notes.md": "x"}, "none of them"),
         ({"data.yaml": "names: [cat]", "labels/a.txt": "0 0 0 1 0 1 1"}, "put the images into images/"),
@@ -246,6 +248,14 @@ def test_what_is_wrong_with_an_export_is_said(content: dict[str, str | bytes], s
         (tmp_path / "export" / name).write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ValueError, match=said):
         import_labels(tmp_path / "export", tmp_path / "out")
+
+
+def test_classes_that_are_chosen_are_there_and_named_once(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([task([brush("cat", SDK_RLE)], image="a.jpg")]))
+    for classes, said in ((["cat", "cat"], "distinct"), (["cat", "cow"], r"got \['cow'\]"), ([], "got")):
+        with pytest.raises(ValueError, match=said):
+            import_labels(tmp_path / "a.json", tmp_path / "out", classes=classes)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("fault", ["cut off", "bytes changed", "password"])

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from decomprec._files import write_text
+from decomprec.data.checks import check_class_names, choose_classes
 from decomprec.data.class_lists import read_class_list
 from decomprec.data.names import is_system
 from decomprec.data.samples import IGNORE
@@ -126,7 +127,8 @@ def import_labels(
 
     Raises:
         FileNotFoundError: if there is no such source.
-        ValueError: if it is no export of these, has none of the classes, or `out` has others.
+        ValueError: if it is no export of these, lacks a class or has none, names of classes are repeated or not
+            printable, or `out` has others.
     """
     source, out = Path(source), Path(out)
     with unpacked(source) as place:
@@ -134,11 +136,8 @@ def import_labels(
         known = classes_of(found.names)
         if len(found.names) >= IGNORE:
             raise ValueError(f"Expected at most {IGNORE - 1} labels, which a PNG can hold, but got {len(found.names)}.")
-        chosen = known if classes is None else tuple(classes)
-        if unknown := [name for name in chosen if name not in known]:
-            raise ValueError(
-                f"Expected `classes` to be among those of {source}, {', '.join(known)}, but got {', '.join(unknown)}."
-            )
+        chosen = choose_classes(classes, known, source)
+        check_class_names(chosen, masks=True)
         names = [_inside(name) for name, _ in found.maps]
         if repeated := [name for name, count in Counter(names).items() if count > 1]:
             raise ValueError(f"Expected {source} to have one label map for each image, but {repeated[0]} has several.")
@@ -206,8 +205,6 @@ def _inside(name: str) -> str:
 
 def _write_classes(class_names: Sequence[str], out: Path) -> None:
     file = out / CLASSES
-    if not class_names:
-        raise ValueError("Expected the export to have a class, but it has none.")
     if file.is_file() and read_class_list(file)[1:] != tuple(class_names):
         raise ValueError(
             f"Expected {out} to be a new folder, or to hold label maps of {', '.join(class_names)}, but its {CLASSES} "
