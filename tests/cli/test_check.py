@@ -1,6 +1,7 @@
 """`check` prints what would be read and what is doubtful, and fails on errors."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,20 @@ def test_errors_and_what_is_written(tmp_path: Path) -> None:
     again = call("check", "--config", out / "config.yaml", data, "--out", tmp_path / "again")
     assert again.exit_code == 1
     assert (tmp_path / "again" / "findings.json").read_bytes() == (out / "findings.json").read_bytes()
+
+
+def test_names_that_are_no_text_are_listed(tmp_path: Path) -> None:
+    data, out = images(tmp_path / "data"), tmp_path / "looked"
+    folder = data / "train" / "dog"
+    (folder / "dog0.png").rename(folder / os.fsdecode(b"\xff.png"))
+    (folder / "dog1.png").write_bytes((folder / os.fsdecode(b"\xff.png")).read_bytes())
+    result = call("check", data, "--out", out, "--preset", tiny_preset(tmp_path))
+    assert result.exit_code == 0, result.output
+    findings = json.loads((out / "findings.json").read_text(encoding="utf-8"))["findings"]
+    (equal,) = (finding["files"] for finding in findings if finding["check"] == "equal within a split")
+    assert [{os.fsencode(file) for file in group} for group in equal] == [
+        {os.fsencode(folder) + b"/dog1.png", os.fsencode(folder) + b"/\xff.png"}
+    ]
 
 
 def test_images_that_look_alike_need_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

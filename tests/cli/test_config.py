@@ -237,3 +237,34 @@ def test_no_result_is_written_over_the_config_of_another_command(run: Path, data
     assert message in sentence("demo", "--out", copied, "--device", "cpu")
     assert (copied / "config.yaml").read_bytes() == before
     assert not (copied / "masks").exists()
+
+
+def test_nothing_is_written_next_to_the_config_of_another_command(run: Path, data: Path, tmp_path: Path) -> None:
+    masks = shutil.copytree(data / "val_masks", tmp_path / "masks")
+    (masks / "classes.txt").write_text("background\nred\n")
+    good(
+        "export-labels",
+        masks,
+        "--images",
+        data / "val" / "red",
+        "--images",
+        data / "val" / "other",
+        "--to",
+        "cvat",
+        "--out",
+        tmp_path / "a.zip",
+    )
+    place = tmp_path / "place"
+    place.mkdir()
+    for name in ("config.yaml", "x.config.yaml"):
+        (place / name).write_text("command: check\n")
+    before = sorted(tmp_path.rglob("*"))
+    for words in (
+        ("evaluate", masks, masks, "--json", place / "x.json"),
+        ("export", run, "--out", place / "x.pt2"),
+        ("report", run, "--out", place / "x.html"),
+        ("export-labels", masks, "--images", data / "val", "--to", "coco", "--out", place / "x.json"),
+        ("import-labels", tmp_path / "a.zip", "--out", place),
+    ):
+        assert "to hold no result of check, but got" in sentence(*words)
+        assert sorted(tmp_path.rglob("*")) == before

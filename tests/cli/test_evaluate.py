@@ -78,6 +78,19 @@ def test_evaluate_by_number_path_or_name(tmp_path: Path) -> None:
     assert "| class 3         | -     | 0 " in result.stdout
 
 
+def test_an_image_of_which_nothing_is_known_lacks_no_class(tmp_path: Path) -> None:
+    truths = {"a": [[0, 1], [0, 1]], "b": [[0, 0], [0, 255]], "c": [[255, 255], [255, 255]]}
+    masks = {"a": [[0, 1], [1, 1]], "b": [[1, 0], [0, 0]], "c": [[1, 1], [1, 1]]}
+    for folder, maps in (("truth", truths), ("masks", masks)):
+        for name, labels in maps.items():
+            save(tmp_path / folder / f"{name}.png", np.array(labels, dtype=np.uint8))
+    result = call("evaluate", tmp_path / "masks", tmp_path / "truth", "--json", tmp_path / "s.json")
+    assert result.exit_code == 0, result.output
+    scores = json.loads((tmp_path / "s.json").read_text())
+    assert scores["false_area"] == [1 / 4]  # of b, the only image known to lack the class
+    assert (scores["images"], scores["images_without_mask"], scores["images_with"]) == (2, 1, [1])
+
+
 def named_at_the_end(*words: str | Path) -> str:
     """The one file that is not compared, of a call that compares the others."""
     result = call(*words)

@@ -116,6 +116,30 @@ def test_what_has_changed_is_drawn_again(model: Path, images: Path, tmp_path: Pa
     assert set(read(out / "masks" / "c.png").flatten().tolist()) <= {0, 2}
 
 
+def test_what_a_stopped_call_has_left_does_not_stay_beside_another_mask(
+    model: Path, images: Path, tmp_path: Path
+) -> None:
+    words = ["predict", model, images / "a.png", "--out", tmp_path, "--no-overlay"]
+    call(*words, "--probabilities", "--confidence", "--components")
+    (tmp_path / "masks" / "a.png").unlink()  # which is written last
+    call(*words, "--tags", "dog")
+    assert set(files(tmp_path)) == {"masks/a.png"}
+
+
+def test_an_image_named_like_a_folder_leaves_its_images_alone(model: Path, images: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for name in ("a.png", "a/c.png"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes((images / Path(name).name).read_bytes())
+    words = ["predict", model, photos, "--out", out, "--no-overlay", "--components"]
+    call(*words)
+    first = set(files(out))
+    assert {"components/a/0.png", "components/a/c/0.png"} < first
+    os.utime(photos / "a.png", (10**9, 10**9))
+    assert "(1 earlier; " in call(*words).stdout
+    assert set(files(out)) == first
+
+
 def test_masks_of_other_settings_are_not_mixed(model: Path, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert call("predict", model, images / "a.png", images / "c.png", "--out", out).exit_code == 0

@@ -10,6 +10,7 @@ import pytest
 from support.layouts import image, mask, masked, read, tags_by_name, text
 
 from decomprec.data import TaggedFolder
+from decomprec.data.class_lists import read_class_list
 from decomprec.data.datamodule import TaggedDataModule
 from decomprec.data.leaks import equal_files
 
@@ -279,3 +280,22 @@ def test_folders_of_splits_by_other_names(tmp_path: Path, caplog: pytest.LogCapt
         assert [len(read(tmp_path, split)) for split in ("train", "val")] == [8, 2]
     assert "'Validierung', 'holdout' mean no usual split, and are not used, unless `splits` names them" in caplog.text
     assert len(read(tmp_path, "val", splits=("Training", "Validierung"))) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("classes.txt", "background\nclothing:shirt\nclothing:shoes\n", ["clothing:shirt", "clothing:shoes"]),
+        ("classes.txt", "0: background\n2: traffic:light\n1: phone: 5\n", ["phone: 5", "traffic:light"]),
+        ("classes.txt", "background: 0\ndog: 2\ncat: 1\n", ["cat", "dog"]),
+        ("classes.json", '["background", "clothing:shirt", "phone: 5"]', ["clothing:shirt", "phone: 5"]),
+        ("labelmap.txt", "background:0,0,0::\nclothing:shirt:1,2,3::\n", ["clothing:shirt"]),
+        ("labelmap.txt", "background:0,0,0::\ncat:1,2,3:head,tail:runs\n", ["cat"]),
+        ("labelmap.txt", "background:::\ncat::head:\ndog:1,2,3::\n", ["cat", "dog"]),
+    ],
+)
+def test_a_colon_is_part_of_a_name_unless_a_number_or_what_cvat_writes_follows(
+    name: str, content: str, expected: list[str], tmp_path: Path
+) -> None:
+    text(tmp_path / name, content)
+    assert read_class_list(tmp_path / name) == ("background", *expected)

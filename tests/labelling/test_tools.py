@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import zipfile
@@ -209,24 +210,68 @@ def test_scores_are_the_means_of_the_largest_probabilities(drawn: Path) -> None:
     assert {t["data"]["name"]: t["predictions"][0]["score"] for t in tasks} == pytest.approx(expected, abs=1e-3)
 
 
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)  # 1 x 1
+SAMPLES = json.dumps({"samples": [{"filepath": "/park.jpg", "gt": {"_cls": "Segmentation", "mask": {}}}]})
+
+
+def fiftyone(samples: str, metadata: str = '{"default_mask_targets": {"1": "cat"}}') -> dict[str, str | bytes]:
+    return {"samples.json": samples, "metadata.json": metadata}
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         ({"a.json": "[{}]"}, "not as JSON-MIN"),
         ({"a.json": json.dumps([task([{"type": "rectanglelabels"}], image="a.jpg")])}, "draw it with the brush"),
         ({"a.json": json.dumps([task([brush("cat", SDK_RLE[:9])], image="a.jpg")])}, "ends early"),
+        ({"a.json": json.dumps([task([brush("a\nb", SDK_RLE)], image="a.jpg")])}, "printable"),
+        ({"a.json": json.dumps([task([brush("ignore", SDK_RLE)], image="a.jpg")])}, "it has none"),
         ({"a.json": "{"}, "hold JSON"),
         ({"notes.md": "x"}, "none of them"),
         ({"data.yaml": "names: [cat]", "labels/a.txt": "0 0 0 1 0 1 1"}, "put the images into images/"),
         ({"data.yaml": "nc: 1", "labels/a.txt": ""}, "`names`"),
+        ({"data.yaml": "names: [", "labels/a.txt": ""}, "data.yaml to be YAML"),
+        ({"data.yaml": "names: [cat]", "labels/a.txt": "0 .1 .1 nan .2 .3 .3", "images/a.png": PNG}, "line 1 of a.txt"),
+        (fiftyone("{"), "samples.json to hold JSON"),
+        (fiftyone(SAMPLES, "["), "metadata.json to hold JSON"),
+        (fiftyone(SAMPLES, "[1]"), "metadata.json to name the classes by numbers"),
+        (fiftyone(SAMPLES, '{"default_mask_targets": {"#ff0000": "cat"}}'), "metadata.json to name the classes by num"),
+        (fiftyone(SAMPLES), "label map of park to be as FiftyOne"),
+        (fiftyone(SAMPLES.replace("{}", '{"$binary": {"base64": "eHh4"}}')), "label map of park to be as FiftyOne"),
     ],
 )
-def test_what_is_wrong_with_an_export_is_said(content: dict[str, str], said: str, tmp_path: Path) -> None:
+def test_what_is_wrong_with_an_export_is_said(content: dict[str, str | bytes], said: str, tmp_path: Path) -> None:
     for name, text in content.items():
         (tmp_path / "export" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "export" / name).write_text(text)
+        (tmp_path / "export" / name).write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ValueError, match=said):
         import_labels(tmp_path / "export", tmp_path / "out")
+
+
+def test_classes_that_are_chosen_are_there_and_named_once(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([task([brush("cat", SDK_RLE)], image="a.jpg")]))
+    for classes, said in ((["cat", "cat"], "distinct"), (["cat", "cow"], r"got \['cow'\]"), ([], "got")):
+        with pytest.raises(ValueError, match=said):
+            import_labels(tmp_path / "a.json", tmp_path / "out", classes=classes)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("fault", ["cut off", "bytes changed", "password"])
+def test_a_zip_that_cannot_be_unpacked_is_named(fault: str, tmp_path: Path) -> None:
+    file = tmp_path / "export.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("export.json", json.dumps(list(range(5000))))
+    content = bytearray(file.read_bytes())
+    if fault == "password":  # bit 0 of the flags, in both headers of the entry
+        content[6] |= 1
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+    elif fault == "bytes changed":
+        content[200:400:10] = bytes(byte ^ 255 for byte in content[200:400:10])
+    file.write_bytes(content[: len(content) // 2] if fault == "cut off" else content)
+    with pytest.raises(ValueError, match=f"{file.name} to be a zip that can be unpacked"):
+        import_labels(file, tmp_path / "out")
 
 
 def test_a_box_is_no_mask(tmp_path: Path) -> None:

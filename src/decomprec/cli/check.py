@@ -143,7 +143,7 @@ def _write(out: Path, found: str, seen: Any, images: Sequence[Inspected], findin
         "images": {split: sum(image.split == split for image in images) for split in ("train", "val")},
         "findings": [dataclasses.asdict(finding) for finding in findings],
     }
-    write_text(out / FINDINGS, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_text(out / FINDINGS, json.dumps(content, indent=2, default=str) + "\n")
     readable = [i for i, image in enumerate(images[: len(seen)]) if image.problem is None]
     for number, name in enumerate(("no class", *seen.class_names)):
         members = [i for i in readable if (name in images[i].tags if number else not images[i].tags)]

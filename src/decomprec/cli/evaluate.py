@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from decomprec.cli.common import printable
-from decomprec.cli.config import ConfigOption, config_beside, save_config
+from decomprec.cli.config import ConfigOption, check_config, config_beside, save_config
 
 _NAMED = 20
 
@@ -54,6 +54,8 @@ def evaluate(
     from decomprec.evaluation.label_files import label_table, score_pairs
     from decomprec.evaluation.label_pairs import match_label_files
 
+    if json_file is not None:
+        check_config(context, config_beside(json_file))
     matched = match_label_files(masks, truth, on_error="skip")
     typer.echo("\n".join(matched.notes) + "\n")
     scores, names, problems = score_pairs(matched, on_error="skip")

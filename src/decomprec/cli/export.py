@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from decomprec.cli.config import ConfigOption, config_beside, save_config
+from decomprec.cli.config import ConfigOption, check_config, config_beside, save_config
 
 
 def export(
@@ -31,6 +31,7 @@ def export(
     from decomprec.export import export_masks
     from decomprec.trained_model import load
 
+    check_config(context, config_beside(out))
     loaded = load(model)
     export_masks(loaded, out)
     save_config(context, config_beside(out))

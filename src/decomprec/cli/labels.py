@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from decomprec.cli.common import ClassesOption, names_of
-from decomprec.cli.config import CONFIG, ConfigOption, config_beside, load_config, save_config
+from decomprec.cli.common import names_of
+from decomprec.cli.config import CONFIG, ConfigOption, check_config, config_beside, load_config, save_config
 from decomprec.cli.predict_inputs import find_images
 
 
@@ -62,13 +62,15 @@ def export_labels(
     from decomprec.labelling import TOOLS
     from decomprec.labelling import export_labels as write
 
+    config_file = config_beside(out) if TOOLS[to].ending else out / CONFIG
+    check_config(context, config_file)
     masks = drawn / "masks" if (drawn / "masks").is_dir() else drawn
     given = images or _images_of(drawn)
     probabilities = drawn / "probabilities"
     count = write(
         masks, find_images(given, masks), to, out, probabilities=probabilities if probabilities.is_dir() else None
     )
-    save_config(context, config_beside(out) if TOOLS[to].ending else out / CONFIG)
+    save_config(context, config_file)
     typer.echo(f"{count} label maps for {to}: {out}")
 
 
@@ -76,7 +78,9 @@ def import_labels(
     context: typer.Context,
     export: Annotated[Path, typer.Argument(metavar="EXPORT", help="File, zip or folder that the tool has exported.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the label PNGs.")],
-    classes: ClassesOption = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Use only these classes of EXPORT; others are background.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Write the masks of a labelling tool as label PNGs.
@@ -97,6 +101,7 @@ def import_labels(
     """
     from decomprec.labelling import import_labels as read
 
+    check_config(context, out / CONFIG)
     count, names = read(export, out, classes=names_of(classes))
     save_config(context, out / CONFIG)
     typer.echo(f"{count} label maps of {', '.join(names)}: {out}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +66,7 @@ class Outputs:
         )
 
     def write(self, name: str, result: Prediction, fingerprint: str, parts: Tensor | None) -> None:
-        """Write an image's files, and remove those of another model or other settings.
+        """Write an image's files, and remove those of another model or other settings, or of a call that was stopped.
 
         Args:
             name: of the results.
@@ -75,10 +74,11 @@ class Outputs:
             fingerprint: is noted in the mask.
             parts: components (K, 3, h, w), if they are wanted.
         """
-        overlay, probabilities, confidence, components = others = self.others(name)
-        if self.mask(name).exists() and noted(self.mask(name)) != fingerprint:
-            for file in others:
-                shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+        overlay, probabilities, confidence, components = self.others(name)
+        if noted(self.mask(name)) != fingerprint:
+            # A folder of components can hold that of an image in a folder of this name.
+            for file in (overlay, probabilities, confidence, *components.glob("*.png")):
+                file.unlink(missing_ok=True)
         if self.overlay:
             save_png(result.overlay(most_pixels=_LARGE), overlay)
         if self.probabilities:

@@ -18,7 +18,7 @@ from decomprec.cli.common import (
     names_of,
     pair_of,
 )
-from decomprec.cli.config import CONFIG, ConfigOption, config_beside, load_config, save_config
+from decomprec.cli.config import CONFIG, ConfigOption, check_config, config_beside, load_config, save_config
 
 
 def report(
@@ -55,6 +55,8 @@ def report(
     from decomprec.experiment import synthetic_scenes
     from decomprec.report import read_run, write_report
 
+    out = out or run / "report.html"
+    check_config(context, config_beside(out))
     trained = _config_of_training(run / CONFIG)
     if data is None and "data" in trained and Path(trained["data"]).exists():
         data, data_format, classes = (
@@ -80,7 +82,6 @@ def report(
     record = read_run(run)
     if data is None and record.facts.get("data") == "synthetic":
         load = synthetic_scenes(record.preset.image_size)
-    out = out or run / "report.html"
     whole = eval_transform(record.preset.image_size, crop=False)
     dataset = None if load is None else load("val", transform=whole, masks=True)
     write_report(record, out, dataset, images=images, device=on)

@@ -25,10 +25,15 @@ _NO_CLASS = {_IGNORED, "ignored", "void", "unlabeled", "unlabelled"}
 _LOOKED_AT = 20
 _COPY = re.compile(r"(\s*\(\d+\)|[\s\-]+copy(\s*\(?\d+\)?)?)$", re.IGNORECASE)  # what a system adds to the name
 _COLOURED = (
-    re.compile(r"(?P<name>[^:]+):\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)\s*(:.*)?"),
+    re.compile(r"(?P<name>.+?):\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)\s*(:.*)?"),
     re.compile(r"(?P<name>.+?)\s*,\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)"),
     re.compile(r"(?P<red>\d+)\s+(?P<green>\d+)\s+(?P<blue>\d+)\s+(?P<name>\S.*)"),
 )
+_NUMBERED = (
+    re.compile(r"(?P<number>\d+)[\s:,=]+(?P<name>.*[^\s:,=\d].*)"),
+    re.compile(r"(?P<name>.*[^\s:\d].*?)\s*:\s*(?P<number>\d+)"),
+)
+_TAIL = re.compile(r"\s*(:(\d+,\d+,\d+)?:[^:]*:[^:]*|:)$")  # of CVAT: a colour, parts and actions; or an empty one
 
 
 def find_class_list(*folders: Path) -> Path | None:
@@ -100,7 +105,8 @@ def read_colours(path: Path | None) -> Colours | None:
 def listed_names(path: Path) -> list[str]:
     r"""Read the names in a list of classes, as they stand there but for those to be ignored.
 
-    In a .json file they are a list, or a mapping between names and numbers; if these count from 1, 0 is the background.
+    Where each line has a number before the name, or after it and a colon, it tells the order. In a .json file they are
+    a list, or a mapping between names and numbers; if these count from 1, 0 is the background.
     A .csv file of numbers and names, as Roboflow writes, may have a header.
 
     Raises:
@@ -113,17 +119,13 @@ def listed_names(path: Path) -> list[str]:
         >>> listed_names(path)
         ['background', 'cat', 'dog']
     """
-    lines = _lines(path)
-    coloured = _coloured(path)
-    numbered = [re.fullmatch(r"(\d+)[\s:,=]+(.*[^\s:,=\d].*)", line) for line in lines]
-    if path.suffix.lower() == ".csv" and numbered[1:] and numbered[0] is None and all(numbered[1:]):
-        numbered = numbered[1:]
-    if coloured:
-        lines = [name for name, _ in coloured]
-    elif all(numbered):
-        lines = [match[2] for match in sorted(filter(None, numbered), key=lambda match: int(match[1]))]
-    names = [line.split(":")[0].strip() for line in lines]
-    return [name for name in names if name and plain(name) != _IGNORED]
+    if coloured := _coloured(path):
+        names = [name for name, _ in coloured]
+    elif path.suffix.lower() == ".json":
+        names = _lines(path)
+    else:
+        names = [_TAIL.sub("", name) for name in _in_order(path)]
+    return [name for name in map(str.strip, names) if name and plain(name) != _IGNORED]
 
 
 def value_names(names: Sequence[str], where: object) -> tuple[str, ...]:
@@ -198,19 +200,33 @@ def _lines(path: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def _in_order(path: Path) -> list[str]:
+    """The lines of a list, or the names in them in the order of their numbers, if each has one."""
+    matches = _matches(_NUMBERED, path)
+    if matches:
+        return [match["name"] for match in sorted(matches, key=lambda match: int(match["number"]))]
+    return _lines(path)
+
+
 def _coloured(path: Path) -> list[tuple[str, Colour]]:
-    """The names and colours in a list; none unless each line has a colour, but for a header of a table."""
+    """The names and colours in a list; none unless each line has a colour."""
+    return [
+        (match["name"].strip(), (int(match["red"]), int(match["green"]), int(match["blue"])))
+        for match in _matches(_COLOURED, path)
+        if plain(match["name"]) != _IGNORED
+    ]
+
+
+def _matches(forms: Iterable[re.Pattern[str]], path: Path) -> list[re.Match[str]]:
+    """What the first form that fits all lines finds in them, except the header of a table; nothing if none fits."""
     lines = _lines(path)
-    for form in _COLOURED:
+    for form in forms:
         matches = [form.fullmatch(line) for line in lines]
-        matches = matches[1:] if path.suffix.lower() == ".csv" and matches and matches[0] is None else matches
+        if path.suffix.lower() == ".csv" and matches[1:] and matches[0] is None:
+            matches = matches[1:]
         found = [match for match in matches if match is not None]
-        if found and len(found) == len(matches):
-            return [
-                (match["name"].strip(), (int(match["red"]), int(match["green"]), int(match["blue"])))
-                for match in found
-                if plain(match["name"]) != _IGNORED
-            ]
+        if len(found) == len(matches):
+            return found
     return []
 
 

@@ -210,7 +210,6 @@ class CamSweep:
         num_classes: K, background included.
         use_tags: whether the candidates are the tags.
         thresholds: above 0 and at most 1.
-        device: of the maps.
 
     Raises:
         ValueError: if `thresholds` is empty or out of range.

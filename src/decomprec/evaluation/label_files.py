@@ -38,7 +38,7 @@ def score_label_files(masks: str | Path, truth: str | Path) -> tuple[Segmentatio
 
     Returns:
         The scores, with the IoU of each image, and the names of the K classes, background first ("class 1" etc. if
-        `masks` has no names). A class counts as absent from an image if the image's truth lacks it.
+        `masks` has no names). A class counts as absent from an image if the image's truth lacks it and is not all 255.
 
     Raises:
         FileNotFoundError: if a source is missing or empty, or a truth has no prediction.
@@ -91,9 +91,12 @@ def score_pairs(
                 raise
             problems.append(str(error))
             continue
-        present = [float((expected == k).any()) for k in range(1, len(names))]
-        known, unknown = known or any(present), unknown or bool((expected == IGNORE).any())
-        accumulator.update(labels[None], expected[None], torch.tensor([present]), [pair[1].name])
+        hidden = expected == IGNORE
+        present = [bool((expected == k).any()) for k in range(1, len(names))]
+        known, unknown = known or any(present), unknown or bool(hidden.any())
+        # Where all is unknown, no class is known to be absent.
+        tags = torch.tensor([[float(there or bool(hidden.all())) for there in present]])
+        accumulator.update(labels[None], expected[None], tags, [pair[1].name])
     if len(problems) == len(pairs):
         many = f"Expected some of {len(pairs)} masks to be comparable, but none is: " if len(pairs) > 1 else ""
         raise ValueError(many + problems[0])

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from decomprec._files import write_text, written_whole
 from decomprec.data.image_io import read_labels
-from decomprec.data.paths import below, read_text
-from decomprec.labelling.label_maps import Labelled, LabelMaps, entries
+from decomprec.data.paths import below
+from decomprec.labelling.label_maps import Labelled, LabelMaps, entries, read_json
 
 METADATA, SAMPLES = "metadata.json", "samples.json"
 
@@ -57,7 +57,7 @@ def read(source: Path) -> LabelMaps:
         ValueError: if there is no such field, or more than one other; or if the dataset has no mask targets, which
             name the classes.
     """
-    samples = entries(json.loads(read_text(source / SAMPLES)), "samples", source / SAMPLES)
+    samples = entries(read_json(source / SAMPLES, SAMPLES), "samples", SAMPLES)
     fields = sorted({name for sample in samples for name, value in sample.items() if _is_label_map(value)})
     if len(fields) != 1 and _CORRECTED not in fields:
         raise ValueError(
@@ -65,7 +65,11 @@ def read(source: Path) -> LabelMaps:
             f"{', '.join(fields) or 'none'}; export it with the one that is meant."
         )
     field = _CORRECTED if _CORRECTED in fields else fields[0]
-    targets = _targets(json.loads(read_text(source / METADATA)), field)
+    metadata = read_json(source / METADATA, METADATA)
+    try:
+        targets = _targets(metadata, field)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"Expected {METADATA} to name the classes by numbers, but: {error}.") from error
     if not targets:
         raise ValueError(
             f"Expected {source.name} to name the classes, but it has no mask targets; set "
@@ -75,14 +79,15 @@ def read(source: Path) -> LabelMaps:
     return LabelMaps(
         tuple(targets.values()),
         [
-            (
-                str(sample.get("name") or Path(str(sample.get("filepath"))).stem),
-                partial(_read, sample[field], source, numbers),
-            )
+            (name := _name(sample), partial(_read, name, sample[field], source, numbers))
             for sample in samples
             if _is_label_map(sample.get(field))
         ],
     )
+
+
+def _name(sample: Mapping[str, Any]) -> str:
+    return str(sample.get("name") or Path(str(sample.get("filepath"))).stem)
 
 
 def _is_label_map(value: Any) -> bool:
@@ -98,14 +103,19 @@ def _targets(metadata: Mapping[str, Any], field: str) -> dict[int, str]:
     return {}
 
 
-def _read(value: Mapping[str, Any], source: Path, numbers: Mapping[int, int]) -> Tensor:
+def _read(name: str, value: Mapping[str, Any], source: Path, numbers: Mapping[int, int]) -> Tensor:
     if value.get("mask_path"):
         stored = read_labels(below(source, value["mask_path"])).long()
     else:
-        content = zlib.decompress(base64.b64decode(value["mask"]["$binary"]["base64"]))
-        stored = torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False).astype(np.int64))
+        try:
+            content = zlib.decompress(base64.b64decode(value["mask"]["$binary"]["base64"]))
+            stored = torch.from_numpy(np.load(io.BytesIO(content), allow_pickle=False).astype(np.int64))
+        except (KeyError, TypeError, ValueError, EOFError, zlib.error) as error:
+            raise ValueError(f"Expected the label map of {name} to be as FiftyOne exports it, but: {error}.") from error
     known = {0: 0, 255: 255, **numbers}
     if unknown := set(stored.unique().tolist()) - set(known):
-        raise ValueError(f"Expected label maps to hold the mask targets {sorted(numbers)} only, but got {unknown}.")
+        raise ValueError(
+            f"Expected the label map of {name} to hold the mask targets {sorted(numbers)} only, but got {unknown}."
+        )
     values, where = stored.unique(return_inverse=True)
     return torch.tensor([known[value] for value in values.tolist()])[where]

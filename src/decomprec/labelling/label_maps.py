@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from decomprec.data.names import plain
+from decomprec.data.paths import read_text
 from decomprec.data.samples import IGNORE
 
 IGNORED = "ignore"
@@ -112,6 +114,22 @@ def paint(found: Iterable[tuple[int, Mask]], size: tuple[int, int]) -> Tensor:
     for label, mask in found:
         drawn[mask] = np.where((drawn[mask] == -1) | (drawn[mask] == label), label, IGNORE)
     return torch.from_numpy(np.where(drawn == -1, 0, drawn))
+
+
+def read_json(file: Path, where: object) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        file: to read.
+        where: the file, for messages.
+
+    Raises:
+        ValueError: if it is no JSON.
+    """
+    try:
+        return json.loads(read_text(file))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"Expected {where} to hold JSON, but: {error}.") from error
 
 
 def entries(value: Any, key: str, where: object) -> list[dict[str, Any]]:

@@ -19,7 +19,6 @@ from decomprec._files import write_text, written_whole
 from decomprec.data.image_finder import LABEL_STUDIO_FOLDER
 from decomprec.data.names import uploaded_name
 from decomprec.data.notices import say
-from decomprec.data.paths import read_text
 from decomprec.labelling import brush_rle
 from decomprec.labelling.label_maps import IGNORED, Labelled, LabelMaps, Mask, paint, regions
 from decomprec.labelling.polygons import fill
@@ -47,13 +46,16 @@ def write(labelled: Iterable[Labelled], class_names: Sequence[str], out: Path) -
     write_text(out / CONFIG, _config(names))
 
 
-def read(source: Path) -> LabelMaps:
+def read(tasks: list[Any], source: Path) -> LabelMaps:
     """Find the label maps in an export: the newest annotation of each task; tasks without one are left out.
 
+    Args:
+        tasks: content of the file.
+        source: the file, for messages.
+
     Raises:
-        ValueError: if the file is no export as JSON, or an annotation has regions that are neither brush nor polygon.
+        ValueError: if it is no export as JSON, or an annotation has regions that are neither brush nor polygon.
     """
-    tasks = json.loads(read_text(source))
     if not all(isinstance(task, Mapping) and isinstance(task.get("annotations"), list) for task in tasks):
         raise ValueError(
             f"Expected {source} to be Label Studio's export as JSON, but its tasks have no `annotations`; export it "

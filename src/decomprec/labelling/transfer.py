@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,14 +15,14 @@ import numpy as np
 from tqdm import tqdm
 
 from decomprec._files import write_text
+from decomprec.data.checks import check_class_names, choose_classes
 from decomprec.data.class_lists import read_class_list
 from decomprec.data.names import is_system
-from decomprec.data.paths import read_text
 from decomprec.data.samples import IGNORE
 from decomprec.evaluation.label_files import CLASSES
 from decomprec.evaluation.label_maps import read_label_maps
 from decomprec.labelling import coco, cvat, fiftyone, label_studio, yolo
-from decomprec.labelling.label_maps import Labelled, LabelMaps, classes_of, renumbering
+from decomprec.labelling.label_maps import Labelled, LabelMaps, classes_of, read_json, renumbering
 from decomprec.viz import save_label_map
 
 
@@ -127,7 +127,8 @@ def import_labels(
 
     Raises:
         FileNotFoundError: if there is no such source.
-        ValueError: if it is no export of these, has none of the classes, or `out` has others.
+        ValueError: if it is no export of these, lacks a class or has none, names of classes are repeated or not
+            printable, or `out` has others.
     """
     source, out = Path(source), Path(out)
     with unpacked(source) as place:
@@ -135,11 +136,8 @@ def import_labels(
         known = classes_of(found.names)
         if len(found.names) >= IGNORE:
             raise ValueError(f"Expected at most {IGNORE - 1} labels, which a PNG can hold, but got {len(found.names)}.")
-        chosen = known if classes is None else tuple(classes)
-        if unknown := [name for name in chosen if name not in known]:
-            raise ValueError(
-                f"Expected `classes` to be among those of {source}, {', '.join(known)}, but got {', '.join(unknown)}."
-            )
+        chosen = choose_classes(classes, known, source)
+        check_class_names(chosen, masks=True)
         names = [_inside(name) for name, _ in found.maps]
         if repeated := [name for name, count in Counter(names).items() if count > 1]:
             raise ValueError(f"Expected {source} to have one label map for each image, but {repeated[0]} has several.")
@@ -157,7 +155,7 @@ def unpacked(source: Path) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: if there is no such source.
-        ValueError: if a zip is damaged.
+        ValueError: if a zip is damaged, or has a password.
     """
     if not source.exists():
         raise FileNotFoundError(f"Expected the export of a labelling tool, but found no {source}.")
@@ -168,8 +166,8 @@ def unpacked(source: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(source) as archive:
                 archive.extractall(folder)
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"Expected {source} to be a zip, but: {error}.") from error
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last for a password
+            raise ValueError(f"Expected {source} to be a zip that can be unpacked, but: {error}.") from error
         inner = [path for path in Path(folder).iterdir() if not is_system(path.name)]
         yield inner[0] if len(inner) == 1 and inner[0].is_dir() and inner[0].name == source.stem else Path(folder)
 
@@ -195,11 +193,8 @@ def _read(place: Path, source: Path) -> LabelMaps:
 
 
 def _read_json(file: Path, source: Path) -> LabelMaps:
-    try:
-        content = json.loads(read_text(file))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"Expected {source} to hold JSON, but: {error}.") from error
-    return label_studio.read(file) if isinstance(content, list) else coco.read(file)
+    content = read_json(file, source)
+    return label_studio.read(content, source) if isinstance(content, list) else coco.read(file)
 
 
 def _inside(name: str) -> str:
@@ -210,8 +205,6 @@ def _inside(name: str) -> str:
 
 def _write_classes(class_names: Sequence[str], out: Path) -> None:
     file = out / CLASSES
-    if not class_names:
-        raise ValueError("Expected the export to have a class, but it has none.")
     if file.is_file() and read_class_list(file)[1:] != tuple(class_names):
         raise ValueError(
             f"Expected {out} to be a new folder, or to hold label maps of {', '.join(class_names)}, but its {CLASSES} "

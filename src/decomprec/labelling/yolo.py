@@ -72,7 +72,10 @@ def _names(source: Path) -> dict[int, str]:
     if not file.is_file():
         listed = find_class_list(source)
         return {} if listed is None else dict(enumerate(listed_names(listed)))
-    content = load_yaml(read_text(file))
+    try:
+        content = load_yaml(read_text(file))
+    except ValueError as error:
+        raise ValueError(f"Expected {file.name} to be YAML, but {error}.") from error
     names = content.get("names") if isinstance(content, Mapping) else None
     if isinstance(names, list):
         names = dict(enumerate(names))
@@ -108,5 +111,10 @@ def _draw(file: Path, image: Path, labels: Mapping[int, int]) -> Tensor:
                 "boxes are no masks."
             )
         points = [part * side for part, side in zip(ring, [width, height] * (len(ring) // 2), strict=True)]
-        found.append((label, fill(points, (height, width))))
+        try:
+            found.append((label, fill(points, (height, width))))
+        except ValueError as error:
+            raise ValueError(
+                f"Expected line {count} of {file.name} to be in shares of the image, but: {error}."
+            ) from error
     return paint(found, (height, width))
