@@ -96,7 +96,7 @@ def read_colours(path: Path | None) -> Colours | None:
 
 
 def listed_names(path: Path) -> list[str]:
-    r"""Read the names in a list of classes, as they stand there but for those to be ignored.
+    r"""Read the names in a list of classes, as they are written, without those to be ignored.
 
     In a .json file they are a list, or a mapping between names and numbers; if these count from 1, 0 is the background.
 
@@ -188,7 +188,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _coloured(path: Path) -> list[tuple[str, Colour]]:
-    """The names and colours in a list; none unless each line has a colour, but for a header of a table."""
+    """The names and colours in a list; none unless each line, except a table's header, has a colour."""
     lines = _lines(path)
     for form in _COLOURED:
         matches = [form.fullmatch(line) for line in lines]
