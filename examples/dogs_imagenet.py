@@ -71,7 +71,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("imagenet", nargs="?", type=Path, metavar="IMAGENET", help="folder that holds train/n0*/")
     parser.add_argument("--out", type=Path, default=Path("runs/dogs"), help="new run folder (default: runs/dogs)")
-    parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    parser.add_argument("--resume", action="store_true", help="continue a run that was stopped")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:

@@ -2,7 +2,7 @@
 
     uv run examples/train_from_stream.py                                      # streams synthetic scenes from a file
     uv run examples/train_from_stream.py --stream OWNER/NAME --tags label     # a data set of the hub, of some images
-    uv run examples/train_from_stream.py --resume                             # go on where a run stopped
+    uv run examples/train_from_stream.py --resume                             # continue where a run stopped
 
 Needs `pip install datasets`. `decomprec train OUT/shards --out OUT/run` trains on the shards on the command line.
 """
@@ -35,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=400, help="training images to take from the stream")
     parser.add_argument("--per-shard", type=int, default=1000, help="images in a shard")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="such as segmenter.epochs=3")
-    parser.add_argument("--resume", action="store_true", help="go on where a run in OUT stopped")
+    parser.add_argument("--resume", action="store_true", help="continue where a run in OUT stopped")
     return parser.parse_args()
 
 

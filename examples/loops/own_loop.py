@@ -11,7 +11,7 @@ from problem import Problem, make_problem
 
 def train(problem: Problem, device: str = "cpu") -> list[float]:
     """One pass over the scenes; returns the total loss of every step."""
-    model, loss = problem.model.to(device), problem.loss.to(device)  # the guide goes along with the loss
+    model, loss = problem.model.to(device), problem.loss.to(device)  # the guide moves with the loss
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     losses = []
     for batch in problem.loader:

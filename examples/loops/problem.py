@@ -35,7 +35,7 @@ class Objective(nn.Module):
         self.loss = loss
 
     def forward(self, images: Tensor, tags: Tensor) -> dict[str, Tensor]:
-        """The terms of Eq. 7 by name, scalars; "total" is the one to go down on."""
+        """The terms of Eq. 7 by name, scalars; "total" is the one to minimise."""
         return self.loss(self.model(images), images, tags).as_dict()
 
 

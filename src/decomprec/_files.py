@@ -21,7 +21,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     A reader sees the old file or the whole new one, and a failure leaves the old one as it was.
 
     Args:
-        path: of the file; its folder is made if there is none.
+        path: of the file; its folder is created if it does not exist.
 
     Examples:
         >>> import tempfile
@@ -49,7 +49,7 @@ def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
     """Write a file whole, and return when the disk has it: what a power cut must not take.
 
     Args:
-        path: of the file; its folder is made if there is none.
+        path: of the file; its folder is created if it does not exist.
         content: all of it.
 
     Examples:
@@ -69,7 +69,7 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole, in UTF-8.
 
     Args:
-        path: of the file; its folder is made if there is none.
+        path: of the file; its folder is created if it does not exist.
         text: all of it.
 
     Examples:

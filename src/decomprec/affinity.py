@@ -12,20 +12,20 @@ from decomprec.refine import resize
 
 
 def feature_affinity(features: Sequence[Tensor], power: float = 4.0) -> Tensor:
-    """How probable each step of a random walk from pixel to pixel is, by the likeness of their features.
+    """Probabilities of the steps of a random walk between pixels, from the similarity of their features.
 
-    The likeness of two pixels is the cosine of their features less half the image's mean f̄, averaged over the feature
-    maps l and cut at zero:
+    The similarity of two pixels is the cosine of their features minus half the image's mean f̄, averaged over the
+    feature maps l and cut off at zero:
 
         P_pq = A_pq / Σ_q A_pq,    A_pq = max(mean_l cos(f_lp - f̄_l / 2, f_lq - f̄_l / 2), 0)^power
 
-    With nothing subtracted, features after a ReLU all point the same way, so every pixel is like every other. With the
-    whole mean subtracted, the direction no longer says how strong a feature is: a little and far above the mean look
-    alike. A pixel without a direction, as where all features are zero, stays where it is.
+    With nothing subtracted, features after a ReLU have nearly the same direction, so all pixels are similar. With the
+    whole mean subtracted, the direction no longer depends on how far a feature is above the mean. The walk stays at a
+    pixel without a direction, for example if all features are zero.
 
     Args:
         features: maps (B, C_l, h_l, w_l) of the same images; all are brought to the size of the last.
-        power: of the likeness, positive; larger keeps to the most similar pixels.
+        power: of the similarity, positive; with a larger one, the walk goes to the most similar pixels only.
 
     Returns:
         P, shape (B, N, N), with N = h w pixels of the last map; rows sum to one. Takes 4 B N² bytes.

@@ -19,7 +19,7 @@ _SEEN_PIXELS = {"cuda": 2**20, "cpu": 2**18}
 _RESIZED_AT_ONCE = 2**23
 
 IMAGE_PIXELS = 2**26
-"""Most pixels of a batch's images as they are in memory, but for a single larger image."""
+"""Most pixels of a batch's images in memory; a single image may be larger."""
 
 
 def plan_batches(

@@ -60,9 +60,10 @@ def evidence_weights(classifier: PooledClassifier) -> tuple[Tensor, Tensor]:
 
 
 def floor_of(classifier: PooledClassifier, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Scores that are no evidence: what a tenth of the pixels exceeds in the average image without the class.
+    """Scores below which there is no evidence: what a tenth of the pixels exceeds in images without the class.
 
-    Tags alone say so: where a class is absent, no pixel shows it, though many resemble it a little.
+    They are means over these images. Tags are enough: if a class is absent, no pixel shows it, though many may
+    resemble it a little.
 
     Args:
         classifier: scores the pixels, in eval mode.
@@ -126,12 +127,12 @@ def shares_features(segmenter: DecompositionSegmenter, classifier: PooledClassif
 
 
 class EvidenceMasks(nn.Module):
-    """Masks (B, K, H, W) by a guide's evidence alone, which follow the image: the seeds of a training.
+    """Masks (B, K, H, W) from a guide's evidence alone, fitted to the image: training takes its seeds from them.
 
-    The evidence for each class (`evidence_weights`) spreads, by a `random_walk`, to where the encoder's finer features
-    are alike, and is brought to the range from 0 to 1 in each image: what fits the class best there is the class, and
-    what fits it least is not. Above the threshold the class takes over, see the equation; the masks are then refined at
-    half the images' resolution, at a quarter of the cost.
+    The evidence for each class (`evidence_weights`) spreads, by a `random_walk`, to pixels whose finer features
+    are similar, and is scaled to the range from 0 to 1 in each image: so each present class is found somewhere, but not
+    everywhere. Above the threshold the class is more likely than the background, see the equation. The masks are then
+    refined at half the images' resolution, at a quarter of the cost.
 
         M = softmax over the background and the present classes of (0, s (ê_j - (t + t') / 2))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Frozen(nn.Module):
-    """A trained module that is used and that nothing trains, wakes or saves any more.
+    """A trained module that is used, but no longer trained, put into training mode or saved.
 
     The module stays in eval mode when `train()` is called, none of its parameters needs a gradient
     (gradients still flow through it to its input), and neither `parameters()` nor `state_dict()` of a module

@@ -76,9 +76,9 @@ class ClsLoss(nn.Module):
         guide: maps images (N, 3, H, W) in [0, 1] to logits (N, K-1); usually a `FrozenGuide`.
         absent: "ignore" leaves an absent class's own component alone (Eq. 6), "reject" refuses its class there.
         view: what the guide is shown of the decomposition; the paper shows the components on black.
-        absent_slots: how many absent classes, drawn anew for each image and call, stand for all of its absent
+        absent_slots: how many absent classes, drawn at random for each image and call, stand for all of its absent
             ones; background and present classes are always shown. None shows every slot. The view is given `Slots`.
-        share: of the images, in (0, 1], at least one: these, drawn anew in each call, stand for all.
+        share: of the images, in (0, 1], at least one: these, drawn at random in each call, stand for all.
         chunk: the guide is shown at most this many images at once and runs again in the backward pass,
             which bounds the memory of its activations; None shows all at once.
 

@@ -44,7 +44,7 @@ def seed_labels(
 
 
 def class_weights(counts: Tensor, most: float = 5.0) -> Tensor:
-    """Weights of the slots with which every class that has pixels weighs alike, however rare it is.
+    """Weights of the slots that let every class with pixels count the same, however rare it is.
 
         w_k = min(max(n̄ / n_k, 1 / most), most)
 
@@ -77,7 +77,7 @@ def seed_loss(mask_logits: Tensor, seeds: Tensor, weights: Tensor | None = None)
     """Cross-entropy plus Dice loss of the masks against label maps that are known in part.
 
     The cross-entropy is averaged over all pixels that are known, each with the weight of its class; where things are
-    small, most are background. The Dice loss weighs every class of every image alike, however small or rare it is:
+    small, most are background. The Dice loss gives every class of every image the same weight, however small or rare:
 
         1/|S| Σ_{(b,k) in S} (1 - 2 Σ_p M'_bkp s_bkp / Σ_p (M'_bkp + s_bkp))
 

@@ -245,7 +245,7 @@ def save_label_map(labels: Tensor, path: str | Path, comment: str = "") -> None:
     Args:
         labels: (H, W), integers in 0 to 255; 255 is ignore.
         path: of the PNG; a reader sees the old file or the whole new one.
-        comment: is kept in the file, as the text "Comment".
+        comment: text to store in the file, under the key "Comment".
 
     Raises:
         ValueError: if the shape, type or range differs from this.

@@ -175,9 +175,9 @@ def test_files_and_folders_of_systems(
         found = {split: read(tmp_path, split) for split in ("train", "val")}
     assert all(data.class_names == ("dog",) for data in found.values())
     assert tags_by_name(found["train"]) | tags_by_name(found["val"]) == shown
-    said = [record.message for record in caplog.records if "are passed over" in record.message]
+    said = [record.message for record in caplog.records if "files are ignored" in record.message]
     assert len(said) == 1
-    assert f"{added} files of systems" in said[0]
+    assert f"{added} system and editor files" in said[0]
 
 
 def test_masks_of_systems(tmp_path: Path) -> None:

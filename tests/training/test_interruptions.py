@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 PLAIN: Mapping[str, Any] = {}
 SHORT = tiny({"segmenter.epochs": 2})
-AFTER_ONE = r"The last good checkpoint is .*segmenter/last.ckpt, after 1 epoch; resume to go on from it\.$"
+AFTER_ONE = r"The last good checkpoint is .*segmenter/last.ckpt, after 1 epoch; resume to continue from it\.$"
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +158,7 @@ def test_out_of_memory_says_what_to_try(
     little_memory(monkeypatch, error)
     sentence = (
         r"^The memory does not suffice to train the segmenter on 8 images of 32 pixels at once; resume with "
-        r"accumulate=2, which takes each step in parts of 4, or train anew with segmenter.batch_size=4 or "
+        r"accumulate=2, which takes each step in parts of 4, or train again with segmenter.batch_size=4 or "
         r"image_size=16\. There is no checkpoint of the segmenter yet"
     )
     with pytest.raises(StoppedRunError, match=sentence):
@@ -178,7 +178,7 @@ def test_the_advice_works(sets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_what_can_be_tried_with_a_single_image(sets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     little_memory(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"), most=0)
-    sentence = r"on 1 images of 32 pixels at once; train anew with segmenter.batch_size=4 or image_size=16\."
+    sentence = r"on 1 images of 32 pixels at once; train again with segmenter.batch_size=4 or image_size=16\."
     with pytest.raises(StoppedRunError, match=sentence):
         run(tmp_path / "run", sets, settings={"accumulate": 8})
 

@@ -247,7 +247,7 @@ def run(
     """Run the experiment of a training command, and write the call's config into the run folder.
 
     Raises:
-        ValueError: if arguments are wrong or the training cannot go on.
+        ValueError: if arguments are wrong or the training cannot continue.
         KeyboardInterrupt: if it is interrupted; says how to continue.
     """
     from lightning.pytorch.callbacks import LambdaCallback

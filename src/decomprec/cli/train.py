@@ -158,8 +158,8 @@ def train(
     training images is used for it; test images are never trained on.
 
     Masks are optional. Those in the data (images/val_masks/NAME.png, or masks/ next to a CSV file) are used only for
-    evaluation. Those in --masks DIR are learnt from: label PNGs of any number of training images, named like them, as
-    `decomprec import-labels` writes them.
+    evaluation. Training learns from those in --masks DIR: label PNGs of any number of training images, named like
+    them, as `decomprec import-labels` writes them.
 
     Before training, a table shows what was read: classes, images with and without each, and masks, with warnings.
     `decomprec check DATA` looks closer.

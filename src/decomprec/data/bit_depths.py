@@ -28,7 +28,7 @@ def decoded(image: Any) -> tuple[Image.Image, bool]:
     """Decode several bands to 8 bits, and tell whether the colours hold their share of alpha.
 
     Pillow keeps the upper 8 of 16 bits, for values of any range, and divides colours by an alpha that may
-    be none. So the file is decoded anew, in other raw modes.
+    be none. So the file is decoded again, in other raw modes.
     """
     raw_mode = _raw_mode(image)
     associated = raw_mode.startswith("RGBa")
@@ -129,7 +129,8 @@ def _floats(values: NDArray[Any], image: Image.Image) -> NDArray[np.uint8]:
     if white <= 255:
         say_once(
             f"floats {white}",
-            "%s holds floating point values from %g to %g: white is taken to be %d. Other such files are read alike.",
+            "%s holds floating point values from %g to %g: white is taken to be %d. Other such files are read in the "
+            "same way.",
             name_of(image),
             values.min(),
             highest,
@@ -150,7 +151,7 @@ def _next_white(highest: int, image: Image.Image) -> int:
     if white < 65535:
         say_once(
             f"white {white}",
-            "%s has 16 bits and values up to %d: white is taken to be %d. Other such files are read alike.",
+            "%s has 16 bits and values up to %d: white is taken to be %d. Other such files are read in the same way.",
             name_of(image),
             highest,
             white,

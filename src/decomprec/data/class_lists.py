@@ -103,7 +103,7 @@ def read_colours(path: Path | None) -> Colours | None:
 
 
 def listed_names(path: Path) -> list[str]:
-    r"""Read the names in a list of classes, as they stand there but for those to be ignored.
+    r"""Read the names in a list of classes, as they are written, without those to be ignored.
 
     Where each line has a number before the name, or after it and a colon, it tells the order. In a .json file they are
     a list, or a mapping between names and numbers; if these count from 1, 0 is the background.

@@ -27,9 +27,9 @@ def with_masks(images: TaggedImages, folder: str | Path) -> TaggedImages:
 
     `decomprec.training.train` learns from these masks in place of the guide's evidence. The mask of ``dog/park.jpg`` is
     ``dog/park.png``, else ``park.png`` if only one image has the name. Values are numbers of the classes in the
-    folder's ``classes.txt``, which are matched by name; without it, of the data's classes. Others are background, and
-    255 is ignored, unless the masks hold only 0 and 255: it is then the class that the image is tagged with. An image
-    gets the tags of the classes that its mask shows.
+    folder's ``classes.txt``, which are matched by name, or, without this file, of the data's classes. Others are
+    background, and 255 is ignored. If the masks hold only 0 and 255, 255 is the class that the image is tagged with.
+    An image gets the tags of the classes that its mask shows.
 
     Args:
         images: with tags, made with ``masks=False``.

@@ -210,9 +210,9 @@ class TaggedImages(TaggedRecords[Record]):
         skipped: why each skipped image can't be read, in one sentence.
 
     Raises:
-        ValueError: if there are no records, an image has two, a class is named twice, a tag is not in `class_names`,
-            no image can be read, or the masks of tagged images hold 0 and 255 only; on access, if an image or mask
-            can't be read.
+        ValueError: if there are no records, two are of one image, a class is named twice, a tag is not in
+            `class_names`, no image can be read, or the masks of tagged images hold 0 and 255 only; on access, if an
+            image or mask can't be read.
         FileNotFoundError: if image files are missing, or mask files with ``masks=True``.
     """
 

@@ -21,8 +21,8 @@ _ENDINGS = {**dict.fromkeys(SUFFIXES, "csv"), ".json": "coco", ".parquet": "hf",
 def detect_format(path: str | Path) -> str:
     """Detect the format of a data set.
 
-    A file is told by its ending: .csv, .tsv, .jsonl, .json (COCO, or csv if it is a list of images), .parquet (hf) or
-    .tar (webdataset). A folder is told by the first of these that it holds:
+    The format of a file follows from its ending: .csv, .tsv, .jsonl, .json (COCO, or csv if it is a list of images),
+    .parquet (hf) or .tar (webdataset). That of a folder is the first of these that it holds:
 
     - "voc": JPEGImages with ImageSets, masks or annotations, also below ``VOC2012`` or ``VOCdevkit``;
     - "pets": ``oxford-iiit-pet``, or its ``images`` and ``annotations/trimaps``;

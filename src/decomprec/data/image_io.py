@@ -225,14 +225,14 @@ def read_labels(path: Path | ImageBytes, colours: Colours | None = None) -> Tens
 
 
 def _grey(pixels: NDArray[Any]) -> NDArray[Any] | None:
-    """The channel (H, W) of pixels (H, W, C) whose channels are equal but for an opaque alpha; None if they differ."""
+    """The channel (H, W) of pixels (H, W, C) whose channels, except an opaque alpha, are equal; None if they differ."""
     shades, alpha = (pixels, None) if pixels.shape[2] == 3 else (pixels[..., :-1], pixels[..., -1])
     plain = (shades == shades[..., :1]).all() and (alpha is None or (alpha == 255).all())
     return np.ascontiguousarray(shades[..., 0]) if plain else None
 
 
 def _before_gif(shades: NDArray[Any], indices: NDArray[Any]) -> NDArray[Any]:
-    """The values of a mask before it became a GIF, which numbers those in use anew: its shades, if nearly black."""
+    """The values of a mask before it became a GIF, which renumbers those in use: its shades, if nearly black."""
     grey = _grey(shades)
     return grey if grey is not None and 0 < grey.max() <= _MOST_BLACK else indices
 

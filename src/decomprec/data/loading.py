@@ -98,7 +98,7 @@ def load_images(
         path = unwrapped(path)
     if format != "imagenet" and (passed_over := system_files(path)):
         first = passed_over[0].relative_to(path)
-        say(f"{path}: {len(passed_over)} files of systems and editors are passed over, such as {first}.")
+        say(f"{path}: {len(passed_over)} system and editor files are ignored, such as {first}.")
     if format == "imagenet" and list_file is None:
         raise ValueError("Expected `list_file` to say where the images drawn from ImageNet are listed, but got None.")
     chosen = {} if classes is None else {"classes": tuple(classes)}

@@ -82,7 +82,7 @@ def rgb_pixels(image: Image.Image, most_pixels: int | None = None) -> Tensor:
     if image.format in _PAGES and getattr(image, "is_animated", False) and image.tell() == 0:
         say_once(
             "pages",
-            "%s has several pages or frames: the first is read. Other such files are read alike.",
+            "%s has several pages or frames: the first is read. Other such files are read in the same way.",
             name_of(image),
         )
     rgb = _rgb(image)
@@ -112,7 +112,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         say_once(
             "bands",
             "%s has a fourth band that is no transparency: the first three are read as red, green and blue. Other such "
-            "files are read alike.",
+            "files are read in the same way.",
             name_of(image),
         )
         return Image.merge("RGB", with_alpha.split()[:3])
@@ -136,7 +136,7 @@ def _check_bands(image: Image.Image) -> None:
     if bands in (2, 4) and image.mode in ("L", "RGB"):
         say_once(
             f"{bands} bands",
-            "%s has %d bands, and none is marked as alpha: the first %s. Other such files are read alike.",
+            "%s has %d bands, and none is marked as alpha: the first %s. Other such files are read in the same way.",
             name_of(image),
             bands,
             "is read as grey" if bands == 2 else "three are read as red, green and blue",

@@ -77,7 +77,7 @@ def choose_part(available: Collection[str], split: str, where: object) -> Part:
 
 
 def meaning_of_values(values: Collection[str], name: str) -> dict[str, str] | None:
-    """Return the split that each value of a list or column means; None if that can't be told.
+    """Return the split that each value of a list or column means; None if that is unclear.
 
     Args:
         values: names of splits in their usual spellings; or 0, 1 and 2, all three, for "train", "val" and "test"; or 0

@@ -62,8 +62,8 @@ def eval_transform(size: int | None, crop: bool = True, aspect: float = 1.0) -> 
 
     Args:
         size: side of a square with as many pixels as the result; None leaves the image as it is.
-        crop: whether to; otherwise `size` is the short side and the long side stays, and only images of one shape fit
-            into a batch.
+        crop: whether to crop. Otherwise the whole image is kept and `size` is its short side, so only images of one
+            shape fit into a batch.
         aspect: width by height of the crop.
 
     Returns:

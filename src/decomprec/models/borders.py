@@ -1,4 +1,4 @@
-"""Convolutions that see the image go on at its border."""
+"""Convolutions that repeat the image's border."""
 
 from __future__ import annotations
 

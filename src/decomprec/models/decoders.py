@@ -24,8 +24,8 @@ class UnetDecoder(nn.Module):
     There is one block for each feature map. If there are more maps than widths, the coarsest blocks all get the first
     width; if there are fewer, the first widths are left out. One choice of widths then fits every encoder.
 
-    With `levels`, a linear layer on these features says which class a pixel is, as a guide does, from the first step if
-    it starts with a guide's weights. The U-Net then learns where the classes end, and mends what the layer gets wrong:
+    With `levels`, a linear layer on these features says which class a pixel is, as a guide does; if it starts with a
+    guide's weights, from the first step on. The U-Net then learns where the classes end, and corrects the layer:
 
         logits = (u_0, u_1 + log p_1, ..., u_K-1 + log p_K-1),  p = softmax over the classes of 10 (W r(z) + b)
 

@@ -17,10 +17,10 @@ from decomprec.refine import resize
 class EvidenceDecoder(nn.Module):
     """Mask logits from a guide's encoder and head: 0 for the background, s (ê_j - t) for class j.
 
-    The evidence for a class at a pixel is linear in the features, where that is positive. It spreads, by a
-    `random_walk`, to where the encoder's finer features are alike, and is brought to the range from 0 to 1 in each
-    image: what fits the class best there is the class, and what fits it least is not. Above the threshold the class
-    takes over.
+    The evidence for a class at a pixel is the positive part of a linear function of the features. It spreads, by a
+    `random_walk`, to pixels whose finer features are similar, and is scaled to the range from 0 to 1 in each image: so
+    each present class is found somewhere, but not everywhere. Above the threshold the class is more likely than the
+    background.
 
     Args:
         encoder_channels: channels of the features, from fine to coarse.

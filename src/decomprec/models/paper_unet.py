@@ -56,10 +56,10 @@ class PaperEncoder(nn.Module):
 
 
 class PaperDecoder(nn.Module):
-    """Table 2: four ConvBlock's that double the resolution, each fed the encoder's output of its size.
+    """Table 2: four ConvBlocks that double the resolution; each also gets the encoder's output of its size.
 
-    The first takes the bottleneck and the last pooled output together (1024 + 512 channels): only so do the
-    table's parameter counts come out.
+    The first takes the bottleneck and the last pooled output together (1024 + 512 channels): only this gives the
+    table's parameter counts.
 
     Args:
         out_channels: C_out, K for the masks and 3K for the image-lets.

@@ -204,7 +204,7 @@ def write_networks(folder: str | Path, networks: Networks, *, half: bool, masks_
     A classifier whose encoder equals the segmenter's, as with a frozen backbone, is saved without it.
 
     Args:
-        folder: is made if there is none.
+        folder: is created if it does not exist.
         networks: whose encoders and decoders are the library's own.
         half: write float16. Vectors (biases, batch statistics) stay float32: they weigh little, and variances can
             exceed float16's range.

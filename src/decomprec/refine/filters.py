@@ -146,7 +146,7 @@ def _neighbours(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
 
 
 def _affinities(images: Tensor, dilations: Sequence[int]) -> Tensor:
-    """The weights α of `pamr`, (neighbours, B, 1, H, W), but for their sum over the neighbours."""
+    """The weights α of `pamr`, (neighbours, B, 1, H, W), before the division by their sum over the neighbours."""
     total, squares = torch.zeros_like(images), torch.zeros_like(images)
     for neighbour in _neighbours(images, dilations):
         difference = neighbour - images

@@ -222,7 +222,7 @@ class TrainedModel:
         """Write the model as a folder: config.json, model.safetensors and a model card, README.md.
 
         Args:
-            folder: is made if there is none.
+            folder: is created if it does not exist.
             half: write weights in float16 (vectors stay float32); False keeps every bit.
             masks_only: leave the image decoder out; the model then gives masks, but no components.
 
@@ -247,7 +247,7 @@ class TrainedModel:
         """Upload the model to the Hugging Face hub.
 
         Args:
-            repo_id: such as "someone/dogs"; is made if there is none.
+            repo_id: such as "someone/dogs"; is created if it does not exist.
             half: as in `save_pretrained`.
             masks_only: as in `save_pretrained`.
             options: for `huggingface_hub.HfApi.create_repo`, such as `private` and `token`.

@@ -65,7 +65,7 @@ class Prediction:
 
         Args:
             path: of the PNG.
-            comment: is kept in the file.
+            comment: text to store in the file.
         """
         save_label_map(self._labels, path, comment)
 

@@ -62,8 +62,8 @@ def build_classifier(preset: Preset, num_classes: int) -> PooledClassifier:
 def start_at_odds(classifier: PooledClassifier, tags: TagTable) -> None:
     """Start the biases of a classifier's head at the log odds of its classes, log ((n_j + 1) / (N - n_j + 1)).
 
-    A head that starts at even odds first learns with its weights that most classes are rare: they then mark whatever is
-    common, see docs/results/experiments.md.
+    A head that starts at a probability of 0.5 first uses its weights to say that most classes are rare. The weights
+    then mark what is common to all images, see docs/results/experiments.md.
 
     Args:
         classifier: changed in place.

@@ -197,7 +197,7 @@ def findings(
 
 
 class CollapsedRunError(StoppedRunError):
-    """A segmenter's training has collapsed: to go on would be wasted."""
+    """A segmenter's training has collapsed: more training would not help."""
 
 
 class StopCollapsed(Callback):

@@ -168,9 +168,9 @@ def _out_of_memory(stage: str, preset: Preset) -> str:
     if stage == "segmenter" and settings.image_size is not None:
         name, size = "segmenter.image_size", settings.image_size
     at_once = settings.batch_size // preset.accumulate
-    anew = [f"{name}={max(16, round(size / 2**0.5 / 16) * 16)}"]
+    smaller = [f"{name}={max(16, round(size / 2**0.5 / 16) * 16)}"]
     if settings.batch_size >= (4 if stage == "guide" else 2):  # BatchNorm needs 2
-        anew.insert(0, f"{stage}.batch_size={settings.batch_size // 2}")
+        smaller.insert(0, f"{stage}.batch_size={settings.batch_size // 2}")
     resume = ""
     if parts := preset.next_accumulate:
         resume = (
@@ -178,7 +178,7 @@ def _out_of_memory(stage: str, preset: Preset) -> str:
         )
     return (
         f"The memory does not suffice to train the {stage} on {at_once} images of {size} pixels at once; "
-        f"{resume}train anew with {' or '.join(anew)}."
+        f"{resume}train again with {' or '.join(smaller)}."
     )
 
 

@@ -53,7 +53,7 @@ class KeptFeatures(Sequence[tuple[Tensor, Tensor]]):
         if written < values.nbytes:
             warnings.warn(
                 f"Expected room for {self.most / 1e9:.1f} GB of features in {tempfile.gettempdir()}, but it is full: "
-                f"the guide learns from {len(self)} batches of them; set TMPDIR to another folder, and train anew.",
+                f"the guide learns from {len(self)} batches of them; set TMPDIR to another folder, and train again.",
                 stacklevel=2,
             )
             self.most = self._end
@@ -88,7 +88,7 @@ def fit_head(
 ) -> None:
     """Train the head of a frozen encoder on its features; then find the floor of its scores and move its biases.
 
-    The biases end where the sign of a logit is the answer with the best F1, see `odds_of_best_f1`.
+    With the moved biases, the sign of a logit is the answer with the best expected F1, see `odds_of_best_f1`.
 
     Args:
         classifier: its head, floor and BatchNorm's mode are changed in place.
@@ -162,12 +162,12 @@ def train_head(
 
 @torch.no_grad()
 def odds_of_best_f1(classifier: PooledClassifier, batches: Iterable[Tensor]) -> Tensor:
-    """The logits from which on to say that a class is in an image, for the best F1 that the classifier expects.
+    """The threshold of each class's logit that gives the best F1 that the classifier expects.
 
-    Even odds get most images right, but a rare class, of which the classifier is seldom sure, is then hardly ever
-    found. F1, like the IoU of masks, counts what is found against what is missed and made up. The best answers say yes
-    from half of the best F1 on (Lipton et al., Optimal Thresholding of Classifiers to Maximize F1 Measure, 2014), which
-    the probabilities p, if they can be trusted, tell without tags:
+    A threshold at a probability of 0.5 gets most images right, but hardly ever finds a rare class, because the
+    classifier is seldom sure of one. F1, like the IoU of masks, compares what is found with what is missed and what is
+    found wrongly. The best threshold is half of the best F1, F* (Lipton et al., Optimal Thresholding of Classifiers to
+    Maximize F1 Measure, 2014). If the probabilities p can be trusted, they are enough to compute it, without tags:
 
         p > F*/2    F* = max over m of 2 Σ (m highest p) / (m + Σ p)
 

@@ -49,7 +49,7 @@ _INTENDED = (
 
 
 class StoppedRunError(RuntimeError):
-    """A training can't go on, and says why in one sentence. What it has written stays."""
+    """Training can't continue; the message says why in one sentence. Files that it has written stay."""
 
 
 class NonFiniteError(StoppedRunError):
@@ -155,4 +155,4 @@ def _kept(stage: str, last: Path) -> str:
     if not last.exists():
         return f"There is no checkpoint of the {stage} yet; a resumed run trains it from its start."
     epochs = torch.load(last, mmap=True, weights_only=True)["epoch"] + 1
-    return f"The last good checkpoint is {last}, after {epochs} epoch{'s' * (epochs > 1)}; resume to go on from it."
+    return f"The last good checkpoint is {last}, after {epochs} epoch{'s' * (epochs > 1)}; resume to continue from it."

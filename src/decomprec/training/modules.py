@@ -246,7 +246,7 @@ class SegmenterModule(Stage):
         return terms["total"]
 
     def on_validation_epoch_start(self) -> None:
-        """Start the diagnostics anew; until then a callback can read them."""
+        """Reset the diagnostics; until then a callback can read them."""
         self.diagnostics.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

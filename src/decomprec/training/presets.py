@@ -72,7 +72,7 @@ class Preset(Settings):
             changes: values by the names of their settings, with a dot after the stage, such as "segmenter.epochs".
 
         Raises:
-            ValueError: if a setting is unknown, of another type, out of range, or at odds with others.
+            ValueError: if a setting is unknown, of another type, out of range, or contradicts others.
         """
         values = self.model_dump()
         known = _by_dotted_name(values)

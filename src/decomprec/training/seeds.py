@@ -96,7 +96,7 @@ class SeedFile(Sequence[Tensor]):
             self.dtype = np.dtype(str(known["dtype"]))
             self._index = known["sizes"], np.concatenate([[0], known["sizes"].prod(axis=1).cumsum()])
         sizes, starts = self._index
-        # Opened anew each time: a map that is kept open is copied whole into every process that loads images.
+        # Opened each time: a map that is kept open is copied whole into every process that loads images.
         part = np.fromfile(
             values, self.dtype, count=sizes[index].prod(), offset=int(starts[index]) * self.dtype.itemsize
         )

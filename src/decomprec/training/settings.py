@@ -32,7 +32,7 @@ class Settings(BaseModel):
         """Build the settings from a mapping.
 
         Raises:
-            ValueError: names the first setting that is unknown, of another type, out of range, or at odds with others.
+            ValueError: names the first setting that is unknown, of another type, out of range, or contradicts others.
         """
         try:
             return super().model_validate(obj, **options)

@@ -79,7 +79,7 @@ def find_class_folders(root: Path, classes: Collection[str] = ()) -> ClassFolder
         classes: names that are classes, even if they usually mean masks or a split.
 
     Raises:
-        FileNotFoundError: if there is no folder per class, or it can't be told which folders are classes.
+        FileNotFoundError: if there is no folder per class, or it is unclear which folders are classes.
     """
     children = subfolders(root)
     if _CITYSCAPES in (root.name, *(child.name for child in children)):

@@ -52,7 +52,7 @@ def find_coco_files(path: Path) -> dict[str, Path]:
         The files by the names of the splits, a single one as "train"; none if there is none.
 
     Raises:
-        ValueError: if it can't be told which file is of which split.
+        ValueError: if it is unclear which file is of which split.
     """
     if path.is_file():
         return _with_siblings(path)

@@ -30,13 +30,13 @@ class TaggedCSV(TaggedImages):
     person", "dog"). Cells such as ``none`` and ``background`` are no tags, unless `classes` has them. Tags that are
     numbers get the names in ``classes.txt``, ``class_to_idx.json`` or a similar list next to the table.
 
-    Columns of 0 and 1, one for each class, serve too, as do numbered columns of tags, such as ``tag1`` and ``tag2``. In
-    a table with a row for each tag, or for each object, which a column such as ``xmin`` tells, an image has the tags of
-    all its rows.
+    Columns of 0 and 1, one for each class, are read too, and so are numbered columns of tags, such as ``tag1`` and
+    ``tag2``. In a table with a row for each tag, or for each object (known from a column such as ``xmin``), an image
+    has the tags of all its rows.
 
     Args:
         csv: the file; or a folder that holds one, or one for each split, as `find_tables` knows. Without a header,
-            its columns are told by their cells.
+            its columns are found by their cells.
         images: folder of the images; by default the folder of their split (``train``, ``train_images``) or ``images``
             next to the table, else its own folder.
         masks_dir: folder of the masks, named like the images as `MaskFiles` knows; by default ``masks`` next to the

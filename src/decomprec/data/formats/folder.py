@@ -23,7 +23,7 @@ class TaggedFolder(TaggedImages):
     split for validation, `val_fraction` of each class is held out of the training images, the same for the same seed.
     Masks are image files in the style of VOC, ``root/<split>_masks/<stem>.png`` or ``root/masks/<stem>.png``, with the
     names that `MaskFiles` knows. Their values are those of a ``classes.txt`` next to or in that folder, else 0 is the
-    background and `j` the `j`-th class folder in alphabetical order; 255 is ignore. Files of systems are passed over.
+    background and `j` the `j`-th class folder in alphabetical order; 255 is ignore. System files are ignored.
     Links that lead out of `root` are refused.
 
     Args:
@@ -40,7 +40,7 @@ class TaggedFolder(TaggedImages):
         on_error: "raise" or "skip" images that can't be read, see `TaggedImages`.
 
     Raises:
-        FileNotFoundError: if `root` is not a folder, or it can't be told which of its folders are classes.
+        FileNotFoundError: if `root` is not a folder, or it is unclear which of its folders are classes.
         ValueError: if `split`, `classes` or `val_fraction` do not fit, the split holds no image, two images
             would share a mask file, or a link leads out of `root`.
 

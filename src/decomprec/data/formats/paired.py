@@ -137,7 +137,7 @@ def _labelled(root: Path, pair: Pair, colours: Colours | None) -> list[_Labelled
 
 
 def _fitted(root: Path, pair: Pair, images: Sequence[Path]) -> dict[Path, Path]:
-    """The masks of images by names that are theirs but for the start or end; nothing if these do not fit all."""
+    """The masks of images by names that differ only at the start or end; nothing if these do not fit all images."""
     masks = mask_images(pair.labels)
     if pair.labels == pair.images:
         masks = [mask for mask in masks if mask.suffix.lower() == pair.ending or is_mask_name(mask.stem)]

@@ -57,14 +57,14 @@ def find_pairs(root: Path) -> list[Pair]:
 
     The splits may be outside (``train/images``, ``train/masks``), inside (``images/train``, ``labels/train``), or in
     the names (``train_images``, ``train_masks``). Masks and labels may also lie next to each image; a mask of the same
-    name, ``a.png`` for ``a.jpg``, is told by its few values.
+    name, ``a.png`` for ``a.jpg``, is recognised by its few values.
 
     Returns:
         A pair for each split, or one; none if the folder is laid out otherwise.
 
     Raises:
         ValueError: if the labels are JSON files, one for each image, the splits have different kinds of labels, or it
-            can't be told which of two folders, or two files of one name, are the masks.
+            is unclear which of two folders, or two files of one name, are the masks.
     """
     pairs = _pairs(root)
     for pair in pairs:
@@ -191,7 +191,7 @@ def _twin_ending(folder: Path) -> str | None:
     """The ending of masks whose names fit those of images in the same folder; None if there are none.
 
     Raises:
-        ValueError: if each name is that of two files, and it can't be told which are the masks.
+        ValueError: if each name is that of two files, and it is unclear which are the masks.
     """
     by_ending: dict[str, dict[str, Path]] = {}
     for file in mask_images(folder):

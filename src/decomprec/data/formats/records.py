@@ -40,7 +40,7 @@ class TaggedRows(TaggedRecords[_Numbered]):
         rows: a sequence of rows, such as a ``datasets.Dataset``; any other iterable is read once and kept.
         names: the meaning of numbers in the tags; by default the names that a ``datasets.Dataset`` has for them.
         classes: selects and orders the foreground classes; other tags are dropped, and their pixels are
-            background. None for all of `names` or, without them, all tags that occur, sorted, but for those that mean
+            background. None for all of `names` or, without them, all tags that occur, sorted, except those that mean
             that there is no class, such as "background".
         mask_classes: the meaning of mask values: class names by value, the first is the background. By default value
             `j` is the `j`-th of `names`, or of the tags that occur, counted from 0 if the first is the background. 255

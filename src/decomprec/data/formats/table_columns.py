@@ -163,7 +163,7 @@ def split_cells(table: Table, name: str | None = None) -> tuple[str | None, list
 def class_columns(table: Table, others: Sequence[str | None]) -> dict[str, list[bool]]:
     """Find columns that are classes, with 1 in the rows of their images and else 0, as Roboflow writes.
 
-    "yes" and "no" and the like serve too. Where no cell says no, it is the empty cells or those of -1 that do.
+    "yes", "no" and the like are read too. If no cell says no, empty cells or those of -1 mean no.
 
     Returns:
         For each class, whether it is in the image of each row; nothing if other columns are left.
@@ -189,7 +189,7 @@ def are_images(cells: Collection[str]) -> bool:
 
 
 def _flags(columns: Sequence[Sequence[str]]) -> list[list[bool]] | None:
-    """What columns of yes and no say; None if it can't be told."""
+    """What columns of yes and no say; None if that is unclear."""
     cells = {cell.casefold() for column in columns for cell in column}
     rest = cells - _NO - _YES
     if rest and (cells & _NO or not cells & _YES or not any(rest <= absent for absent in _ABSENT)):

@@ -24,7 +24,7 @@ def read_table(path: Path) -> Table:
     r"""Read a table: CSV, JSON lines, or a JSON list.
 
     CSV is UTF-8 or UTF-16, its cells separated by commas, semicolons, tabs or bars. Its first line is the header,
-    unless it names an image file; then the columns are told by their cells. JSON is a list of objects with the same
+    unless it names an image file; then the columns are found by their cells. JSON is a list of objects with the same
     keys, or an object with a key for each image.
 
     Returns:

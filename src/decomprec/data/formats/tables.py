@@ -27,7 +27,7 @@ def find_tables(folder: Path) -> dict[str, Path]:
         The tables by the names of the splits, a single one of all images as "train"; none if there is none.
 
     Raises:
-        ValueError: if it can't be told which of several is meant.
+        ValueError: if it is unclear which of several is meant.
     """
     if (folder / TABLE).is_file():
         return {"train": folder / TABLE}
