@@ -286,6 +286,16 @@ def test_lists_of_voc(form: str, folder: str, above: str, tmp_path: Path) -> Non
         assert tags_by_name(data) == {name: objects[name] for name in part}
 
 
+@pytest.mark.parametrize("ending", [".png", ".PNG", ".jpeg", ".WebP", ".Tiff"])
+def test_endings_that_lists_of_voc_leave_out(ending: str, tmp_path: Path) -> None:
+    objects = devkit(tmp_path)
+    for file in list((tmp_path / "JPEGImages").iterdir()):
+        file.rename(file.with_suffix(ending))
+    for split in ("train", "val"):
+        text(tmp_path / f"ImageSets/Main/{split}.txt", "\n".join(objects))
+    assert tags_by_name(read(tmp_path, "train")) == objects
+
+
 def test_masks_that_a_list_of_voc_names(tmp_path: Path) -> None:
     names = list(devkit(tmp_path))
     for name in names:

@@ -1,6 +1,7 @@
 """The layout of Pascal VOC: its own devkits, and those that other tools write with other classes."""
 
 from collections.abc import Sequence, Set
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
@@ -126,7 +127,10 @@ def _image(devkit: Path, name: str) -> Path:
         file = below(devkit, f"JPEGImages/{name}{suffix}")
         if file.is_file():
             return file
-    return devkit / f"JPEGImages/{name}.jpg"
+    listed = devkit / f"JPEGImages/{name}"
+    files = listed.parent.glob(f"{escape(listed.name)}.*")  # slow in a large folder, but finds .WebP
+    found = (file for file in files if file.stem == listed.name and file.suffix.lower() in IMAGE_SUFFIXES)
+    return next(found, listed.with_name(f"{listed.name}.jpg"))
 
 
 def _name(devkit: Path, image: Path) -> str:
