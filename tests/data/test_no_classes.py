@@ -80,6 +80,11 @@ def test_a_class_of_drawings_next_to_photographs_is_one(tmp_path: Path) -> None:
         ),
         (("stuffthingmaps/train2017", "images/train2017"), "only stuffthingmaps, next to images"),
         (("images/10k/train", "labels/sem_seg/masks/train"), "only 10k, next to labels"),
+        (
+            ("original/cat", "original/dog", "augmented/cat", "augmented/dog"),
+            "folders augmented, original all hold folders of the same names, cat, dog",
+        ),
+        (("images/cat", "images/dog", "more/cow", "more/hen"), "its folders images, more hold only folders"),
     ],
 )
 def test_folders_that_are_no_classes(folders: tuple[str, ...], words: str, tmp_path: Path) -> None:

@@ -167,6 +167,8 @@ def _unsplit(root: Path, classes: Collection[str]) -> dict[str, dict[str, Path]]
     only = [name for name in held if name in classes or split_of(name) is None]
     only = [name for name in only if not is_nothing(name)] or only
     if len(only) == 1 and only[0] in unnamed and _holds_folders(held[only[0]]):
+        beside = (child for child in subfolders(root) if holds_images(child.name) and _holds_folders(child))
+        check_nested(root, [held[only[0]], *beside])
         say(f"{root}: its folders of classes are in {only[0]}.")
         return _unsplit(held[only[0]], classes)
     if all(split_of(name) and name not in classes for name in held) and (held or (folders and not image_files(root))):
