@@ -59,15 +59,18 @@ def test_bfloat16_stays_bfloat16_at_the_border() -> None:
     assert seen == [torch.bfloat16]
 
 
+@pytest.mark.parametrize("autocast", [True, False])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_gradients_in_bfloat16_are_those_of_float64(stride: int) -> None:
+def test_gradients_in_bfloat16_are_those_of_float64(stride: int, autocast: bool) -> None:
     torch.manual_seed(0)
     convolution = nn.Conv2d(6, 6, kernel_size=3, stride=stride, padding=1, groups=6)
     network = nn.Sequential(convolution)
     repeat_in_convolutions(network)
     images = torch.rand(2, 6, 9, 8).bfloat16()
     near = images.clone().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16):
+    if not autocast:
+        network.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         out = network(near)
     weights = torch.rand(out.shape).bfloat16()
     (out * weights).sum().backward()

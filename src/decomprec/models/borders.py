@@ -47,11 +47,12 @@ class RepeatingConv2d(nn.Module):
             x = F.pad(x, padding, mode="replicate")
             # On CPUs, this gradient takes far longer in bfloat16 than in float32.
             if x.dtype == torch.bfloat16 and x.requires_grad and self.groups > 1 and max(self.stride) > 1:
-                return self._convolved(x.float()).to(x.dtype)
-        return self._convolved(x)
+                bias = None if self.bias is None else self.bias.float()
+                return self._convolved(x.float(), self.weight.float(), bias).to(x.dtype)
+        return self._convolved(x, self.weight, self.bias)
 
-    def _convolved(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, dilation=self.dilation, groups=self.groups)
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, weight, bias, self.stride, dilation=self.dilation, groups=self.groups)
 
 
 def repeat_in_convolutions(network: nn.Module) -> None:
