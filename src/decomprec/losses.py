@@ -17,6 +17,8 @@ from decomprec.seeds import seed_loss
 from decomprec.slots import choose_slots, places_of, slot_weights
 from decomprec.views import component_view
 
+_NAMES = {"total", "recon", "mask", "cls", "seeds"}  # in `LossTerms.as_dict`; training makes "total" small
+
 
 class ReconLoss(nn.Module):
     """Squared error between the reconstruction and the image (Eq. 2): `functional.recon_loss` as a module.
@@ -190,7 +192,8 @@ class DecompositionLoss(nn.Module):
         lambda_seeds: weight of `decomprec.seeds.seed_loss` where seeds are given, not negative.
 
     Raises:
-        ValueError: if a weight is negative, or both or neither of `guide` and `cls_loss` are given.
+        ValueError: if a weight is negative, a name in `extra` is that of another term ("total", "recon", "mask",
+            "cls", "seeds"), or both or neither of `guide` and `cls_loss` are given.
 
     Examples:
         >>> guide = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1))
@@ -220,13 +223,10 @@ class DecompositionLoss(nn.Module):
                 "Expected either `guide` or `cls_loss` (which brings its own guide), but got both or neither."
             )
         extra = dict(extra or {})
-        weights = {
-            "lambda_mask": lambda_mask,
-            "lambda_cls": lambda_cls,
-            "lambda_seeds": lambda_seeds,
-            **{n: w for n, (w, _) in extra.items()},
-        }
-        for name, weight in weights.items():
+        if taken := sorted(_NAMES & extra.keys()):
+            raise ValueError(f"Expected other names of `extra` terms than those of the loss, but got {taken[0]!r}.")
+        weights = [("lambda_mask", lambda_mask), ("lambda_cls", lambda_cls), ("lambda_seeds", lambda_seeds)]
+        for name, weight in [*weights, *((name, weight) for name, (weight, _) in extra.items())]:
             if not weight >= 0:
                 raise ValueError(f"Expected the weight `{name}` to be at least 0, but got {weight}.")
         self.lambda_mask = lambda_mask

@@ -255,6 +255,19 @@ def test_values(call: Callable[[], Any], message: str) -> None:
         ),
         ("negative λ_m", lambda: DecompositionLoss(guide, -1), "weight `lambda_mask` to be at least 0, but got -1"),
         ("nan λ_c", lambda: DecompositionLoss(guide, lambda_cls=float("nan")), "`lambda_cls` to be .* but got nan"),
+        *(
+            (
+                f"extra term {name}",
+                lambda name=name: DecompositionLoss(guide, extra={name: (1.0, lambda out, images, tags: images.sum())}),
+                f"other names of `extra` terms than those of the loss, but got '{name}'",
+            )
+            for name in ("total", "recon", "mask", "cls", "seeds")
+        ),
+        (
+            "negative weight next to a term of its name",
+            lambda: DecompositionLoss(guide, -1, extra={"lambda_mask": (1.0, lambda out, images, tags: images.sum())}),
+            "weight `lambda_mask` to be at least 0, but got -1",
+        ),
         (
             "negative weight",
             lambda: DecompositionLoss(guide, extra={"tv": (-1.0, lambda out, images, tags: images.sum())}),
