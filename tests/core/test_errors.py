@@ -19,7 +19,7 @@ from decomprec import (
     ReconLoss,
 )
 from decomprec import functional as DF
-from decomprec.models import PooledClassifier, UnetDecoder
+from decomprec.models import PooledClassifier, SmallEncoder, UnetDecoder
 from decomprec.priors import volumetric_targets
 
 IMAGES, TAGS = torch.full((2, 3, 8, 8), 0.5), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
@@ -216,6 +216,11 @@ def test_values(call: Callable[[], Any], message: str) -> None:
             "weights for the paper's encoder",
             lambda: DecompositionSegmenter(2, encoder_weights="imagenet"),
             "Expected no `encoder_weights` for this encoder, but got 'imagenet'",
+        ),
+        (
+            "weights for a classifier's module",
+            lambda: PooledClassifier(SmallEncoder((4, 8)), 2, encoder_weights="imagenet"),
+            "Expected no `encoder_weights` for an encoder that is a module, but got 'imagenet'",
         ),
         (
             "options for a module",

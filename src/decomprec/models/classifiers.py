@@ -40,8 +40,8 @@ class PooledClassifier(nn.Module):
         floor: (K-1,), the score below which a pixel is no evidence for a class, see `floor_of`; zero until it is set.
 
     Raises:
-        ValueError: for fewer than 2 classes, an unknown name or pooling, levels that the encoder does not have, or an
-            encoder without `out_channels` and `strides`.
+        ValueError: for fewer than 2 classes, an unknown name or pooling, levels that the encoder does not have, an
+            encoder without `out_channels` and `strides`, or weights for an encoder that is a module.
         ConnectionError: if the ImageNet weights can't be downloaded.
 
     Examples:
@@ -69,6 +69,11 @@ class PooledClassifier(nn.Module):
             )
         if isinstance(encoder, str):
             encoder = TimmEncoder(encoder, encoder_weights)
+        elif encoder_weights is not None:
+            raise ValueError(
+                f"Expected no `encoder_weights` for an encoder that is a module, but got {encoder_weights!r}; name an "
+                "encoder."
+            )
         check_encoder(encoder)
         if pooling not in POOLINGS:
             raise ValueError(f"Expected `pooling` to be one of {', '.join(POOLINGS)}, but got {pooling!r}.")
