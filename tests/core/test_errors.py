@@ -233,6 +233,11 @@ def test_values(call: Callable[[], Any], message: str) -> None:
             "Expected no `decoder_widths` for the paper's decoders",
         ),
         (
+            "images enlarged for the paper's decoders",
+            lambda: DecompositionSegmenter(2, enlarge=2),
+            "Expected `enlarge` to be 1 for the paper's decoders, which need the finest maps, but got 2",
+        ),
+        (
             "no widths",
             lambda: UnetDecoder((4, 8), 2, widths=()),
             r"`widths` to be numbers of channels from 1 to 65536, at least one, but got \(\)",

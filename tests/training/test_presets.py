@@ -106,6 +106,10 @@ def test_lists_and_whole_numbers_are_taken_for_tuples_and_numbers() -> None:
         ({"segmenter.encoder_weights": "imagenet"}, "only for a network of timm"),
         ({"segmenter.encoder_options": {"output_stride": 8}}, "only for a network of timm"),
         ({"segmenter.encoder": "paper"}, "Expected no segmenter.decoder_widths with the encoder 'paper'"),
+        (
+            {"segmenter.encoder": "paper", "segmenter.decoder_widths": None, "segmenter.enlarge": 2},
+            "Expected segmenter.enlarge to be 1 with the encoder 'paper'",
+        ),
         ({"guide.encoder_weights": "imagenet"}, "Expected guide.encoder_weights to be null for the small encoder"),
         ({"accumulate": 3}, "the guide.batch_size of 32, but got 3; set guide.batch_size=33 or accumulate=1."),
         ({"accumulate": 32}, "segmenter.batch_size of 16, but got 32; set segmenter.batch_size=32 or accumulate=16."),

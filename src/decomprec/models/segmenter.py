@@ -100,6 +100,11 @@ class DecompositionSegmenter(nn.Module):
             self.encoder = encoder
             self.mask_decoder = mask_decoder or UnetDecoder(channels, num_classes, decoder_widths)
             self.image_decoder = image_decoder or UnetDecoder(channels, 3 * num_classes, decoder_widths)
+        if enlarge > 1 and any(isinstance(part, PaperDecoder) for part in (self.mask_decoder, self.image_decoder)):
+            raise ValueError(
+                f"Expected `enlarge` to be 1 for the paper's decoders, which need the finest maps, but got {enlarge}; "
+                "name another encoder or give your own `mask_decoder` and `image_decoder`."
+            )
 
     def forward(
         self, images: Tensor, slots: Tensor | None = None, features: list[Tensor] | None = None

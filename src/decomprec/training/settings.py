@@ -169,6 +169,11 @@ class SegmenterSettings(Settings):
                 "Expected no segmenter.decoder_widths with the encoder 'paper', whose decoders have widths of their "
                 f"own, but got {self.decoder_widths}."
             )
+        if self.encoder == "paper" and self.enlarge > 1:
+            raise ValueError(
+                "Expected segmenter.enlarge to be 1 with the encoder 'paper', whose decoders need its finest maps, but "
+                f"got {self.enlarge}."
+            )
         if self.shown_slots_only and self.absent_slots is None:
             raise ValueError(
                 "Expected segmenter.absent_slots to be a number, such as 4, with segmenter.shown_slots_only, but got "
