@@ -233,6 +233,24 @@ def test_values(call: Callable[[], Any], message: str) -> None:
             "Expected no `decoder_widths` for the paper's decoders",
         ),
         (
+            "widths where both decoders are given",
+            lambda: DecompositionSegmenter(
+                2,
+                SmallEncoder((4, 8)),
+                decoder_widths=(8, 4),
+                mask_decoder=UnetDecoder((4, 8), 2),
+                image_decoder=UnetDecoder((4, 8), 6),
+            ),
+            r"Expected no `decoder_widths` where both decoders are given, but got \(8, 4\)",
+        ),
+        (
+            "a layer for classes in the image decoder",
+            lambda: DecompositionSegmenter(
+                2, SmallEncoder((4, 8)), image_decoder=UnetDecoder((4, 8), 6, levels=(-2, -1))
+            ),
+            r"Expected `image_decoder` to have no `levels`, whose layer tells classes apart, but got levels \[-2, -1\]",
+        ),
+        (
             "images enlarged for the paper's decoders",
             lambda: DecompositionSegmenter(2, enlarge=2),
             "Expected `enlarge` to be 1 for the paper's decoders, which need the finest maps, but got 2",

@@ -38,7 +38,7 @@ class UnetDecoder(nn.Module):
         out_channels: C_out, K for the masks and 3K for the image-lets.
         widths: channels of the blocks, from coarse to fine; None is (256, 128, 64, 32, 16).
         levels: which of the features the linear layer sees, counted from the end: -1 is the coarsest. Without any,
-            there is no such layer.
+            there is no such layer; only masks can have one.
 
     Attributes:
         which: the linear layer, 2C features to C_out - 1 classes, zero at first; None without `levels`.

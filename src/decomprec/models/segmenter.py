@@ -42,7 +42,7 @@ class DecompositionSegmenter(nn.Module):
             cost the same; those that would be finer than stride 2 are left out. Worth it for a frozen encoder.
 
     Raises:
-        ValueError: for fewer than 2 classes, an unknown encoder, or options that the encoder doesn't take.
+        ValueError: for fewer than 2 classes, an unknown encoder, or arguments that the encoder or decoders don't take.
 
     Examples:
         >>> model = DecompositionSegmenter(num_classes=2)
@@ -97,9 +97,19 @@ class DecompositionSegmenter(nn.Module):
                     f"got strides {tuple(every)} of images enlarged by {enlarge}; give a finer map or your "
                     "own `mask_decoder` and `image_decoder`."
                 )
+            if decoder_widths is not None and mask_decoder and image_decoder:
+                raise ValueError(
+                    f"Expected no `decoder_widths` where both decoders are given, but got {decoder_widths!r}; give "
+                    "the widths to the decoders."
+                )
             self.encoder = encoder
             self.mask_decoder = mask_decoder or UnetDecoder(channels, num_classes, decoder_widths)
             self.image_decoder = image_decoder or UnetDecoder(channels, 3 * num_classes, decoder_widths)
+        if isinstance(self.image_decoder, UnetDecoder) and self.image_decoder.which is not None:
+            raise ValueError(
+                "Expected `image_decoder` to have no `levels`, whose layer tells classes apart, but got levels "
+                f"{self.image_decoder.config['levels']}."
+            )
         if enlarge > 1 and any(isinstance(part, PaperDecoder) for part in (self.mask_decoder, self.image_decoder)):
             raise ValueError(
                 f"Expected `enlarge` to be 1 for the paper's decoders, which need the finest maps, but got {enlarge}; "
