@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -51,6 +52,26 @@ def test_guided_filter_is_that_of_plain_loops() -> None:
     expected = plain_guided_filter(red, mask, radius=2, eps=1e-2)
     inner = slice(4, -4)
     torch.testing.assert_close(found[inner, inner], expected[inner, inner], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 12), (12, 4), (1, 9), (1, 1)])
+def test_guided_filter_of_a_strip_is_that_of_a_narrower_window(height: int, width: int) -> None:
+    radius, eps = 4, 1e-2
+    rows, columns = min(radius, height - 1), min(radius, width - 1)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        padded = np.pad(values, ((rows, rows), (columns, columns)), mode="reflect")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * rows + 1, 2 * columns + 1))
+        return windows.mean(axis=(2, 3))
+
+    generator = np.random.default_rng(0)
+    red, mask = generator.random((height, width)), 0.2 * generator.random((height, width)) + 0.4
+    slope = (mean(red * mask) - mean(red) * mean(mask)) / (mean(red * red) - mean(red) ** 2 + eps)
+    expected = mean(slope) * red + mean(mean(mask) - slope * mean(red))
+    grey = np.full_like(red, 0.5)
+    images, masks = torch.tensor(np.stack([red, grey, grey])[None]), torch.tensor(np.stack([1 - mask, mask])[None])
+    found = guided_filter(images, masks, radius, eps)[0, 1]
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=0, atol=1e-5)
 
 
 @given(st.integers(2, 4), st.integers(1, 3), st.integers(0, 10_000))

@@ -21,7 +21,7 @@ def guided_filter(images: Tensor, masks: Tensor, radius: int = 4, eps: float = 1
     Args:
         images: (B, 3, H, W), in [0, 1].
         masks: (B, K, H, W), summing to one over K.
-        radius: of the window, in pixels, at least 1.
+        radius: of the window, in pixels, at least 1; smaller where the image is too narrow for it.
         eps: how much colour variance counts as flat; larger is smoother.
 
     Returns:
@@ -41,8 +41,9 @@ def guided_filter(images: Tensor, masks: Tensor, radius: int = 4, eps: float = 1
     _check_maps(images, masks, "masks", "K")
     if radius < 1 or eps <= 0:
         raise ValueError(f"Expected `radius` of at least 1 and `eps` above 0, but got {radius} and {eps}.")
-    size = 2 * radius + 1
-    filtered = guided_blur(images, masks, kernel_size=(size, size), eps=eps).clamp(0, 1)
+    # Beyond the border the image is reflected, which a strip is too narrow for.
+    height, width = (2 * min(radius, side - 1) + 1 for side in images.shape[-2:])
+    filtered = guided_blur(images, masks, kernel_size=(height, width), eps=eps).clamp(0, 1)
     return filtered / filtered.sum(dim=1, keepdim=True).clamp(min=torch.finfo(filtered.dtype).eps)
 
 
