@@ -44,6 +44,25 @@ def test_the_segmenter_goes_on_from_the_guide_as_if_never_stopped(
         train(PRESET, scenes(), scenes(), tmp_path / "run", resume=True, evidence_only=True, **FIXED)
 
 
+def test_a_finished_guide_goes_on_with_its_own_seed_only(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(PRESET, scenes(), scenes(), run, evidence_only=True, **FIXED)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for evidence_only in (True, False):
+        with pytest.raises(ValueError, match=r"Expected to resume with the run's `seed` 5, but got 6\."):
+            train(
+                PRESET,
+                scenes(),
+                scenes(),
+                run,
+                resume=True,
+                evidence_only=evidence_only,
+                seed=6,
+                trainer_options=QUIET,
+            )
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("enlarge", [1, 2])
 def test_the_saved_model_draws_the_evidence_of_the_guide(tmp_path: Path, enlarge: int) -> None:
     preset = PRESET.override({"segmenter.enlarge": enlarge, "guide.encoder_options": {"widths": [4, 8, 8, 8]}})

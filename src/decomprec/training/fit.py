@@ -95,6 +95,7 @@ def fit_stage(
     """
     weights, last = folder / FINISHED, folder / "last.ckpt"
     if weights.exists():
+        _check_seed(last, seed)
         load_local(network, weights)
         log.info("the %s is trained already", folder.name)
         return
@@ -122,6 +123,14 @@ def fit_stage(
             load_local(network, weights)
     convert_conv2d_weight_memory_format(module, torch.contiguous_format)
     release_freed_memory()  # what comes next takes other sizes
+
+
+def _check_seed(last: Path, seed: int) -> None:
+    """Raise a ValueError if a finished stage has a checkpoint, and its seed was another one."""
+    states = WholeCheckpoints().load_checkpoint(last).get("callbacks", {}) if last.exists() else {}
+    callback = SeedEveryEpoch(seed)
+    if callback.state_key in states:
+        callback.load_state_dict(states[callback.state_key])
 
 
 def check_loggers(names: Sequence[str]) -> None:
