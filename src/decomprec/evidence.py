@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from decomprec._tensors import full_precision
 from decomprec.checks import check_tags
 from decomprec.models.classifiers import PooledClassifier
 from decomprec.models.evidence_decoder import EvidenceDecoder
@@ -78,11 +79,13 @@ def floor_of(classifier: PooledClassifier, batches: Iterable[tuple[Tensor, Tenso
         >>> floor_of(classifier, [(torch.rand(2, 8, 8, 8), torch.tensor([[1, 0], [1, 1]]))])[0]
         tensor(0.)
     """
-    total, count = torch.zeros_like(classifier.floor), torch.zeros_like(classifier.floor)
+    total = torch.zeros_like(full_precision(classifier.floor))
+    count = torch.zeros_like(total)
     with torch.no_grad():
         for features, tags in batches:
             absent = 1 - tags.to(total)
-            high = classifier.scores(features.to(total)).flatten(2).quantile(_BELOW_FLOOR, dim=2)
+            scores = full_precision(classifier.scores(features.to(classifier.floor)))
+            high = scores.flatten(2).quantile(_BELOW_FLOOR, dim=2)
             total += (high * absent).sum(dim=0)
             count += absent.sum(dim=0)
     return total / count.clamp(min=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from pathlib import Path
@@ -223,6 +224,25 @@ def test_nothing_trains_the_classifier_that_gives_the_seeds(classifier) -> None:
     torch.testing.assert_close(terms["seeds"], seed_loss(segmenter.mask_logits(images), seeds))
     terms["seeds"].backward()
     assert all(parameter.grad is None for parameter in classifier.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_seeds_are_where_the_masks_are_sure_in_any_precision(classifier, dtype: torch.dtype) -> None:
+    images, tags = torch.rand(3, 3, 16, 16, dtype=dtype), torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1]])
+    evidence = EvidenceMasks(classifier.to(dtype))
+    masks = evidence(images, tags)
+    sure, labels = masks.max(dim=1)
+    clear = (sure - 0.65).abs() > 0.02  # whatever the rounding
+    expected = torch.where(sure >= 0.65, labels, 255)
+    assert clear.float().mean() > 0.5
+    assert torch.equal(evidence.seeds(images, tags)[clear].long(), expected[clear])
+
+
+def test_the_floor_of_many_images_is_exact_in_half_precision(classifier) -> None:
+    batches = [(torch.randn(100, 8, 2, 2), torch.zeros(100, 3)) for _ in range(6)]
+    half = [(features.bfloat16(), tags) for features, tags in batches]
+    found = floor_of(copy.deepcopy(classifier).bfloat16(), half)
+    torch.testing.assert_close(found, floor_of(classifier, batches), atol=0.02, rtol=0.02)
 
 
 @pytest.mark.parametrize(

@@ -305,6 +305,17 @@ def test_a_finished_guide_needs_no_starting_weights_on_resume(scenes, tmp_path: 
     assert load(tmp_path / "run").class_names == scenes[0].class_names
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_all_of_a_training_can_be_in_another_precision(scenes, tmp_path: Path, precision: str) -> None:
+    preset = tiny({"guide.freeze_encoder": True, "guide.head_steps": 5, "segmenter.seeds": 1.0})
+    assert preset.guide.occlusion
+    trained = train(preset, *scenes, tmp_path / "run", trainer_options={**QUIET, "precision": precision})
+    dtype = torch.bfloat16 if precision == "bf16-true" else torch.float64
+    for network in (trained.guide, trained.segmenter):
+        assert {parameter.dtype for parameter in network.parameters()} == {dtype}
+    assert trained.guide.floor.any()
+
+
 def test_in_bfloat16_masks_of_another_size_are_validated(scenes, tmp_path: Path) -> None:
     options = {**QUIET, "precision": "bf16-mixed"}
     train(tiny({"segmenter.image_size": 16}), *scenes, tmp_path / "run", trainer_options=options)

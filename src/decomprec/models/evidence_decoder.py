@@ -86,7 +86,7 @@ class EvidenceDecoder(nn.Module):
 
         With `classes` (B, S-1), int64, in [0, K-1), only those of each image, after the background: (B, S, h, w).
         """
-        seen = gathered(features, self.config["levels"]).float()
+        seen = gathered(features, self.config["levels"]).to(self.weights)
         if classes is None:
             evidence = scores_of_rectified(seen, self.weights, self.bias)
         else:

@@ -35,9 +35,10 @@ def occlude(images: Tensor, share: float, fills: Sequence[Callable[[Tensor], Ten
         True
     """
     batch = images.shape[0]
-    coarse = torch.rand(batch, 1, 4, 4, device=images.device)
+    # quantile takes no half precision, which is the default dtype in a "bf16-true" training.
+    coarse = torch.rand(batch, 1, 4, 4, dtype=torch.float32, device=images.device)
     field = F.interpolate(coarse, size=images.shape[-2:], mode="bicubic", align_corners=False)
-    hidden_share = 0.5 * torch.rand(batch, 1, device=images.device)
+    hidden_share = 0.5 * torch.rand(batch, 1, dtype=torch.float32, device=images.device)
     level = torch.stack([f.quantile(q) for f, q in zip(field.flatten(1), hidden_share.flatten(), strict=True)])
     chosen = torch.rand(batch, device=images.device) < share
     hidden = (field <= level.view(-1, 1, 1, 1)) & chosen.view(-1, 1, 1, 1)
