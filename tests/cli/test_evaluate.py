@@ -159,6 +159,34 @@ def test_what_evaluate_refuses(tmp_path: Path) -> None:
     assert f"{mask} to be an image" in sentence("evaluate", masks, truth)
 
 
+def test_a_mask_that_fits_several_ground_truths_is_compared_with_none_or_the_closest(tmp_path: Path) -> None:
+    masks, truth = tmp_path / "masks", tmp_path / "truth"
+    labels = [[np.array([[0, *row]], dtype=np.uint8)] for row in ([1, 1], [1, 0])]
+    folder_of(masks, labels[0], ["b"], ["dog"])
+    for folder, maps in zip("xy", labels, strict=True):
+        folder_of(truth / folder, maps, ["b"], ["dog"])
+    first, second = truth / "x" / "b.png", truth / "y" / "b.png"
+    fit = f"Expected one ground truth for {masks / 'b.png'}, but {{}} and {{}} fit; remove one, or put masks and"
+    assert fit.format(first, second) in sentence("evaluate", masks, truth)
+    folder_of(masks, labels[0], ["other"], ["dog"])
+    folder_of(truth, labels[1], ["other"], ["dog"])
+    result = call("evaluate", masks, truth)
+    assert result.exit_code == 1
+    _, _, named = result.stdout.partition("2 others are not compared:\n")
+    assert fit.format(first, second) in named
+    assert fit.format(second, first) in named
+    (masks / "x").mkdir()
+    (masks / "b.png").rename(masks / "x" / "b.png")  # the mask of its path, no other's
+    named_at_the_end("evaluate", masks, truth, "--json", tmp_path / "s.json")
+    content = json.loads((tmp_path / "s.json").read_text())
+    # 2 of 2 pixels of x/b, and 1 of 2 of the others' union: (2 + 1) / (2 + 2).
+    assert (content["iou"][1], content["images"]) == (0.75, 2)
+    assert [name for name, _ in content["per_image"]] == ["other", "x/b"]
+    assert [f"got none for {second}" in problem for problem in content["problems"]] == [True]
+    second.rename(truth / "x" / "b_mask.png")  # a looser fit than x/b
+    assert f"got none for {truth / 'x' / 'b_mask.png'}" in named_at_the_end("evaluate", masks, truth)
+
+
 def jaccard(masks: list[NDArray[Any]], truths: list[NDArray[Any]], count: int) -> NDArray[Any]:
     """torchmetrics' IoU of `count` labels over all pixels that are not 255."""
     metric = MulticlassJaccardIndex(count, average=None, ignore_index=255)
@@ -300,8 +328,9 @@ def test_what_evaluate_refuses_names_the_file_that_was_given(tmp_path: Path) -> 
     content["images"] += [{"id": 7, "file_name": "deep/c.jpg", "height": 9, "width": 7}]
     content["images"] += [{"id": 8, "file_name": "deeper/c.jpg", "height": 9, "width": 7}]
     masks.write_text(json.dumps(content))
-    assert f"one mask for {truth / 'c.png'}, but got 2, deep/c.jpg in {masks} first" in named_at_the_end(
-        "evaluate", masks, truth
+    assert (
+        f"one mask for {truth / 'c.png'}, but deep/c.jpg in {masks} and deeper/c.jpg in {masks} fit; remove one"
+        in named_at_the_end("evaluate", masks, truth)
     )
     (truth / "c.png").unlink()
     save(truth / "a.png", np.zeros((4, 4), dtype=np.uint8))

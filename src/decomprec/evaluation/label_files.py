@@ -42,8 +42,8 @@ def score_label_files(masks: str | Path, truth: str | Path) -> tuple[Segmentatio
 
     Raises:
         FileNotFoundError: if a source is missing or empty, or a truth has no prediction.
-        ValueError: if a file can't be read, `truth` lacks a class of `masks`, several predictions fit a truth, sizes
-            differ, a label is no class, or the ground truth holds only 0 and 255.
+        ValueError: if a file can't be read, `truth` lacks a class of `masks`, several predictions fit a truth or
+            several truths a prediction, sizes differ, a label is no class, or the ground truth holds only 0 and 255.
 
     Examples:
         >>> import tempfile

@@ -38,11 +38,12 @@ def match_label_files(masks: str | Path, truth: str | Path, on_error: OnError = 
     Args:
         masks: predictions.
         truth: ground truth.
-        on_error: "raise" an error for a ground truth without a prediction, or with several, or "skip" it.
+        on_error: "raise" an error for a ground truth without a prediction, or if several fit, or "skip" it.
 
     Raises:
         FileNotFoundError: if a source is missing or empty, or truths have no prediction.
-        ValueError: if `truth` lacks a class of `masks`, or several predictions fit a truth.
+        ValueError: if `truth` lacks a class of `masks`, several predictions fit a truth, or several truths a
+            prediction.
     """
     masks, truth = Path(masks), Path(truth)
     class_names, predicted = read_label_maps(masks)
@@ -66,22 +67,38 @@ def _pair(
 ) -> tuple[list[tuple[LabelMap, LabelMap]], list[str]]:
     """Pairs of a prediction and its ground truth, and what is wrong with the other ground truths."""
     by_name = _ByName(predicted)
+    found = {expected: by_name.find(expected.name) for expected in true}
+    claimed: dict[LabelMap, dict[int, list[LabelMap]]] = defaultdict(lambda: defaultdict(list))
+    for expected, (rank, fitting) in found.items():
+        if len(fitting) == 1:
+            claimed[fitting[0]][rank].append(expected)
     pairs: list[tuple[LabelMap, LabelMap]] = []
     problems: list[ValueError | FileNotFoundError] = []
-    for expected in true:
-        fitting = by_name.find(expected.name)
-        if len(fitting) == 1:
-            pairs.append((fitting[0], expected))
-        elif fitting:
-            first = fitting[0].where
-            text = f"Expected one mask for {expected.where}, but got {len(fitting)}, {first} first."
-            problems.append(ValueError(text))
-        else:
+    for expected, (_, fitting) in found.items():
+        if len(fitting) > 1:
+            problems.append(_doubt("mask", expected, fitting))
+            continue
+        claims = claimed[fitting[0]] if fitting else {}
+        best = claims[min(claims)] if claims else []
+        if expected not in best:  # no mask, or one that fits another ground truth better
             text = f"Expected {masks} to hold a mask for each ground truth, but got none for {expected.where}."
             problems.append(FileNotFoundError(text))
+        elif len(best) > 1:
+            others = [other for other in best if other is not expected]
+            problems.append(_doubt("ground truth", fitting[0], [expected, *others]))
+        else:
+            pairs.append((fitting[0], expected))
     if problems and (on_error == "raise" or not pairs):
         raise problems[0]
     return pairs, list(map(str, problems))
+
+
+def _doubt(what: str, of: LabelMap, fitting: Sequence[LabelMap]) -> ValueError:
+    first, second = (label_map.where for label_map in fitting[:2])
+    return ValueError(
+        f"Expected one {what} for {of.where}, but {first} and {second} fit; remove one, or put masks and ground truth "
+        "into folders of the same names."
+    )
 
 
 class _ByName:
@@ -94,11 +111,12 @@ class _ByName:
                 for key in keys:
                     table[key].append(label_map)
 
-    def find(self, name: str) -> list[LabelMap]:
-        for table, keys in zip(self._tables, _spellings(name), strict=True):
+    def find(self, name: str) -> tuple[int, list[LabelMap]]:
+        """The label maps that fit a name best, and at which of the spellings; the first is the closest."""
+        for rank, (table, keys) in enumerate(zip(self._tables, _spellings(name), strict=True)):
             if fitting := [label_map for key in keys for label_map in table.get(key, ())]:
-                return list(dict.fromkeys(fitting))
-        return []
+                return rank, list(dict.fromkeys(fitting))
+        return len(self._tables), []
 
 
 def _spellings(name: str) -> list[list[str]]:
