@@ -30,7 +30,7 @@ class Drawn(Dataset[dict[str, Any]]):
         return 10
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        draws = torch.tensor([torch.rand(()).item(), np.random.rand(), random.random()])  # noqa: NPY002
+        draws = torch.tensor([torch.rand(()).item(), np.random.rand(), random.random()])  # noqa: NPY002  # what users draw from
         return {"image": draws.view(3, 1, 1), "tags": torch.zeros(1), "name": f"{index}"}
 
 
@@ -68,11 +68,11 @@ def test_loading_disturbs_no_other_draws() -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    state, legacy = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    state, legacy = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002  # what users draw from
     found = [torch.rand(1) for _ in TaggedDataModule(Drawn(), Drawn(), batch_size=4).train_dataloader()]
     assert torch.equal(torch.cat(found), expected[:2])
     assert random.getstate() == state
-    assert np.array_equal(np.random.get_state()[1], legacy)  # noqa: NPY002
+    assert np.array_equal(np.random.get_state()[1], legacy)  # noqa: NPY002  # what users draw from
 
 
 @pytest.mark.parametrize("workers", [0, 2])

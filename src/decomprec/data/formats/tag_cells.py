@@ -49,7 +49,7 @@ def _list_of(cell: str) -> list[str]:
     """The names in a list or tuple, or in Label Studio's dictionary with the key "choices"."""
     value = None
     for read in (json.loads, ast.literal_eval):
-        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):  # what neither reads is refused below
             value = read(cell.strip())
             break
     names = value.get("choices") if isinstance(value, dict) and len(value) == 1 else value
